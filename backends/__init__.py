@@ -1,0 +1,1 @@
+"""The places where Triton runs, one module per place."""

@@ -1,0 +1,1 @@
+"""Talking to one Triton Inference Server."""
