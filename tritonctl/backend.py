@@ -1,0 +1,127 @@
+"""What every place where Triton runs must be able to tell and do, whatever the place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tritonctl.errors import OperationFailed
+from tritonctl.inventory import Service
+from tritonctl.plan import Plan
+
+
+class Capability(StrEnum):
+    """What can be asked of a backend; a key whose capability is missing is shown with the reason, not hidden."""
+
+    LOGS = "logs"
+    PREVIOUS_LOGS = "previous logs"
+    EVENTS = "events"
+    MODE = "mode"
+    RESTART = "restart"
+    SCALE = "scale"
+    DELETE = "delete"
+    TRAFFIC = "traffic"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Everything that exists there now; what was known and is not in it is gone."""
+
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A service that is new or different."""
+
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    service_id: str
+
+
+Update = Listed | Changed | Removed
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """`text` is as the process wrote it, without the newline; `dropped` lines were lost before it."""
+
+    replica: str
+    text: str
+    at: float | None = None  # seconds since the epoch
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something the platform did or saw."""
+
+    at: float  # seconds since the epoch
+    kind: str
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a description: a heading with names and values, in the place's own terms."""
+
+    heading: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …"""
+
+    action: Capability
+    service: Service
+    value: str = ""
+    options: tuple[str, ...] = ()
+
+
+class Backend(ABC):
+    """One place. `watch` may raise any TritonctlError: the fleet keeps what it knew, says why, and watches again."""
+
+    kind: str
+    capabilities: frozenset[Capability] = frozenset()
+
+    def __init__(self, name: str, *, read_only: bool = False) -> None:
+        self.name = name
+        self.read_only = read_only
+
+    @abstractmethod
+    def watch(self) -> AsyncIterator[Update]:
+        """First what exists, as one Listed, then what changes, for as long as somebody listens."""
+
+    def logs(
+        self, service: Service, *, replica: str | None = None, tail: int = 1000, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        """The last `tail` lines, in batches, then, with `follow`, what is added."""
+        raise self._cannot(Capability.LOGS, service)
+
+    async def events(self, service: Service) -> tuple[Event, ...]:
+        raise self._cannot(Capability.EVENTS, service)
+
+    async def describe(self, service: Service) -> tuple[Section, ...]:
+        return ()
+
+    async def plan(self, intent: Intent) -> Plan:
+        """The plan for a change; nothing is done by making it. Raises OperationFailed where the place cannot do it."""
+        raise self._cannot(intent.action, intent.service)
+
+    async def aclose(self) -> None:
+        """Let go of everything that was opened."""
+        return None
+
+    def reason_against(self, capability: Capability) -> str:
+        """Why this place cannot do it, and what would."""
+        return f"a backend of kind {self.kind} has no {capability}"
+
+    def _cannot(self, capability: Capability, service: Service) -> OperationFailed:
+        return OperationFailed(f"{capability} of {service.id}", self.reason_against(capability))

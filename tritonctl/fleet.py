@@ -1,0 +1,355 @@
+"""The one owner of state: it watches the backends, looks at every replica's server, and publishes snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Collection, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from tritonctl import status
+from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
+from tritonctl.errors import NotFound, TritonctlError, UsageError
+from tritonctl.inventory import (
+    BackendState,
+    BackendStatus,
+    ModelState,
+    Replica,
+    ReplicaStatus,
+    Service,
+    ServiceStatus,
+    Snapshot,
+)
+from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
+from tritonctl.server import log
+from tritonctl.server.rates import Rates
+
+INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
+SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+HISTORY = 180  # points kept for a service's charts
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """A service with what its replicas' probes saw last."""
+
+    service: Service
+    replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
+    probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    history: deque[Rates] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    log_reasons: dict[str, str] = field(default_factory=dict)
+    log_read_for: frozenset[str] = frozenset()
+    derived: ServiceStatus | None = None
+
+
+class Fleet:
+    """Use as `async with Fleet(backends) as fleet`; leaving ends every task and closes every connection.
+
+    `interval_s` is how often a replica on screen is looked at; a look that hangs ends after `deadline_s`.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        *,
+        read_only: bool = False,
+        interval_s: float = INTERVAL_S,
+        deadline_s: float = LOOK_DEADLINE_S,
+    ) -> None:
+        self.backends = {backend.name: backend for backend in backends}
+        self.read_only = read_only
+        self.interval_s = interval_s
+        self._deadline_s = deadline_s
+        self._tracked: dict[str, _Tracked] = {}
+        self._backend_status = {
+            backend.name: BackendStatus(
+                backend.name,
+                backend.kind,
+                BackendState.CONNECTING,
+                read_only=read_only or backend.read_only,
+            )
+            for backend in backends
+        }
+        self._listed: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._snapshot: Snapshot | None = None
+        self._in_view: frozenset[str] | None = None  # None: everything
+        self._detailed: str | None = None
+        self._hurry: dict[str, asyncio.Event] = {}
+
+    async def __aenter__(self) -> Fleet:
+        for backend in self.backends.values():
+            self._start(self._watch(backend), f"watch {backend.name}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [*self._tasks, *(task for each in self._tracked.values() for task in each.probes.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for backend in self.backends.values():
+            await backend.aclose()
+
+    # What readers use
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known now. The same object until something changes."""
+        if self._snapshot is None:
+            services = tuple(self._status(each) for _, each in sorted(self._tracked.items()))
+            self._snapshot = Snapshot(
+                time.time(), services, tuple(self._backend_status.values()), {each.id: each for each in services}
+            )
+        return self._snapshot
+
+    async def changed(self, since: Snapshot) -> Snapshot:
+        """The first snapshot that is not `since`; waits for it."""
+        while self._snapshot is since:
+            await self._news.wait()
+        return self.snapshot
+
+    def history(self, service_id: str) -> tuple[Rates, ...]:
+        """The service's figures, oldest first, one for each look that brought some."""
+        tracked = self._tracked.get(service_id)
+        return tuple(tracked.history) if tracked else ()
+
+    def look_at(self, service_ids: Collection[str] | None, *, detailed: str | None = None) -> None:
+        """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics."""
+        before = self._detailed
+        self._in_view = frozenset(service_ids) if service_ids is not None else None
+        self._detailed = detailed
+        if detailed is not None and detailed != before:
+            self.hurry(detailed)
+
+    def hurry(self, service_id: str) -> None:
+        """Look at this service now, not when its turn comes."""
+        tracked = self._tracked.get(service_id)
+        for replica in tracked.probes if tracked else ():
+            self._hurry[f"{service_id}/{replica}"].set()
+
+    async def first_look(self, deadline_s: float, only: Collection[str] | None = None) -> Snapshot:
+        """The snapshot once every backend has listed and every replica's server was looked at, or at the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while not self._all_looked(only):
+                    await self._news.wait()
+        return self.snapshot
+
+    def resolve(self, name: str) -> ServiceStatus:
+        """The service that an address or a unique end of one means.
+
+        Raises NotFound, or UsageError with the candidates when several match.
+        """
+        snapshot = self.snapshot
+        if name in snapshot.by_id:
+            return snapshot.by_id[name]
+        found = [each for each in snapshot.services if _is_end(each, name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"service {name!r}",
+                "this name matches " + ", ".join(each.id for each in found),
+                "write one of these in full",
+            )
+        known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
+        raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
+
+    def backend_of(self, service: Service) -> Backend:
+        return self.backends[service.backend]
+
+    # Watching and probing
+
+    def _start(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _publish(self, tracked: _Tracked | None = None) -> None:
+        if tracked is not None:
+            tracked.derived = None
+        self._snapshot = None
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _status(self, tracked: _Tracked) -> ServiceStatus:
+        if tracked.derived is None:
+            tracked.derived = status.derive(tracked.service, list(tracked.replicas.values()))
+        return tracked.derived
+
+    async def _watch(self, backend: Backend) -> None:
+        """Watch for ever; a backend that fails is watched again after a growing pause, and what it told is kept."""
+        failures = 0
+        while True:
+            try:
+                async for update in backend.watch():
+                    failures = 0
+                    self._apply(backend, update)
+                error: TritonctlError | None = None
+            except TritonctlError as failed:
+                error = failed
+            if error is None:
+                return  # what it listed does not change
+            self._set_backend(backend, BackendState.LOST, error)
+            self._listed.add(backend.name)
+            self._publish()
+            pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+            failures += 1
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+
+    def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
+        self._backend_status[backend.name] = replace(
+            self._backend_status[backend.name],
+            state=state,
+            detail=error.answer if error else "",
+            advice=error.advice if error else "",
+            exit_code=error.exit_code if error else 0,
+        )
+
+    def _apply(self, backend: Backend, update: Update) -> None:
+        if self._backend_status[backend.name].state is not BackendState.CONNECTED:
+            self._set_backend(backend, BackendState.CONNECTED)
+        if isinstance(update, Listed):
+            here = {service.id for service in update.services}
+            for gone in [key for key, each in self._tracked.items() if each.service.backend == backend.name]:
+                if gone not in here:
+                    self._forget(gone)
+            for service in update.services:
+                self._keep(service)
+            self._listed.add(backend.name)
+        elif isinstance(update, Changed):
+            self._keep(update.service)
+        elif isinstance(update, Removed):
+            self._forget(update.service_id)
+        self._publish()
+
+    def _keep(self, service: Service) -> None:
+        tracked = self._tracked.setdefault(service.id, _Tracked(service))
+        tracked.service = service
+        tracked.derived = None
+        wanted = {replica.name: replica for replica in service.replicas}
+        for name in [name for name in tracked.replicas if name not in wanted]:
+            del tracked.replicas[name]
+        for name, replica in wanted.items():
+            before = tracked.replicas.get(name)
+            if before is not None and before.replica == replica:
+                continue
+            if before is None or before.replica.address != replica.address:
+                self._stop_probe(tracked, name)
+                tracked.replicas[name] = ReplicaStatus(replica, looked=replica.address is None)
+            else:
+                tracked.replicas[name] = replace(before, replica=replica)
+        for name in list(tracked.probes):
+            if name not in wanted or wanted[name].address is None:
+                self._stop_probe(tracked, name)
+        for name, replica in wanted.items():
+            if replica.address is not None and name not in tracked.probes:
+                self._hurry[f"{service.id}/{name}"] = asyncio.Event()
+                task = asyncio.create_task(self._probe(tracked, replica), name=f"probe {service.id} {name}")
+                tracked.probes[name] = task
+
+    def _forget(self, service_id: str) -> None:
+        tracked = self._tracked.pop(service_id, None)
+        for name in list(tracked.probes) if tracked else ():
+            assert tracked is not None
+            self._stop_probe(tracked, name)
+
+    def _stop_probe(self, tracked: _Tracked, replica: str) -> None:
+        task = tracked.probes.pop(replica, None)
+        self._hurry.pop(f"{tracked.service.id}/{replica}", None)
+        if task is not None:
+            task.cancel()
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _probe(self, tracked: _Tracked, replica: Replica) -> None:
+        service_id = tracked.service.id
+        backend = self.backends[tracked.service.backend]
+        hurry = self._hurry[f"{service_id}/{replica.name}"]
+        probe = ServerProbe(
+            replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
+        )
+        try:
+            while True:
+                began = time.monotonic()
+                hurry.clear()
+                seen = await probe.look(
+                    tracked.replicas[replica.name],
+                    statistics=self._detailed == service_id,
+                    log_reasons=tracked.log_reasons,
+                )
+                self._saw(tracked, replica.name, seen)
+                pause = self._pause(service_id) - (time.monotonic() - began)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.05, pause)):
+                        await hurry.wait()
+        finally:
+            await probe.aclose()
+
+    def _pause(self, service_id: str) -> float:
+        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
+        return self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+
+    def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
+        before = tracked.replicas.get(replica)
+        if before is None:
+            return
+        # What the platform says may have changed while the server was asked.
+        tracked.replicas[replica] = replace(seen, replica=before.replica)
+        self._publish(tracked)
+        now = self._status(tracked)
+        if seen.rates is not None and now.rates is not None:
+            tracked.history.append(now.rates)
+        self._read_log_if_it_knows_more(tracked)
+
+    def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
+        """The reason for a model that the index gives neither state nor reason for stands only in the log."""
+        backend = self.backends[tracked.service.backend]
+        if Capability.LOGS not in backend.capabilities:
+            return
+        silent = frozenset(
+            model.name
+            for each in tracked.replicas.values()
+            for model in each.models
+            if model.state is ModelState.NOT_LOADED
+        )
+        if silent - tracked.log_read_for:
+            tracked.log_read_for = silent
+            self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
+
+    def read_log_again(self, service_id: str) -> None:
+        """After a load that failed: its reason may be new."""
+        tracked = self._tracked.get(service_id)
+        if tracked is not None:
+            tracked.log_read_for = frozenset()
+            self.hurry(service_id)
+
+    async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
+        lines: list[str] = []
+        with suppress(TritonctlError, TimeoutError):
+            async with asyncio.timeout(5.0):
+                async for batch in backend.logs(tracked.service, tail=20_000):
+                    lines += [line.text for line in batch]
+        reasons = log.reasons(lines)
+        if reasons != tracked.log_reasons:
+            tracked.log_reasons = reasons
+            self.hurry(tracked.service.id)
+
+    def _all_looked(self, only: Collection[str] | None) -> bool:
+        if len(self._listed) < len(self.backends):
+            return False
+        return all(
+            seen.looked
+            for service_id, each in self._tracked.items()
+            if only is None or service_id in only
+            for seen in each.replicas.values()
+        )
+
+
+def _is_end(service: ServiceStatus, name: str) -> bool:
+    return service.id.endswith("/" + name)

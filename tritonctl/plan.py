@@ -1,0 +1,218 @@
+"""An intended change, written out before anything is done; carrying it out; undoing it; the record of what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
+
+Run = Callable[[], Awaitable[str]]  # returns the server's or the place's own answer, "" where it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call. `call` is it as a person could type it, `undo_call` what takes it back; no secret in either."""
+
+    call: str
+    run: Run
+    replica: str | None = None
+    undo_call: str = ""
+    undo: Run | None = None
+    deadline_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`parallel` steps do not wait for each other (one per replica); else the first failure stops the plan and undoes.
+
+    `typed` is the name that must be typed to confirm, where a yes is not enough: traffic hangs on it, or it cannot be
+    undone.
+    """
+
+    action: str
+    service: str
+    title: str
+    steps: tuple[Step, ...]
+    now: str = ""
+    warnings: tuple[str, ...] = ()
+    undo: str = ""
+    typed: str = ""
+    parallel: bool = False
+    read_only: bool = False
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan as text, for a screen or a terminal."""
+        text = [self.title]
+        if self.now:
+            text.append(f"now   {self.now}")
+        text += [f"{number:<3} {step.call}" for number, step in enumerate(self.steps, 1)]
+        text += [f"▲   {warning}" for warning in self.warnings]
+        text.append(f"undo  {self.undo or 'nothing here can be taken back'}")
+        return tuple(text)
+
+
+class StepState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    step: Step
+    state: StepState = StepState.WAITING
+    seconds: float = 0.0
+    answer: str = ""
+    error: TritonctlError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    plan: Plan
+    results: tuple[StepResult, ...]
+    seconds: float
+
+    @property
+    def error(self) -> TritonctlError | None:
+        return next((result.error for result in self.results if result.error is not None), None)
+
+
+class AuditLog:
+    """JSON lines, one for each step that was carried out: who, when, what, how it ended. Never a secret."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, plan: Plan, result: StepResult) -> None:
+        record = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "who": _who(),
+            "action": plan.action,
+            "service": plan.service,
+            "replica": result.step.replica,
+            "call": result.step.undo_call if result.state is StepState.UNDONE else result.step.call,
+            "result": str(result.state),
+            "seconds": round(result.seconds, 3),
+            "answer": result.error.answer if result.error else result.answer,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One write of one line in append mode: two tritonctl at work do not mix their lines.
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, (json.dumps(record, ensure_ascii=False) + "\n").encode())
+        finally:
+            os.close(descriptor)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def audit_path() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "tritonctl" / "audit.jsonl"
+
+
+async def carry_out(
+    plan: Plan,
+    audit: AuditLog,
+    *,
+    read_only: bool,
+    progress: Callable[[tuple[StepResult, ...]], None] = lambda _results: None,
+) -> Outcome:
+    """Do what the plan says, tell `progress` after every change of a step, and record each step.
+
+    Raises Refused, before anything is done, in read-only mode: this is the one door that every change goes through.
+    A step that fails is in the outcome, not raised. Cancelling stops waiting; what a server was asked to do goes on there.
+    """
+    if read_only or plan.read_only:
+        raise Refused(plan.title, "read-only mode", "start without --read-only, or set read_only = false for this backend")
+    audit_writable(audit)
+    began = time.monotonic()
+    results = [StepResult(step) for step in plan.steps]
+
+    def put(place: int, result: StepResult) -> None:
+        results[place] = result
+        if result.state in (StepState.DONE, StepState.FAILED, StepState.UNDONE):
+            audit.append(plan, result)
+        progress(tuple(results))
+
+    if plan.parallel:
+        await asyncio.gather(*(_run(place, step, put) for place, step in enumerate(plan.steps)))
+    else:
+        for place, step in enumerate(plan.steps):
+            if not await _run(place, step, put):
+                for later in range(place + 1, len(results)):
+                    put(later, replace(results[later], state=StepState.SKIPPED))
+                await _undo(results, place, put)
+                break
+    return Outcome(plan, tuple(results), time.monotonic() - began)
+
+
+def audit_writable(audit: AuditLog) -> None:
+    """A change that cannot be recorded is not made."""
+    try:
+        audit.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(audit.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise Refused(
+            "open the audit log", f"{audit.path}: {error.strerror}", "make it writable, or set XDG_STATE_HOME"
+        ) from None
+
+
+async def _run(place: int, step: Step, put: Callable[[int, StepResult], None]) -> bool:
+    began = time.monotonic()
+    put(place, StepResult(step, StepState.RUNNING))
+    try:
+        async with asyncio.timeout(step.deadline_s):
+            answer = await step.run()
+    except TritonctlError as error:
+        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=error))
+        return False
+    except TimeoutError:
+        late = Unreachable(
+            step.call,
+            f"not done after {step.deadline_s:g} s",
+            "it may still end well there: watch the model's state",
+            kind="timeout",
+        )
+        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=late))
+        return False
+    except asyncio.CancelledError:
+        left = OperationFailed(step.call, "waiting was given up; the server goes on by itself")
+        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=left))
+        raise
+    put(place, StepResult(step, StepState.DONE, time.monotonic() - began, answer=answer))
+    return True
+
+
+async def _undo(results: list[StepResult], failed: int, put: Callable[[int, StepResult], None]) -> None:
+    for place in range(failed, -1, -1):
+        step = results[place].step
+        if step.undo is None:
+            continue
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(step.deadline_s):
+                answer = await step.undo()
+        except (TritonctlError, TimeoutError) as error:
+            words = error if isinstance(error, TritonctlError) else Unreachable(step.undo_call, "not done in time")
+            put(place, replace(results[place], state=StepState.FAILED, error=words))
+            return
+        if results[place].error is None:
+            put(place, StepResult(step, StepState.UNDONE, time.monotonic() - began, answer=answer))

@@ -1,0 +1,152 @@
+"""Looking at one replica's server again and again: health, version, control mode, models, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.inventory import ControlMode, Replica, ReplicaStatus
+from tritonctl.server import metrics, models, rates
+from tritonctl.server.client import IndexEntry, ServerClient, Statistics
+
+LOOK_DEADLINE_S = 5.0
+_BIG_PAGE = 256 * 1024  # characters; a larger page is parsed beside the event loop
+_METRICS_RETRY_S = 10.0
+
+
+class ServerProbe:
+    """Keeps the connection and the last scrape of one server between two looks."""
+
+    def __init__(self, replica: Replica, *, may_ask_mode: bool = True, deadline_s: float = LOOK_DEADLINE_S) -> None:
+        if replica.address is None:
+            raise ValueError("a replica without an address cannot be probed")
+        self._client = ServerClient(replica.address, timeout_s=deadline_s)
+        # The question for the control mode is an unload of a name that nobody has. It changes nothing, but read-only
+        # means that no call that could change something is sent.
+        self._may_ask_mode = may_ask_mode
+        self._scrape: rates.Scrape | None = None
+        self._met = False
+        self._metrics_after = 0.0
+        self._metrics_error: str | None = None
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def look(
+        self, before: ReplicaStatus, *, statistics: bool = False, log_reasons: Mapping[str, str] | None = None
+    ) -> ReplicaStatus:
+        """What the server tells now, or `before` with the error that this look met. Never raises but for cancellation."""
+        try:
+            return await self._look(before, statistics, log_reasons or {})
+        except TritonctlError as error:
+            self._met = False
+            self._scrape = None
+            return replace(
+                before,
+                live=None,
+                ready=None,
+                rates=None,
+                error=error.headline,
+                advice=error.advice,
+                error_kind=_kind(error),
+                looked=True,
+            )
+
+    async def _look(
+        self, before: ReplicaStatus, want_statistics: bool, log_reasons: Mapping[str, str]
+    ) -> ReplicaStatus:
+        ready = await self._client.ready()
+        live = ready or await self._client.live()
+        now = replace(
+            before,
+            live=live,
+            ready=ready,
+            looked=True,
+            error=None,
+            advice=None,
+            error_kind=None,
+            seen_at=time.time(),
+        )
+        if not self._met:
+            now = await self._meet(now)
+        index, index_known = await self._index()
+        page_rates = await self._rates()
+        stats: tuple[Statistics, ...] = ()
+        if want_statistics and live:
+            stats = await self._statistics()
+        counted = page_rates.models if page_rates is not None else {}
+        return replace(
+            now,
+            models=models.join(index, stats, counted, log_reasons) if index_known else before.models,
+            models_known=index_known or before.models_known,
+            rates=page_rates,
+            metrics_error=self._metrics_error,
+        )
+
+    async def _meet(self, status: ReplicaStatus) -> ReplicaStatus:
+        """What does not change while a server runs, asked once after each time it came up."""
+        metadata = await self._client.metadata()
+        mode = status.replica.control_mode
+        if mode is None and self._may_ask_mode:
+            try:
+                mode = await self._client.detect_control_mode()
+            except OperationFailed:
+                mode = None
+        self._met = True
+        return replace(
+            status,
+            version=metadata.version,
+            extensions=metadata.extensions,
+            control_mode=mode if mode is not None else _told_before(status),
+        )
+
+    async def _index(self) -> tuple[tuple[IndexEntry, ...], bool]:
+        try:
+            return await self._client.index(), True
+        except (OperationFailed, Forbidden, NotFound):
+            return (), False  # restricted, or a server without the model repository extension
+
+    async def _statistics(self) -> tuple[Statistics, ...]:
+        try:
+            return await self._client.statistics()
+        except (OperationFailed, Forbidden, NotFound):
+            return ()
+
+    async def _rates(self) -> rates.Rates | None:
+        """The figures of the metrics page; a closed port is a fact about the metrics, not about the server."""
+        address = self._client.address
+        if address.metrics is None:
+            self._metrics_error = "no metrics address is known: set metrics = … for this server"
+            return None
+        at = time.monotonic()
+        if at < self._metrics_after:
+            return None
+        try:
+            text = await self._client.metrics()
+        except TritonctlError as error:
+            guess = " (guessed from the HTTP port)" if address.guessed else ""
+            self._metrics_error = f"{error.headline}{guess}"
+            self._metrics_after = at + _METRICS_RETRY_S
+            self._scrape = None
+            return None
+        page = metrics.parse(text) if len(text) < _BIG_PAGE else await asyncio.to_thread(metrics.parse, text)
+        if not page.families:
+            self._metrics_error = f"{address.metrics} answers, but not with metrics"
+            self._metrics_after = at + _METRICS_RETRY_S
+            return None
+        self._metrics_error = "the page was cut off in the middle" if page.truncated else None
+        before, self._scrape = self._scrape, rates.Scrape(page, at)
+        return rates.between(before, self._scrape)
+
+
+def _told_before(status: ReplicaStatus) -> ControlMode | None:
+    return status.control_mode
+
+
+def _kind(error: TritonctlError) -> str:
+    if isinstance(error, Unreachable):
+        return error.kind
+    return "forbidden" if isinstance(error, Forbidden) else "failed"

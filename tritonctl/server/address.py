@@ -1,0 +1,95 @@
+"""Where one server answers, and what must be sent along for it to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tritonctl.errors import UsageError
+
+
+class Secret:
+    """A value that shows itself only to the one who asks for it by name."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """`http` is a base URL without a trailing slash, `grpc` is host:port, `metrics` a full URL; None means: there is none.
+
+    `guessed` tells that gRPC and metrics were derived from the HTTP port (Triton's own ports follow each other:
+    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file.
+    """
+
+    http: str
+    grpc: str | None = None
+    metrics: str | None = None
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    ca: str | None = None
+    grpc_tls: bool = False
+    guessed: bool = False
+
+    def __hash__(self) -> int:
+        return hash((self.http, self.grpc, self.metrics, self.ca))
+
+
+def parse_address(url: str, *, headers: Mapping[str, Secret] | None = None, ca: str | None = None) -> ServerAddress:
+    """An address from what a person types after --url: the server's HTTP port.
+
+    Raises UsageError when the text names no server.
+    """
+    text = url.strip()
+    if "://" not in text:
+        text = f"http://{text}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"address {url!r}", str(error), "write it as http://HOST:8000") from None
+    if parts.scheme not in ("http", "https"):
+        raise UsageError(f"address {url!r}", f"unknown scheme {parts.scheme!r}", "use http:// or https://")
+    if parts.username or parts.password:
+        raise UsageError(
+            "address with a password in it",
+            "a URL ends up in logs and process lists",
+            "set token_env or headers for this server in the settings",
+        )
+    if not parts.hostname:
+        raise UsageError(f"address {url!r}", "no host in it", "write it as http://HOST:8000")
+    if port is None and parts.scheme == "http":
+        raise UsageError(
+            f"address {url!r}",
+            "no port in it",
+            f"Triton's HTTP port is 8000 unless it was moved: {parts.scheme}://{parts.netloc}:8000",
+        )
+    http = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    if parts.scheme == "https" or parts.path.rstrip("/") or port is None or port > 65533:
+        return ServerAddress(http, headers=headers or {}, ca=ca)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return ServerAddress(
+        http,
+        grpc=f"{host}:{port + 1}",
+        metrics=f"http://{host}:{port + 2}/metrics",
+        headers=headers or {},
+        ca=ca,
+        guessed=True,
+    )

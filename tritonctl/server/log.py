@@ -1,0 +1,65 @@
+"""Reading tritonserver's own log: a line's level, and the reasons that no API gives.
+
+Formats as tritonserver 2.51.0 writes them: `I1121 14:02:31.000000 12 file.cc:34] "text"`, and ISO 8601 with
+--log-format=ISO8601; the python backend's stub lines carry no quotes, gRPC's and protobuf's no prefix at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    INFO = "I"
+    WARNING = "W"
+    ERROR = "E"
+    FATAL = "F"
+    NONE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    severity: Severity
+    time: str  # as the server wrote it, "" where there is none
+    text: str
+
+
+_DEFAULT = re.compile(r'^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ (\S+:\d+)\] ?"?(.*?)"?$', re.DOTALL)
+_ISO = re.compile(r'^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\S* \d+ ([IWEF]) (\S+:\d+)\] ?"?(.*?)"?$', re.DOTALL)
+
+
+def parse_line(text: str) -> Line:
+    """One line of the log; a line in no known format is text without a severity."""
+    found = _DEFAULT.match(text)
+    if found:
+        return Line(Severity(found[1]), found[2], _unescape(found[4]))
+    found = _ISO.match(text)
+    if found:
+        return Line(Severity(found[2]), found[1], _unescape(found[4]))
+    return Line(Severity.NONE, "", text)
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\\n", "\n").replace('\\"', '"') if "\\" in text else text
+
+
+_POLL_FAILED = re.compile(r"Poll failed for model directory '(.+?)': (.+)", re.DOTALL)
+_LOAD_FAILED = re.compile(r"failed to load '(.+?)' version \d+: (.+)", re.DOTALL)
+_LOADED = re.compile(r"successfully loaded '(.+?)'")
+
+
+def reasons(lines: Iterable[str]) -> dict[str, str]:
+    """For each model that the log last tells a failure of: the reason. A later success takes it back."""
+    found: dict[str, str] = {}
+    for raw in lines:
+        if "'" not in raw:
+            continue
+        text = parse_line(raw).text
+        if failed := _POLL_FAILED.search(text) or _LOAD_FAILED.search(text):
+            found[failed[1]] = failed[2].strip()
+        elif loaded := _LOADED.search(text):
+            found.pop(loaded[1], None)
+    return found

@@ -1,0 +1,136 @@
+"""What the three layers of a service come to together: its level, whether they disagree, and the reason in one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from tritonctl.inventory import (
+    JoinedModel,
+    Level,
+    ModelState,
+    ReplicaStatus,
+    Service,
+    ServiceStatus,
+)
+from tritonctl.server import models as server_models
+from tritonctl.server import rates
+
+
+def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus:
+    """The status of a service from what its place and its replicas' servers told last."""
+    asked = [each for each in replicas if each.replica.address is not None]
+    answered = [each for each in asked if each.error is None and each.looked]
+    joined = server_models.over_replicas([(each.replica.name, each.models) for each in asked if each.models_known])
+    counts = server_models.count(joined)
+    server = min((_server_level(each) for each in replicas), default=Level.UNKNOWN)
+    if service.platform.level is Level.OFF:
+        server = Level.OFF
+    models = _models_level(joined, counts.ready) if answered else Level.UNKNOWN
+    layers = (service.platform.level, server, models)
+    known = [layer for layer in layers if layer is not Level.UNKNOWN]
+    seen = [each.seen_at for each in asked if each.seen_at is not None]
+    errors = [each.error for each in asked if each.error] + [each.replica.no_address for each in replicas if each.replica.no_address]
+    return ServiceStatus(
+        service=service,
+        replicas=tuple(replicas),
+        models=joined,
+        counts=counts,
+        live=_all([each.live for each in asked]),
+        ready=_all([each.ready for each in asked]),
+        version=next((each.version for each in answered if each.version), None),
+        control_mode=next((each.control_mode for each in asked if each.control_mode), None),
+        replicas_ready=sum(each.ready is True for each in replicas),
+        level=min(known) if known and server is not Level.UNKNOWN else min([*known, Level.UNKNOWN]),
+        disagree=_disagree(service, answered, models),
+        note=_note(service, replicas, joined),
+        rates=rates.combine([each.rates for each in answered if each.rates is not None]),
+        error=errors[0] if errors else None,
+        seen_at=min(seen) if seen else None,
+        stale=bool(asked) and len(answered) < len(asked) and bool(seen),
+    )
+
+
+def _all(values: Sequence[bool | None]) -> bool | None:
+    known = [value for value in values if value is not None]
+    return all(known) if known and len(known) == len(values) else (False if False in known else None)
+
+
+def _server_level(status: ReplicaStatus) -> Level:
+    if status.replica.platform.level is Level.OFF:
+        return Level.OFF
+    if not status.looked:
+        return Level.UNKNOWN
+    if status.error is not None:
+        if status.error_kind == "forbidden":
+            return Level.UNKNOWN
+        return Level.CHANGING if _is_starting(status) else Level.FAILED
+    if status.ready:
+        return Level.OK
+    if any(model.level is Level.CHANGING for model in status.models):
+        return Level.CHANGING
+    serving = any(model.state is ModelState.READY for model in status.models)
+    return Level.DEGRADED if serving else Level.FAILED
+
+
+def _is_starting(status: ReplicaStatus) -> bool:
+    """Triton opens its ports only when all start-up models are loaded: not listening is loading, where the process runs
+    and its server was never seen."""
+    return status.error_kind == "refused" and status.replica.platform.level is Level.OK and status.seen_at is None
+
+
+def _models_level(joined: Sequence[JoinedModel], ready: int) -> Level:
+    if not joined:
+        return Level.OK
+    worst = min(model.level for model in joined)
+    if worst is Level.FAILED:
+        return Level.DEGRADED if ready else Level.FAILED
+    return Level.OK if worst is Level.OFF else worst
+
+
+def _disagree(service: Service, answered: Sequence[ReplicaStatus], models: Level) -> bool:
+    """One layer calls it fine and another does not."""
+    ready = [each.ready for each in answered]
+    if service.platform.level is Level.OK and False in ready:
+        return True
+    if service.platform.level in (Level.FAILED, Level.OFF) and True in ready:
+        return True
+    if bool(ready) and all(ready) and models in (Level.FAILED, Level.DEGRADED):
+        return True
+    return False in ready and models is Level.OK
+
+
+def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[JoinedModel]) -> str:
+    """The worst thing first, in the words of the one who said it."""
+    if service.platform.reason and service.platform.level in (Level.FAILED, Level.DEGRADED):
+        return service.platform.reason
+    for status in replicas:
+        if status.replica.no_address and service.platform.level is not Level.OFF:
+            return status.replica.no_address
+        if status.error is not None and service.platform.level is not Level.OFF:
+            if _is_starting(status):
+                since = status.replica.started_at
+                return f"not listening yet: loading for {time.time() - since:.0f} s" if since else "not listening yet"
+            return status.error
+    failed = [model for model in joined if model.worst.failed]
+    if failed:
+        first = failed[0]
+        more = f" · {len(failed) - 1} more failed" if len(failed) > 1 else ""
+        return f"{first.name}: {short_reason(first.worst.reason)}{more}"
+    changing = [model for model in joined if model.level is Level.CHANGING]
+    if changing:
+        return " · ".join(f"{str(model.worst.state).lower()} {model.name}" for model in changing[:3])
+    uneven = [model for model in joined if 0 < model.ready_on < model.replicas]
+    if uneven:
+        return f"{uneven[0].name} is ready on {uneven[0].ready_on} of {uneven[0].replicas} replicas"
+    if any(each.ready is False for each in replicas):
+        return "not ready, though no model is seen failing: a failed load or a removed model; see the log"
+    return service.platform.reason or ""
+
+
+def short_reason(reason: str | None) -> str:
+    """The line of a reason that says most: Python's exception, not its traceback."""
+    if not reason:
+        return "no reason given"
+    first = reason.strip().splitlines()[0]
+    return first.removeprefix("Internal: ").removeprefix("Invalid argument: ")
