@@ -91,9 +91,10 @@ class Backend(ABC):
     kind: str
     capabilities: frozenset[Capability] = frozenset()
 
-    def __init__(self, name: str, *, read_only: bool = False) -> None:
+    def __init__(self, name: str, *, read_only: bool = False, optional: bool = False) -> None:
         self.name = name
         self.read_only = read_only
+        self.optional = optional  # nobody asked for it by name: its absence is no fault
 
     @abstractmethod
     def watch(self) -> AsyncIterator[Update]:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +16,9 @@ from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
+    HostGpu,
     ModelState,
+    Point,
     Replica,
     ReplicaStatus,
     Service,
@@ -25,11 +27,10 @@ from tritonctl.inventory import (
 )
 from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
 from tritonctl.server import log
-from tritonctl.server.rates import Rates
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
-HISTORY = 180  # points kept for a service's charts
+HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 
 
@@ -40,7 +41,7 @@ class _Tracked:
     service: Service
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    history: deque[Rates] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
     log_reasons: dict[str, str] = field(default_factory=dict)
     log_read_for: frozenset[str] = frozenset()
     derived: ServiceStatus | None = None
@@ -59,6 +60,8 @@ class Fleet:
         read_only: bool = False,
         interval_s: float = INTERVAL_S,
         deadline_s: float = LOOK_DEADLINE_S,
+        read_host_gpus: Callable[[], tuple[HostGpu, ...]] | None = None,
+        probing: bool = True,
     ) -> None:
         self.backends = {backend.name: backend for backend in backends}
         self.read_only = read_only
@@ -71,6 +74,7 @@ class Fleet:
                 backend.kind,
                 BackendState.CONNECTING,
                 read_only=read_only or backend.read_only,
+                optional=backend.optional,
             )
             for backend in backends
         }
@@ -81,10 +85,17 @@ class Fleet:
         self._in_view: frozenset[str] | None = None  # None: everything
         self._detailed: str | None = None
         self._hurry: dict[str, asyncio.Event] = {}
+        self._read_host_gpus = read_host_gpus
+        self._host_gpus: tuple[HostGpu, ...] = ()
+        self._probing = asyncio.Event()
+        if probing:
+            self._probing.set()
 
     async def __aenter__(self) -> Fleet:
         for backend in self.backends.values():
             self._start(self._watch(backend), f"watch {backend.name}")
+        if self._read_host_gpus is not None:
+            self._start(self._watch_host(self._read_host_gpus), "watch this host's GPUs")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,6 +106,10 @@ class Fleet:
         for backend in self.backends.values():
             await backend.aclose()
 
+    def start_probing(self) -> None:
+        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn."""
+        self._probing.set()
+
     # What readers use
 
     @property
@@ -103,7 +118,11 @@ class Fleet:
         if self._snapshot is None:
             services = tuple(self._status(each) for _, each in sorted(self._tracked.items()))
             self._snapshot = Snapshot(
-                time.time(), services, tuple(self._backend_status.values()), {each.id: each for each in services}
+                time.time(),
+                services,
+                tuple(self._backend_status.values()),
+                self._host_gpus,
+                {each.id: each for each in services},
             )
         return self._snapshot
 
@@ -113,7 +132,7 @@ class Fleet:
             await self._news.wait()
         return self.snapshot
 
-    def history(self, service_id: str) -> tuple[Rates, ...]:
+    def history(self, service_id: str) -> tuple[Point, ...]:
         """The service's figures, oldest first, one for each look that brought some."""
         tracked = self._tracked.get(service_id)
         return tuple(tracked.history) if tracked else ()
@@ -202,13 +221,24 @@ class Fleet:
             failures += 1
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
+    async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
+        """NVML blocks, so it is read beside the loop; a host without GPUs is asked once."""
+        await self._probing.wait()
+        while True:
+            gpus = await asyncio.to_thread(read)
+            if gpus != self._host_gpus:
+                self._host_gpus = gpus
+                self._publish()
+            if not gpus:
+                return
+            await asyncio.sleep(self.interval_s)
+
     def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
         self._backend_status[backend.name] = replace(
             self._backend_status[backend.name],
             state=state,
             detail=error.answer if error else "",
             advice=error.advice if error else "",
-            exit_code=error.exit_code if error else 0,
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
@@ -274,9 +304,9 @@ class Fleet:
         probe = ServerProbe(
             replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
         )
+        await self._probing.wait()
         try:
             while True:
-                began = time.monotonic()
                 hurry.clear()
                 seen = await probe.look(
                     tracked.replicas[replica.name],
@@ -284,16 +314,18 @@ class Fleet:
                     log_reasons=tracked.log_reasons,
                 )
                 self._saw(tracked, replica.name, seen)
-                pause = self._pause(service_id) - (time.monotonic() - began)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.05, pause)):
+                    async with asyncio.timeout(self._pause(service_id)):
                         await hurry.wait()
         finally:
             await probe.aclose()
 
     def _pause(self, service_id: str) -> float:
+        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together."""
         in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
-        return self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        pause = interval - time.monotonic() % interval
+        return pause if pause > interval / 4 else pause + interval
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -304,7 +336,7 @@ class Fleet:
         self._publish(tracked)
         now = self._status(tracked)
         if seen.rates is not None and now.rates is not None:
-            tracked.history.append(now.rates)
+            tracked.history.append(Point.of(now.rates, time.time()))
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
@@ -328,6 +360,14 @@ class Fleet:
         if tracked is not None:
             tracked.log_read_for = frozenset()
             self.hurry(service_id)
+
+    async def log_read(self, service_id: str) -> None:
+        """Returns when no log of this service is being read for reasons, and a look has taken them in."""
+        while reading := [task for task in self._tasks if task.get_name() == f"log {service_id}"]:
+            await asyncio.gather(*reading, return_exceptions=True)
+            snapshot = self.snapshot
+            if self._tracked[service_id].log_reasons:
+                await self.changed(snapshot)
 
     async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
         lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -176,6 +177,57 @@ class ModelCounts:
     total: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The figures of a service at one look, for its charts. None is unknown, not zero; ratios are 0..1."""
+
+    at: float  # seconds since the epoch
+    requests_per_s: float | None
+    failures_per_s: float | None
+    avg_request_us: float | None
+    avg_queue_us: float | None
+    avg_compute_input_us: float | None
+    avg_compute_infer_us: float | None
+    avg_compute_output_us: float | None
+    queue_share: float | None
+    avg_batch: float | None
+    cache_hit_rate: float | None
+    pending: float | None
+    cpu_utilization: float | None
+    gpu_utilization: float | None  # of the busiest
+    gpu_memory_used_bytes: float | None  # of all
+    gpu_memory_total_bytes: float | None
+    gpu_power_watts: float | None  # of all
+
+    @classmethod
+    def of(cls, rates: Rates, at: float) -> Point:
+        total, gpus = rates.total, rates.gpus
+        return cls(
+            at,
+            total.requests_per_s,
+            total.failures_per_s,
+            total.avg_request_us,
+            total.avg_queue_us,
+            total.avg_compute_input_us,
+            total.avg_compute_infer_us,
+            total.avg_compute_output_us,
+            total.queue_share,
+            total.avg_batch,
+            total.cache_hit_rate,
+            rates.pending,
+            rates.cpu.utilization if rates.cpu else None,
+            max((gpu.utilization for gpu in gpus if gpu.utilization is not None), default=None),
+            _sum(gpu.memory_used_bytes for gpu in gpus),
+            _sum(gpu.memory_total_bytes for gpu in gpus),
+            _sum(gpu.power_watts for gpu in gpus),
+        )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
 @dataclass(frozen=True, eq=False)
 class ServiceStatus:
     """A service with its three layers, and what they come to together."""
@@ -216,7 +268,21 @@ class BackendStatus:
     detail: str = ""
     advice: str = ""
     read_only: bool = False
-    exit_code: int = 0
+    optional: bool = False  # tried because it is often there; its absence is no fault
+
+
+@dataclass(frozen=True, slots=True)
+class HostGpu:
+    """A GPU of the machine that tritonctl runs on, as its driver tells; None is unknown."""
+
+    index: int
+    name: str
+    uuid: str
+    utilization: float | None  # 0..1
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    power_watts: float | None
+    temperature_c: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,4 +292,5 @@ class Snapshot:
     at: float  # seconds since the epoch
     services: tuple[ServiceStatus, ...] = ()
     backends: tuple[BackendStatus, ...] = ()
+    host_gpus: tuple[HostGpu, ...] = ()
     by_id: dict[str, ServiceStatus] = field(default_factory=dict)

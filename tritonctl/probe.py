@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
-from tritonctl.inventory import ControlMode, Replica, ReplicaStatus
+from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import IndexEntry, ServerClient, Statistics
 
@@ -100,7 +100,7 @@ class ServerProbe:
             status,
             version=metadata.version,
             extensions=metadata.extensions,
-            control_mode=mode if mode is not None else _told_before(status),
+            control_mode=mode,
         )
 
     async def _index(self) -> tuple[tuple[IndexEntry, ...], bool]:
@@ -139,11 +139,7 @@ class ServerProbe:
             return None
         self._metrics_error = "the page was cut off in the middle" if page.truncated else None
         before, self._scrape = self._scrape, rates.Scrape(page, at)
-        return rates.between(before, self._scrape)
-
-
-def _told_before(status: ReplicaStatus) -> ControlMode | None:
-    return status.control_mode
+        return rates.rates(before, self._scrape)
 
 
 def _kind(error: TritonctlError) -> str:

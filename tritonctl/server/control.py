@@ -1,0 +1,228 @@
+"""Plans that the server's own API carries out: load and unload, on every replica of a service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
+from tritonctl.plan import Plan, Step
+from tritonctl.server.client import ServerClient
+from tritonctl.server.modelconfig import ensemble_members
+
+LOAD_DEADLINE_S = 300.0
+_POLL_S = 0.25
+_CONFIG_READ_S = 2.0
+
+
+async def plan_load(
+    status: ServiceStatus,
+    model: str,
+    *,
+    replica: str | None = None,
+    config: str | None = None,
+    files: Mapping[str, bytes] | None = None,
+    deadline_s: float = LOAD_DEADLINE_S,
+) -> Plan:
+    """Load or reload `model` on every replica, or on one.
+
+    `config` is a JSON document that replaces config.pbtxt in memory. Raises UsageError-free: NotFound for a replica or
+    model that nobody knows, OperationFailed where the control mode forbids it.
+    """
+    targets = _targets(status, replica)
+    _need_explicit(status, f"load {model}")
+    known = [each for each in status.models if each.name == model]
+    if not known and config is None and any(target.models_known for target in targets):
+        raise NotFound(f"load {model} on {status.id}", "the repository has no such model", _names(status))
+    warnings = []
+    if config is not None:
+        warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
+    if not any(each.ready_on for each in known):
+        warnings.append(
+            "if it fails, the whole server may report not ready (strict readiness) until this model loads or it restarts"
+        )
+    else:
+        warnings.append("it is loaded: the server loads it again, and keeps the old one when the new one fails")
+    if len(status.replicas) > 1:
+        warnings.append("a replica that starts later comes up without it, unless --load-model names it")
+    return Plan(
+        action="load",
+        service=status.id,
+        title=f"Load {model} on {status.id}",
+        now=_now(status, known),
+        steps=tuple(
+            Step(
+                call=_call(target, model, "load", {"config": "…"} if config is not None else {}),
+                run=_Load(target, model, config, files, deadline_s).run,
+                replica=target.replica.name,
+                undo_call=_call(target, model, "unload", {}),
+                deadline_s=deadline_s,
+            )
+            for target in targets
+        ),
+        warnings=tuple(warnings),
+        undo=_call(targets[0], model, "unload", {}),
+        parallel=True,
+    )
+
+
+async def plan_unload(
+    status: ServiceStatus,
+    model: str,
+    *,
+    replica: str | None = None,
+    dependents: bool = False,
+    deadline_s: float = LOAD_DEADLINE_S,
+) -> Plan:
+    """Unload `model` on every replica, or on one; `dependents` also unloads the members of an ensemble."""
+    targets = _targets(status, replica)
+    _need_explicit(status, f"unload {model}")
+    known = [each for each in status.models if each.name == model]
+    if not known and any(target.models_known for target in targets):
+        raise NotFound(f"unload {model} on {status.id}", "the repository has no such model", _names(status))
+    warnings = []
+    ensembles = await _ensembles_using(status, targets, model)
+    if ensembles:
+        warnings.append(
+            f"{', '.join(ensembles)} (ensemble) needs it and stops serving without a word: it becomes unavailable too"
+        )
+    rate = _rate(status, model)
+    if rate:
+        warnings.append(f"it serves {rate:.3g} req/s now; later requests get 404 until it is loaded again")
+    if not any(each.ready_on for each in known):
+        warnings.append("it is not loaded now; the server answers 200 all the same")
+    return Plan(
+        action="unload",
+        service=status.id,
+        title=f"Unload {model} from {status.id}",
+        now=_now(status, known),
+        steps=tuple(
+            Step(
+                call=_call(target, model, "unload", {"unload_dependents": True} if dependents else {}),
+                run=_Unload(target, model, dependents, deadline_s).run,
+                replica=target.replica.name,
+                undo_call=_call(target, model, "load", {}),
+                deadline_s=deadline_s,
+            )
+            for target in targets
+        ),
+        warnings=tuple(warnings),
+        undo=_call(targets[0], model, "load", {}),
+        typed=model if ensembles and rate else "",
+        parallel=True,
+    )
+
+
+class _Load:
+    def __init__(
+        self,
+        target: ReplicaStatus,
+        model: str,
+        config: str | None,
+        files: Mapping[str, bytes] | None,
+        deadline_s: float,
+    ) -> None:
+        self._target, self._model, self._config, self._files = target, model, config, files
+        self._deadline_s = deadline_s
+
+    async def run(self) -> str:
+        async with _client(self._target) as client:
+            await client.load(self._model, config=self._config, files=self._files, timeout_s=self._deadline_s)
+            return "loaded"
+
+
+class _Unload:
+    def __init__(self, target: ReplicaStatus, model: str, dependents: bool, deadline_s: float) -> None:
+        self._target, self._model, self._dependents, self._deadline_s = target, model, dependents, deadline_s
+
+    async def run(self) -> str:
+        async with _client(self._target) as client:
+            await client.unload(self._model, dependents=self._dependents, timeout_s=self._deadline_s)
+            # The call returns at once; requests in flight end first.
+            while True:
+                states = {each.state for each in await client.index() if each.name == self._model}
+                if ModelState.UNLOADING not in states and ModelState.READY not in states:
+                    return "unloaded"
+                await asyncio.sleep(_POLL_S)
+
+
+def _client(target: ReplicaStatus) -> ServerClient:
+    if target.replica.address is None:
+        raise OperationFailed(target.replica.name, target.replica.no_address or "its server has no known address")
+    return ServerClient(target.replica.address)
+
+
+def _targets(status: ServiceStatus, replica: str | None) -> list[ReplicaStatus]:
+    if replica is not None:
+        chosen = [each for each in status.replicas if each.replica.name == replica]
+        if not chosen:
+            names = ", ".join(each.replica.name for each in status.replicas) or "none"
+            raise NotFound(f"replica {replica!r} of {status.id}", "there is no such replica", f"replicas: {names}")
+        return chosen
+    reachable = [each for each in status.replicas if each.replica.address is not None]
+    if not reachable:
+        reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
+        raise OperationFailed(status.id, reason or "no replica of it runs", "start it first")
+    return reachable
+
+
+def _need_explicit(status: ServiceStatus, what: str) -> None:
+    if status.control_mode in (ControlMode.NONE, ControlMode.POLL, ControlMode.NONE_OR_POLL):
+        raise OperationFailed(
+            f"{what} on {status.id}",
+            f"the server runs in control mode {status.control_mode}, which refuses loads and unloads",
+            "restart it with --model-control-mode=explicit and --load-model=NAME for each model to keep",
+        )
+
+
+def _now(status: ServiceStatus, known: Sequence[JoinedModel]) -> str:
+    if not known:
+        return "not in the repository index"
+    states = ", ".join(
+        f"version {each.version or '–'} {each.worst.state} on {each.ready_on}/{each.replicas}"
+        if each.replicas > 1
+        else f"version {each.version or '–'} {each.worst.state}"
+        for each in known
+    )
+    return f"{states}; {status.counts.ready} of {status.counts.total} models ready"
+
+
+def _names(status: ServiceStatus) -> str:
+    names = sorted({each.name for each in status.models})
+    return "models: " + (", ".join(names[:12]) + (" …" if len(names) > 12 else "") if names else "none")
+
+
+def _rate(status: ServiceStatus, model: str) -> float:
+    figures = status.rates.models if status.rates is not None else {}
+    return sum(each.requests_per_s or 0.0 for (name, _), each in figures.items() if name == model)
+
+
+def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str, object]) -> str:
+    """The call as a person could type it; headers, which may hold a token, are left out."""
+    base = target.replica.address.http if target.replica.address else "http://…"
+    url = shlex.quote(f"{base}/v2/repository/models/{model}/{what}")
+    body = f" -d {shlex.quote(json.dumps({'parameters': dict(parameters)}))}" if parameters else ""
+    return f"curl -X POST {url}{body}"
+
+
+async def _ensembles_using(status: ServiceStatus, targets: Sequence[ReplicaStatus], model: str) -> list[str]:
+    """The loaded ensembles that have `model` as a step; asked of the first replica, within a short time."""
+    names = sorted({each.name for each in status.models if each.ready_on and each.name != model})
+    users: list[str] = []
+    if targets[0].replica.address is None:
+        return users
+    async with ServerClient(targets[0].replica.address, timeout_s=_CONFIG_READ_S) as client:
+
+        async def look(name: str) -> None:
+            try:
+                config = await client.config(name)
+            except TritonctlError:
+                return  # a model that went away, or a restricted API: the plan says what is known
+            if model in ensemble_members(config):
+                users.append(name)
+
+        await asyncio.gather(*(look(name) for name in names[:200]))
+    return sorted(users)

@@ -1,0 +1,84 @@
+"""The console script: reads the arguments, opens the backends, runs one command, ends with the contract's exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from tritonctl.errors import TritonctlError
+from tui.commands.arguments import parse
+
+# Command to module and function, imported when it is called for: start-up time is part of the contract.
+_COMMANDS = {
+    "services": "read:services",
+    "backends": "read:backends",
+    "models": "read:models",
+    "model": "read:model",
+    "metrics": "read:metrics",
+    "logs": "read:logs",
+    "events": "read:events",
+    "wait": "read:wait",
+    "load": "change:load",
+    "unload": "change:unload",
+    "mode": "change:mode",
+    "restart": "change:restart",
+    "scale": "change:scale",
+    "delete": "change:delete",
+    "traffic": "change:traffic",
+    "infer": "infer:infer",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
+    "dashboard": "dashboard:dashboard",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except TritonctlError as error:
+        from tui.commands.session import say
+
+        for line in f"tritonctl: {error}".splitlines():
+            say(line)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = parse(argv)
+    from tritonctl import settings
+    from tui.commands.session import Session
+
+    loaded = settings.load(settings.Flags.from_arguments(arguments), os.environ, Path.home())
+    session = Session(arguments, loaded, _open_backends)
+    module, _, name = _COMMANDS[arguments.command].partition(":")
+    command: Callable[[Session], Awaitable[int] | int] = getattr(import_module(f"tui.commands.{module}"), name)
+    result = command(session)
+    if isinstance(result, int):
+        return result
+    import asyncio
+
+    return asyncio.run(_await(result))
+
+
+async def _await(result: Awaitable[int]) -> int:
+    return await result
+
+
+def _open_backends(loaded: object) -> Sequence[object]:
+    from backends.opening import open_backends
+
+    return open_backends(loaded)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The command line: every command with its options, as the design's contract names them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tritonctl import __version__
+from tritonctl.errors import UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("", message, f"{self.prog} --help")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments as a namespace; common options may stand before or after the command.
+
+    Raises UsageError for what cannot be understood; --help and --version print and raise SystemExit(0).
+    """
+    parser = _build()
+    arguments = parser.parse_args(argv)
+    arguments.command = arguments.command or "dashboard"
+    return arguments
+
+
+def _common(*, top: bool, config: bool = True) -> argparse.ArgumentParser:
+    """The common options. After the command their defaults are suppressed, so that they do not undo those before it."""
+
+    def default(value: object) -> object:
+        return value if top else argparse.SUPPRESS
+
+    common = _Parser(add_help=False, argument_default=None if top else argparse.SUPPRESS)
+    group = common.add_argument_group("common options")
+    if config:
+        group.add_argument("--config", type=Path, metavar="FILE", default=default(None), help="settings file")
+    group.add_argument("--backend", action="append", metavar="NAME", default=default(None), help="only this backend")
+    group.add_argument("--url", action="append", metavar="URL", default=default(None), help="a server by its HTTP port")
+    group.add_argument("-o", "--output", choices=("table", "json"), default=default("table"))
+    group.add_argument("--read-only", action="store_true", default=default(False), help="change nothing, anywhere")
+    group.add_argument("--dry-run", action="store_true", default=default(False), help="print the plan and stop")
+    group.add_argument("--yes", "-y", action="store_true", default=default(False), help="carry the plan out unasked")
+    group.add_argument(
+        "--timeout", type=_seconds, metavar="S", default=default(None), help="seconds: 10 for reading, 300 for changes"
+    )
+    group.add_argument("--no-color", action="store_true", default=default(False))
+    return common
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError("seconds must be above 0 and at most 86400")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _build() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tritonctl",
+        description="One terminal dashboard for every Triton Inference Server you run. Without a command: the dashboard.",
+        parents=[_common(top=True)],
+    )
+    parser.add_argument("--version", action="version", version=f"tritonctl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    # After `load`, --config is the model's configuration; the settings file then goes before the command.
+    after, after_load = [_common(top=False)], [_common(top=False, config=False)]
+
+    def command(name: str, text: str, *, service: bool = True) -> argparse.ArgumentParser:
+        parents = after_load if name == "load" else after
+        one = commands.add_parser(name, help=text, description=text, parents=parents)
+        if service:
+            one.add_argument("service", metavar="SERVICE", help="BACKEND/NAME or any unique end of it")
+        return one
+
+    command("demo", "the dashboard over an embedded real Triton with sample models and live traffic", service=False)
+    command("services", "the services of all backends, worst first", service=False)
+    command("backends", "the backends, and whether they answer", service=False)
+    command("doctor", "the settings with where each came from, and what this machine can do", service=False)
+    command("models", "a service's models with state and reason")
+    one = command("model", "one model: schema, configuration, versions, statistics")
+    one.add_argument("model", metavar="MODEL")
+    one = command("metrics", "rates and gauges over a short window")
+    one.add_argument("--window", type=_seconds, default=2.0, metavar="S", help="seconds between the two samples")
+    one = command("logs", "a service's log")
+    one.add_argument("-f", "--follow", action="store_true")
+    one.add_argument("--previous", action="store_true", help="of the run before the last restart")
+    one.add_argument("--tail", type=_count, default=1000, metavar="N", help="at most so many lines to begin with")
+    one.add_argument("--replica", metavar="R")
+    command("events", "what the platform did and saw")
+    for name, text in (("load", "load a model on every replica"), ("unload", "unload a model from every replica")):
+        one = command(name, text)
+        one.add_argument("model", metavar="MODEL")
+        one.add_argument("--replica", metavar="R", help="only on this one")
+        if name == "load":
+            one.add_argument(
+                "--config",
+                dest="model_config",
+                type=Path,
+                metavar="FILE",
+                help="a JSON model configuration that replaces config.pbtxt in memory",
+            )
+            one.add_argument(
+                "--file",
+                action="append",
+                default=[],
+                metavar="PATH=FILE",
+                help="a file of the model sent along, such as 1/model.py=./model.py; needs a configuration",
+            )
+        else:
+            one.add_argument("--dependents", action="store_true", help="also the members of an ensemble")
+    one = command("mode", "the model control mode; with a value, switch it")
+    one.add_argument("mode", nargs="?", choices=("none", "poll", "explicit"))
+    _infer(command("infer", "send a test request"))
+    one = command("wait", "wait until a service is as it should be")
+    one.add_argument("--for", dest="condition", required=True, metavar="ready|live|model=NAME")
+    command("restart", "restart a service")
+    one = command("scale", "change the number of replicas")
+    one.add_argument("count", type=int, metavar="N")
+    command("delete", "delete a service, after showing what hangs on it")
+    one = command("traffic", "an endpoint's traffic over its deployments")
+    one.add_argument("shares", nargs="+", metavar="NAME=PERCENT")
+    return parser
+
+
+def _infer(one: argparse.ArgumentParser) -> None:
+    one.add_argument("model", metavar="MODEL")
+    one.add_argument("--version", dest="model_version", metavar="V")
+    one.add_argument("--input", action="append", default=[], metavar="NAME=VALUE|@FILE")
+    fill = one.add_mutually_exclusive_group()
+    fill.add_argument("--random", action="store_true", help="random values for what --input leaves open (the default)")
+    fill.add_argument("--zeros", action="store_true", help="zeros for what --input leaves open")
+    one.add_argument("--seed", type=int, default=0, help="of the random values")
+    one.add_argument("--batch", type=_count, default=1, metavar="N")
+    one.add_argument("--repeat", type=_count, default=1, metavar="N")
+    one.add_argument("--deployment", metavar="D", help="of an endpoint with several")

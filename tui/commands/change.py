@@ -1,0 +1,208 @@
+"""The commands that change something: each makes a plan, shows it, has it confirmed, carries it out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tritonctl.backend import Capability, Intent
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
+from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out
+from tritonctl.server import control
+from tui.commands import documents, text
+from tui.commands.session import Session, reachable_or_raise, say
+
+_MAX_FILE_BYTES = 512 * 1024 * 1024
+
+
+async def load(session: Session) -> int:
+    arguments = session.arguments
+    config = _config(arguments.model_config)
+    files = dict(_file(each) for each in arguments.file)
+    if files and config is None:
+        raise UsageError("load", "--file needs a model configuration", "the server takes files only with --config FILE")
+    _refuse_early(session, f"load {arguments.model}")
+    async with session.fleet() as fleet:
+        found = await session.find(fleet)
+        reachable_or_raise(found)
+        plan = await control.plan_load(
+            found,
+            arguments.model,
+            replica=arguments.replica,
+            config=config,
+            files=files,
+            deadline_s=session.change_timeout_s,
+        )
+        return await _execute(session, plan)
+
+
+async def unload(session: Session) -> int:
+    arguments = session.arguments
+    _refuse_early(session, f"unload {arguments.model}")
+    async with session.fleet() as fleet:
+        found = await session.find(fleet)
+        reachable_or_raise(found)
+        plan = await control.plan_unload(
+            found,
+            arguments.model,
+            replica=arguments.replica,
+            dependents=arguments.dependents,
+            deadline_s=session.change_timeout_s,
+        )
+        return await _execute(session, plan)
+
+
+async def mode(session: Session) -> int:
+    """Without a value, the mode that is in force; with one, the plan of the place that can switch it."""
+    if session.arguments.mode is not None:
+        return await _of_the_place(session, Capability.MODE, session.arguments.mode)
+    async with session.fleet() as fleet:
+        found = await session.find(fleet)
+        reachable_or_raise(found)
+    if session.json:
+        print(documents.dump({"service": found.id, "control_mode": found.control_mode}))
+    else:
+        print(found.control_mode or "unknown")
+    return 0
+
+
+async def restart(session: Session) -> int:
+    return await _of_the_place(session, Capability.RESTART, "")
+
+
+async def scale(session: Session) -> int:
+    if session.arguments.count < 0:
+        raise UsageError("scale", "the number of replicas cannot be negative")
+    return await _of_the_place(session, Capability.SCALE, str(session.arguments.count))
+
+
+async def delete(session: Session) -> int:
+    return await _of_the_place(session, Capability.DELETE, "")
+
+
+async def traffic(session: Session) -> int:
+    return await _of_the_place(session, Capability.TRAFFIC, "", tuple(session.arguments.shares))
+
+
+async def _of_the_place(session: Session, action: Capability, value: str, options: tuple[str, ...] = ()) -> int:
+    _refuse_early(session, f"{action} {session.arguments.service}")
+    async with session.fleet() as fleet:
+        found = await session.find(fleet)
+        plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, options))
+        return await _execute(session, plan)
+
+
+def _refuse_early(session: Session, what: str) -> None:
+    """Read-only refuses again where plans are carried out; here it saves the way there."""
+    if session.settings.read_only and not session.arguments.dry_run:
+        raise Refused(what, "read-only mode", "start without --read-only")
+
+
+async def _execute(session: Session, plan: Plan) -> int:
+    if session.arguments.dry_run:
+        _print_plan(session, plan)
+        return 0
+    for line in plan.lines():
+        say(line)
+    _confirm(session, plan)
+    told: dict[int, StepState] = {}
+
+    def progress(results: tuple[StepResult, ...]) -> None:
+        for place, result in enumerate(results):
+            if told.get(place) is not result.state and result.state is not StepState.WAITING:
+                told[place] = result.state
+                where = f"{result.step.replica}: " if result.step.replica and len(results) > 1 else ""
+                seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
+                say(f"{where}{result.state}{seconds}")
+
+    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=session.settings.read_only, progress=progress)
+    if session.json:
+        print(documents.dump(_outcome(outcome)))
+    errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]
+    for replica, error in errors:
+        say(f"{replica}: {error}" if replica and len(outcome.results) > 1 else str(error))
+    if not errors and not session.json:
+        print(f"{plan.title}: done in {outcome.seconds:.1f} s")
+    first: TritonctlError | None = outcome.error
+    return first.exit_code if first is not None else 0
+
+
+def _print_plan(session: Session, plan: Plan) -> None:
+    if session.json:
+        document = {
+            "action": plan.action,
+            "service": plan.service,
+            "title": plan.title,
+            "now": plan.now,
+            "steps": [{"call": step.call, "replica": step.replica, "undo": step.undo_call} for step in plan.steps],
+            "warnings": list(plan.warnings),
+            "undo": plan.undo,
+        }
+        print(documents.dump(document))
+        return
+    for line in plan.lines():
+        print(text.clean(line))
+
+
+def _confirm(session: Session, plan: Plan) -> None:
+    """Raises Refused unless --yes was given or a person at the terminal agrees."""
+    if session.arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(plan.title, "not confirmed", "nobody is there to ask: add --yes, or look first with --dry-run")
+    question = f"type {plan.typed} to do it: " if plan.typed else "do it? [y/N] "
+    print(question, end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    if answer != plan.typed if plan.typed else answer.lower() not in ("y", "yes"):
+        raise Refused(plan.title, "not confirmed")
+
+
+def _outcome(outcome: Outcome) -> dict[str, object]:
+    return {
+        "action": outcome.plan.action,
+        "service": outcome.plan.service,
+        "seconds": round(outcome.seconds, 3),
+        "steps": [
+            {
+                "replica": each.step.replica,
+                "state": each.state,
+                "seconds": round(each.seconds, 3),
+                "answer": each.answer or None,
+                "error": each.error.answer if each.error else None,
+            }
+            for each in outcome.results
+        ],
+    }
+
+
+def _config(path: Path | None) -> str | None:
+    """The override as the text of a JSON document, which is what the server takes."""
+    if path is None:
+        return None
+    content = _read(path).decode("utf-8", "replace")
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise UsageError(
+            f"{path}", f"this is not JSON: {error}", "an override is the JSON of `tritonctl model … -o json`, not pbtxt"
+        ) from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}", "a model configuration is a JSON object")
+    return content
+
+
+def _file(argument: str) -> tuple[str, bytes]:
+    path, _, source = argument.partition("=")
+    if not path or not source:
+        raise UsageError(f"--file {argument}", "write it as PATH=FILE, such as 1/model.py=./model.py")
+    return path, _read(Path(source))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise OperationFailed(f"{path}", f"larger than {_MAX_FILE_BYTES // 2**20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}", error.strerror or "cannot be read") from None

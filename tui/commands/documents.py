@@ -1,0 +1,135 @@
+"""The JSON documents of -o json: field names and units are a contract with other programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tritonctl.inventory import BackendStatus, JoinedModel, ServiceStatus
+from tritonctl.server.rates import ModelRates, Rates
+
+
+def dump(document: object) -> str:
+    return json.dumps(_finite(document), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN: an unknown number is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_finite(each) for each in value]
+    return value
+
+
+def service(status: ServiceStatus) -> dict[str, Any]:
+    place = status.service
+    return {
+        "id": place.id,
+        "backend": place.backend,
+        "kind": place.kind,
+        "name": place.name,
+        "platform": {"state": place.platform.state, "reason": place.platform.reason},
+        "server": {
+            "live": status.live,
+            "ready": status.ready,
+            "version": status.version,
+            "control_mode": status.control_mode,
+        },
+        "models": {
+            "ready": status.counts.ready,
+            "failed": status.counts.failed,
+            "loading": status.counts.loading,
+            "total": status.counts.total,
+        },
+        "replicas": {"ready": status.replicas_ready, "total": len(status.replicas)},
+        "disagree": status.disagree,
+        "age_s": round(time.time() - status.seen_at, 3) if status.seen_at is not None else None,
+        "error": status.error,
+    }
+
+
+def model(joined: JoinedModel, platform_or_backend: str | None) -> dict[str, Any]:
+    worst = joined.worst
+    overridden = [each.model.overridden for each in joined.on if each.model.overridden is not None]
+    return {
+        "name": joined.name,
+        "version": joined.version,
+        "state": worst.state,
+        "reason": worst.reason,
+        "platform_or_backend": platform_or_backend,
+        "overridden": any(overridden) if overridden else None,
+        "replicas": [
+            {"replica": each.replica, "state": each.model.state, "reason": each.model.reason} for each in joined.on
+        ],
+        "stats": _stats(joined),
+    }
+
+
+def _stats(joined: JoinedModel) -> dict[str, Any]:
+    counted = [each.model for each in joined.on if each.model.success is not None]
+    success = sum(each.success or 0 for each in counted)
+
+    def average(values: list[tuple[float | None, int]]) -> float | None:
+        known = [(value, weight) for value, weight in values if value is not None and weight]
+        return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
+
+    return {
+        "success": success if counted else None,
+        "failure": sum(each.failure or 0 for each in counted) if counted else None,
+        "avg_request_us": average([(each.avg_request_us, each.success or 0) for each in counted]),
+        "avg_queue_us": average([(each.avg_queue_us, each.success or 0) for each in counted]),
+    }
+
+
+def metrics(service_id: str, rates: Rates) -> dict[str, Any]:
+    return {
+        "service": service_id,
+        "window_s": rates.total.window_s,
+        "models": [_model_rates(name, version, each) for (name, version), each in sorted(rates.models.items())],
+        "gpus": [
+            {
+                "uuid": gpu.uuid,
+                "utilization": gpu.utilization,
+                "memory_used_bytes": gpu.memory_used_bytes,
+                "memory_total_bytes": gpu.memory_total_bytes,
+                "power_watts": gpu.power_watts,
+            }
+            for gpu in rates.gpus
+        ],
+        "cpu": {
+            "utilization": rates.cpu.utilization if rates.cpu else None,
+            "memory_used_bytes": rates.cpu.memory_used_bytes if rates.cpu else None,
+            "memory_total_bytes": rates.cpu.memory_total_bytes if rates.cpu else None,
+        },
+    }
+
+
+def _model_rates(name: str, version: str, rates: ModelRates) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": version,
+        "requests_per_s": rates.requests_per_s,
+        "inferences_per_s": rates.inferences_per_s,
+        "failures_per_s": rates.failures_per_s,
+        "avg_request_us": rates.avg_request_us,
+        "avg_queue_us": rates.avg_queue_us,
+        "avg_compute_us": rates.avg_compute_us,
+        "avg_batch": rates.avg_batch,
+        "pending": rates.pending,
+    }
+
+
+def backend(status: BackendStatus) -> dict[str, Any]:
+    return {
+        "name": status.name,
+        "kind": status.kind,
+        "state": status.state,
+        "detail": status.detail or None,
+        "read_only": status.read_only,
+    }

@@ -1,0 +1,145 @@
+"""Every action with its key: the defaults (those of k9s where k9s has one), the presets, and how settings change them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+from tritonctl.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`keys` are Textual's names, several apart by commas; `writes` marks what read-only mode must not even bind."""
+
+    id: str
+    keys: str
+    action: str
+    label: str
+    help: str
+    writes: bool = False
+
+    def binding(self) -> Binding:
+        return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
+
+
+EVERYWHERE = (
+    Action("app.command", "colon", "command", "command", "type a command, such as :load digits"),
+    Action("app.help", "question_mark", "help", "keys", "the keys that work here"),
+    Action("app.back", "escape", "back", "back", "one level up"),
+    Action("app.refresh", "ctrl+r", "refresh", "refresh", "look now, not at the next beat"),
+    Action("app.quit", "q,ctrl+c", "quit", "quit", "leave tritonctl"),
+)
+SERVICES = (
+    Action("services.open", "enter", "open", "open", "the service under the cursor"),
+    Action("services.filter", "slash", "filter", "filter", "only rows that match; !text is every other row"),
+    Action("services.request", "i", "request", "request", "send a test request to one of its models"),
+    Action("services.logs", "l", "logs", "logs", "its log"),
+    Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
+    Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
+)
+SERVICE = (
+    Action("service.open", "enter", "open", "open", "the model under the cursor"),
+    Action("service.load", "L", "load", "load", "load the model under the cursor, after showing the plan", writes=True),
+    Action("service.unload", "U", "unload", "unload", "unload it, after showing the plan", writes=True),
+    Action("service.request", "i", "request", "request", "send it a test request"),
+    Action("service.filter", "slash", "filter", "filter", "only lines that match"),
+    Action("service.logs", "l", "logs", "logs", "the log"),
+    Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
+    Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
+    Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
+)
+LOGS = (
+    Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
+    Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
+    Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
+)
+MODEL = (
+    Action("model.load", "L", "load", "load", "load it, after showing the plan", writes=True),
+    Action("model.unload", "U", "unload", "unload", "unload it, after showing the plan", writes=True),
+    Action("model.request", "i", "request", "request", "the test request"),
+    Action("model.config", "y", "config", "config", "its configuration as text"),
+    Action("model.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
+    Action("model.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
+)
+REQUEST = (
+    Action("request.send", "enter,s", "send", "send", "send the request with generated data"),
+    Action("request.fill", "z", "fill", "zeros/random", "zeros or random values"),
+    Action("request.seed", "n", "seed", "other data", "other random values"),
+    Action("request.version", "v", "version", "version", "the next version of the model"),
+    Action("request.repeat", "r", "repeat", "×10", "send it ten times and tell the latencies"),
+    Action("request.copy", "c", "copy", "copy", "copy the answer"),
+)
+# The table's own movements, which a preset or a setting may change too; their bindings stand in the widgets.
+MOVES = {
+    "move.up": "up,k",
+    "move.down": "down,j",
+    "move.page_up": "pageup,ctrl+b",
+    "move.page_down": "pagedown,ctrl+f",
+    "move.first": "home,g",
+    "move.last": "end,G",
+    "table.mark": "space",
+    "table.mark_range": "ctrl+space,ctrl+@",
+    "table.clear_marks": "ctrl+backslash",
+    "table.sort_previous": "less_than_sign",
+    "table.sort_next": "greater_than_sign",
+    "table.sort_reverse": "I",
+}
+GROUPS: Mapping[str, tuple[Action, ...]] = {
+    "everywhere": EVERYWHERE,
+    "services": SERVICES,
+    "a service": SERVICE,
+    "log": LOGS,
+    "a model": MODEL,
+    "test request": REQUEST,
+}
+PRESETS: Mapping[str, Mapping[str, str]] = {
+    "k9s": {},
+    # vim: ctrl+d and ctrl+u scroll, h goes back, l goes in; the log moves to o.
+    "vim": {
+        "move.page_down": "pagedown,ctrl+d,ctrl+f",
+        "move.page_up": "pageup,ctrl+u,ctrl+b",
+        "app.back": "escape,h",
+        "services.open": "enter,l",
+        "service.open": "enter,l",
+        "services.logs": "o",
+        "service.logs": "o",
+    },
+}
+
+
+def default_keys() -> dict[str, str]:
+    """Every id that can be bound, with its default keys."""
+    return {action.id: action.keys for group in GROUPS.values() for action in group} | MOVES
+
+
+def keymap(preset: str, changes: Mapping[str, str]) -> dict[str, str]:
+    """The keys that differ from the defaults. Raises UsageError for an id or preset that does not exist."""
+    known = default_keys()
+    if preset not in PRESETS:
+        raise UsageError("keys", f"there is no preset {preset!r}", "presets: " + ", ".join(PRESETS))
+    for name in changes:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UsageError("keys", f"there is no action {name!r}", f"did you mean {near[0]}?" if near else "see ?")
+    return {**PRESETS[preset], **changes}
+
+
+_NAMES = {
+    "colon": ":",
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "ctrl+backslash": "ctrl-\\",
+}
+
+
+def shown(keys: str) -> str:
+    """The first of the keys, as a person writes it."""
+    first = keys.split(",")[0]
+    return _NAMES.get(first, first.replace("ctrl+", "ctrl-").replace("shift+", "shift-"))

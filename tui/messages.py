@@ -1,0 +1,39 @@
+"""What widgets and screens ask of the app; the app alone opens screens and carries plans out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from tritonctl.plan import Plan
+
+
+@dataclass
+class Say(Message):
+    """A word for the message line; `style` is a name of the theme's."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass
+class OpenService(Message):
+    service_id: str
+    tab: str = "models"
+
+
+@dataclass
+class OpenModel(Message):
+    service_id: str
+    model: str
+    tab: str = "schema"
+
+
+@dataclass
+class Propose(Message):
+    """Show a plan for confirmation; making it may ask the server, so it is made by the app, beside the screen."""
+
+    what: str
+    make: Callable[[], Awaitable[Plan]]

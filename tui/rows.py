@@ -1,0 +1,186 @@
+"""Services and models as rows of a table: which figure stands in which column, and in whose words."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
+from tritonctl.server.rates import ModelRates
+from tritonctl.status import short_reason
+from tui.figures import age, duration_us, number, percent, size_bytes
+from tui.widgets.table import Cell, Column, Row
+
+STATES = {
+    Level.FAILED: "failed",
+    Level.DEGRADED: "warn",
+    Level.CHANGING: "busy",
+    Level.UNKNOWN: "unknown",
+    Level.OK: "ok",
+    Level.OFF: "off",
+}
+
+# At 80 columns these go, in this order; the note is in the reserved line for the row with the cursor.
+SERVICE_COLUMNS = (
+    Column("service", "SERVICE", None, minimum=16, weight=2),
+    Column("platform", "PLATFORM", 12),
+    Column("server", "SERVER", 11),
+    Column("models", "MODELS", 7),
+    Column("rate", "REQ/S", 6, numeric=True),
+    Column("latency", "LATENCY", 8, numeric=True),
+    Column("queue", "QUEUE", 6, numeric=True, drop=5),
+    Column("fail", "FAIL/S", 6, numeric=True, drop=6),
+    Column("gpu", "GPU", 5, numeric=True, drop=3),
+    Column("memory", "MEM", 9, numeric=True, drop=2),
+    Column("age", "AGE", 4, numeric=True, drop=4),
+    Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
+)
+MODEL_COLUMNS = (
+    Column("model", "MODEL", None, minimum=14, weight=2),
+    Column("version", "VER", 4, numeric=True),
+    Column("state", "STATE", 12),
+    Column("rate", "REQ/S", 6, numeric=True),
+    Column("latency", "LATENCY", 8, numeric=True),
+    Column("queue", "QUEUE", 6, numeric=True, drop=4),
+    Column("batch", "BATCH", 5, numeric=True, drop=3),
+    Column("fail", "FAIL/S", 6, numeric=True, drop=5),
+    Column("on", "ON", 4, numeric=True, drop=2),
+    Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
+)
+
+
+def service_row(status: ServiceStatus) -> Row:
+    total = status.rates.total if status.rates is not None else None
+    gpus = status.rates.gpus if status.rates is not None else ()
+    used = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
+    size = [gpu.memory_total_bytes for gpu in gpus if gpu.memory_total_bytes is not None]
+    busy = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
+    created = status.service.created_at
+    models_known = any(each.models_known for each in status.replicas)
+    level = STATES[status.level]
+    rate: Cell = number(total.requests_per_s) if total else "–"
+    if status.stale and status.seen_at is not None:
+        rate = f"{age(time.time() - status.seen_at)} ago"
+    return Row(
+        status.id,
+        (
+            status.id,
+            (status.service.platform.state, STATES[status.service.platform.level]),
+            (server_word(status), level),
+            (f"{status.counts.ready}/{status.counts.total}", "warn" if status.counts.failed else "")
+            if models_known
+            else "–",
+            rate,
+            duration_us(total.avg_request_us) if total else "–",
+            percent(total.queue_share) if total else "–",
+            (number(total.failures_per_s), "warn" if total.failures_per_s else "") if total else "–",
+            percent(max(busy)) if busy else "–",
+            f"{size_bytes(sum(used))}/{size_bytes(sum(size))}" if used and size else "–",
+            age(time.time() - created) if created is not None else "–",
+            status.note,
+        ),
+        state=level,
+        dim=status.stale,
+    )
+
+
+def server_word(status: ServiceStatus) -> str:
+    """The second layer in one word; ≠ marks that the layers disagree."""
+    if status.error is not None and status.live is None:
+        return "starting" if status.level is Level.CHANGING else "unreachable"
+    if status.live is None:
+        return "–" if all(each.looked for each in status.replicas) else "asking"
+    word = "ready" if status.ready else "not ready" if status.live else "not live"
+    return f"{word} ≠" if status.disagree else word
+
+
+def model_row(status: ServiceStatus, joined: JoinedModel) -> Row:
+    rates = status.rates.models if status.rates is not None else {}
+    figures: ModelRates | None = next(
+        (each for key, each in rates.items() if (key.model, key.version) == (joined.name, joined.version)), None
+    )
+    worst = joined.worst
+    state = "not loaded" if worst.state is ModelState.UNAVAILABLE and not worst.failed else str(worst.state).lower()
+    return Row(
+        model_key(joined),
+        (
+            joined.name,
+            joined.version or "–",
+            (state, STATES[joined.level]),
+            number(figures.requests_per_s) if figures else "–",
+            duration_us(figures.avg_request_us) if figures else "–",
+            percent(figures.queue_share) if figures else "–",
+            number(figures.avg_batch) if figures else "–",
+            (number(figures.failures_per_s), "warn" if figures.failures_per_s else "") if figures else "–",
+            f"{joined.ready_on}/{joined.replicas}",
+            model_note(joined),
+        ),
+        state=STATES[joined.level],
+        dim=status.stale,
+    )
+
+
+def model_key(joined: JoinedModel) -> str:
+    return f"{joined.name}\x00{joined.version or ''}"
+
+
+def model_note(joined: JoinedModel) -> str:
+    worst = joined.worst
+    if 0 < joined.ready_on < joined.replicas:
+        on = {each.replica for each in joined.on if each.model.state is ModelState.READY}
+        off = [each.replica for each in joined.on if each.replica not in on]
+        return f"{', '.join(sorted(on))} serves it, {', '.join(off) or 'the others'} not"
+    if worst.failed:
+        return short_reason(worst.reason)
+    if worst.overridden:
+        return "configuration overridden in memory"
+    if worst.stats_incomplete:
+        return "counters are switched off (--metrics-config counter_latencies=false)"
+    return ""
+
+
+def matcher(text: str) -> Callable[[Row], bool]:
+    """A filter as k9s has it: a regular expression, or plain text where it is none; `!` turns it round."""
+    inverse = text.startswith("!")
+    wanted = text[1:] if inverse else text
+    if not wanted:
+        return lambda _row: True
+    try:
+        pattern = re.compile(wanted, re.IGNORECASE)
+    except re.error:
+        pattern = re.compile(re.escape(wanted), re.IGNORECASE)
+
+    def matches(row: Row) -> bool:
+        words = " ".join(cell if isinstance(cell, str) else cell[0] for cell in row.cells)
+        return bool(pattern.search(f"{row.state} {words}")) is not inverse
+
+    return matches
+
+
+def sort_by(rows: Sequence[Row], place: int, reverse: bool) -> list[Row]:
+    """By what a column shows: figures as figures, and what is unknown always last."""
+
+    def key(row: Row) -> tuple[bool, float, str]:
+        cell = row.cells[place]
+        words = cell if isinstance(cell, str) else cell[0]
+        value = _value(words)
+        if value is None:
+            return (words != "–", 0.0, words.lower())
+        return (True, value, "")
+
+    known = [row for row in rows if key(row)[0]]
+    unknown = [row for row in rows if not key(row)[0]]
+    return sorted(known, key=lambda row: key(row)[1:], reverse=reverse) + unknown
+
+
+_UNITS = {"µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "%": 1.0}
+_SIZES = {"k": 1e3, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40, "B": 1.0}
+
+
+def _value(words: str) -> float | None:
+    found = re.match(r"^([\d.]+) ?(µs|ms|s|m|h|d|%|k|K|M|G|T|B)?(?:$|/)", words)
+    if not found:
+        return None
+    unit = found[2] or ""
+    return float(found[1]) * _UNITS.get(unit, _SIZES.get(unit, 1.0))

@@ -1,0 +1,124 @@
+"""What every live screen has: the header, a body, the reserved line for words and typing, the keys that work here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tritonctl.inventory import BackendState, Snapshot
+from tui.keys import EVERYWHERE, Action, shown
+from tui.widgets.bar import Header, KeyHints, Part
+from tui.widgets.prompt import Prompt, no_candidates
+
+if TYPE_CHECKING:
+    from tui.app import TritonctlApp
+
+class LiveScreen(Screen[None]):
+    """A screen that is handed every new snapshot while it is in view."""
+
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = []
+    ACTIONS: ClassVar[tuple[Action, ...]] = ()
+    NAME = ""
+
+    def body(self) -> Iterator[Widget]:
+        """The widgets between the header and the reserved line."""
+        raise NotImplementedError
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show what is known now."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        yield Header()
+        yield from self.body()
+        yield Prompt()
+        yield KeyHints()
+
+    def on_mount(self) -> None:
+        self.show_hints()
+
+    def on_screen_resume(self) -> None:
+        self.show_now()
+
+    def show_now(self) -> None:
+        """Draw again from the newest snapshot: after a key changed what is to be seen."""
+        if self.is_mounted:
+            self.show(self.triton.fleet.snapshot)
+
+    @property
+    def triton(self) -> TritonctlApp:
+        from tui.app import TritonctlApp
+
+        assert isinstance(self.app, TritonctlApp)
+        return self.app
+
+    # The lines around the body
+
+    def actions_here(self) -> Sequence[Action]:
+        """What can be done here now, the most wanted first; the hint line shows as many as fit."""
+        return self.ACTIONS
+
+    def show_hints(self) -> None:
+        actions = [*self.actions_here(), *EVERYWHERE]
+        keymap = self.triton.keys_now
+        hints = [
+            (shown(keymap.get(action.id, action.keys)), action.label)
+            for action in actions
+            if action.label and action.id != "app.help" and not (action.writes and self.triton.fleet.read_only)
+        ]
+        self.query_one(KeyHints).show([*hints, (shown(keymap.get("app.help", "question_mark")), "keys")])
+
+    def show_header(self, left: Sequence[Part]) -> None:
+        """`left` is the screen's own; the right side is the same everywhere."""
+        snapshot = self.triton.fleet.snapshot
+        right: list[Part] = []
+        if self.triton.running:
+            right.append(Part(self.triton.running, "busy", 8))
+        if self.triton.fleet.read_only:
+            right.append(Part("read-only", "accent", 7))
+        for backend in snapshot.backends:
+            if backend.state is BackendState.LOST and not backend.optional:
+                right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
+        right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
+        self.query_one(Header).show(left, right)
+
+    def say(self, text: str, state: str = "") -> None:
+        """A word in the reserved line; `state` gives it a sign."""
+        self.query_one(Prompt).show(text, state)
+
+    # Typing
+
+    def ask(self, prefix: str, text: str = "", complete: Callable[[str], Sequence[str]] = no_candidates) -> None:
+        """Open the prompt in the reserved line."""
+        self.query_one(Prompt).open(prefix, text, complete=complete)
+
+    def set_filter(self, text: str) -> None:
+        """Show only what matches; screens with something to filter override this."""
+
+    @on(Prompt.Submitted)
+    def _entered(self, event: Prompt.Submitted) -> None:
+        event.stop()
+        if event.prefix == ":":
+            self.triton.run_command(event.value)
+        else:
+            self.set_filter(event.value)
+
+    @on(Prompt.Cancelled)
+    def _given_up(self, event: Prompt.Cancelled) -> None:
+        event.stop()
+        if event.prefix == "/":
+            self.set_filter("")
+
+    @on(Prompt.Changed)
+    def _typing(self, event: Prompt.Changed) -> None:
+        event.stop()
+        if event.prefix == "/":
+            self.set_filter(event.value)

@@ -1,0 +1,177 @@
+"""All services of all backends in one table, the worst on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual import on
+from textual.binding import BindingType
+from textual.widget import Widget
+
+from tritonctl.inventory import BackendState, Level, ServiceStatus, Snapshot
+from tui.figures import percent, size_bytes
+from tui.keys import SERVICES
+from tui.messages import OpenModel, OpenService
+from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_row, sort_by
+from tui.screens.base import LiveScreen
+from tui.widgets.bar import Part
+from tui.widgets.table import Row, Table
+
+_WORDS = (
+    (Level.FAILED, "failed", "failed"),
+    (Level.DEGRADED, "degraded", "warn"),
+    (Level.CHANGING, "changing", "busy"),
+    (Level.UNKNOWN, "unknown", "unknown"),
+)
+
+
+class ServicesScreen(LiveScreen):
+    """The first screen: which thing is wrong, and its reason in the row."""
+
+    NAME = "services"
+    ACTIONS = SERVICES
+    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in SERVICES if action.id != "services.open"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter = ""
+        self._faults_only = False
+        self._sort: tuple[str, bool] | None = None
+        self._rows: dict[str, tuple[ServiceStatus, Row]] = {}
+
+    def body(self) -> Iterator[Widget]:
+        yield Table(id="services")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.focus_body()
+
+    def focus_body(self) -> None:
+        self.query_one("#services", Table).focus()
+
+    def on_screen_resume(self) -> None:
+        self.triton.fleet.look_at(None)
+        super().on_screen_resume()
+
+    def show(self, snapshot: Snapshot) -> None:
+        rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
+        self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
+        self.query_one("#services", Table).show(SERVICE_COLUMNS, rows, empty=self._empty(snapshot))
+        self._show_header(snapshot, len(rows))
+        self._show_note()
+
+    def _row(self, status: ServiceStatus) -> Row:
+        """A status never changes, so neither does its row, but for the age of what is stale or has an age."""
+        kept = self._rows.get(status.id)
+        if kept is not None and kept[0] is status and not status.stale and status.service.created_at is None:
+            return kept[1]
+        row = service_row(status)
+        self._rows[status.id] = (status, row)
+        return row
+
+    def _order(self, rows: list[Row]) -> list[Row]:
+        if self._faults_only:
+            rows = [row for row in rows if row.state not in ("ok", "off")]
+        if self._filter:
+            rows = list(filter(matcher(self._filter), rows))
+        if self._sort is not None:
+            keys = [column.key for column in SERVICE_COLUMNS]
+            rows = sort_by(rows, keys.index(self._sort[0]), self._sort[1])
+        return rows
+
+    def _show_header(self, snapshot: Snapshot, shown: int) -> None:
+        total = len(snapshot.services)
+        left = [Part("tritonctl", "title", 9), Part(f"{total} service{'' if total == 1 else 's'}", "", 5)]
+        for level, word, style in _WORDS:
+            count = sum(each.level is level for each in snapshot.services)
+            if count:
+                left.append(Part(f"{count} {word}", style, 8))
+        if self._filter or self._faults_only:
+            what = "faults" if self._faults_only else f"/{self._filter}"
+            left.append(Part(f"{what}: {shown} of {total} shown", "accent", 9))
+        for gpu in snapshot.host_gpus[:4]:
+            memory = f"{size_bytes(gpu.memory_used_bytes)}/{size_bytes(gpu.memory_total_bytes)}"
+            left.append(Part(f"GPU{gpu.index} {percent(gpu.utilization)} {memory}", "muted", 3))
+        self.show_header(left)
+
+    def _show_note(self) -> None:
+        key = self.query_one("#services", Table).cursor_key
+        status = self.triton.fleet.snapshot.by_id.get(key or "")
+        if status is not None:
+            self.say(f"{status.id}   {status.note}" if status.note else "", STATES[status.level])
+
+    def _empty(self, snapshot: Snapshot) -> list[str]:
+        if snapshot.services:
+            return [f"no service matches {self._filter or 'that'}", "esc takes the filter away"]
+        lines = ["No Triton service found.", "", "Looked in:"]
+        for backend in snapshot.backends:
+            state = {
+                BackendState.CONNECTING: "asking …",
+                BackendState.CONNECTED: "nothing there",
+                BackendState.LOST: backend.detail,
+            }[backend.state]
+            lines.append(f"  {backend.name}  {state}")
+            if backend.advice:
+                lines.append(f"    {backend.advice}")
+        return [
+            *lines,
+            "",
+            "tritonctl demo                       a real server with sample models, here",
+            "tritonctl --url http://HOST:8000     a server by its address",
+            "tritonctl doctor                     the settings in force, and where they come from",
+        ]
+
+    def set_filter(self, text: str) -> None:
+        self._filter = text
+        self.show_now()
+
+    def action_filter(self) -> None:
+        self.ask("/", self._filter)
+
+    def action_faults(self) -> None:
+        self._faults_only = not self._faults_only
+        self.show_now()
+
+    def action_back(self) -> None:
+        """Esc here takes the filter away; there is no level above."""
+        self._faults_only = False
+        self.set_filter("")
+
+    @on(Table.RowHighlighted)
+    def _moved(self) -> None:
+        self._show_note()
+
+    @on(Table.SortRequested)
+    def _sorted(self, event: Table.SortRequested) -> None:
+        self._sort = (event.key, self._sort is not None and self._sort[0] == event.key and not self._sort[1])
+        event.table.set_sort(*self._sort)
+        self.show_now()
+
+    @on(Table.RowSelected)
+    def _opened(self, event: Table.RowSelected) -> None:
+        self.post_message(OpenService(event.key))
+
+    def action_logs(self) -> None:
+        self._open_tab("logs")
+
+    def action_describe(self) -> None:
+        self._open_tab("describe")
+
+    def _open_tab(self, tab: str) -> None:
+        key = self.query_one("#services", Table).cursor_key
+        if key is not None:
+            self.post_message(OpenService(key, tab))
+
+    def action_request(self) -> None:
+        """To the test request of the service's only model, or to its models to choose one."""
+        key = self.query_one("#services", Table).cursor_key
+        status = self.triton.fleet.snapshot.by_id.get(key or "")
+        if status is None:
+            return
+        ready = sorted({each.name for each in status.models if each.ready_on})
+        if len(ready) == 1:
+            self.post_message(OpenModel(status.id, ready[0], "request"))
+        else:
+            self.post_message(OpenService(status.id))
+            self.triton.later("choose a model, then i")
