@@ -175,6 +175,17 @@ def test_page_that_is_none() -> None:
     assert noise.bad_lines > 0
 
 
+def test_escaped_quote_teaches_no_wrong_shape() -> None:
+    page = parse('f{x="a\\"b"} 1\nf{x="1"b 2\n')
+    assert ([dict(s.labels) for s in page.samples("f")], page.bad_lines) == ([{"x": 'a"b'}], 1)
+
+
+def test_counter_named_like_a_part_of_a_later_summary() -> None:
+    page = parse("# TYPE s_count counter\ns_count 1\n# TYPE s summary\ns_sum 2\ns_count 3\n")
+    assert [s.value for s in page.samples("s_count")] == [1, 3]
+    assert [s.value for s in page.samples("s")] == [2]
+
+
 @given(st.text(st.sampled_from('af{}="\\, \n#1.eNT\t'), max_size=60))
 def test_no_text_makes_it_raise(text: str) -> None:
     page = parse(text)

@@ -97,7 +97,7 @@ def test_rows_of_several_gpus_are_one_model() -> None:
 
 
 @pytest.mark.parametrize("name", [*ZERO, "hits", "misses"])
-@pytest.mark.parametrize("change", ["falls", "goes", "is not a number"])
+@pytest.mark.parametrize("change", ["falls", "goes", "is not a number", "is infinite"])
 def test_reset_of_any_counter_leaves_no_window(name: str, change: str) -> None:
     before = ZERO | {"hits": 1.0, "misses": 1.0} | {"success": 10.0, name: 100.0}
     after = {counter: value + 1000 for counter, value in before.items()}
@@ -105,7 +105,7 @@ def test_reset_of_any_counter_leaves_no_window(name: str, change: str) -> None:
     if change == "goes":
         del after[name]
     else:
-        after[name] = 99.0 if change == "falls" else math.nan
+        after[name] = {"falls": 99.0, "is not a number": math.nan, "is infinite": math.inf}[change]
     other = rows("other", **ZERO)
     found = rates(scrape(rows(**before) + other, 0), scrape(rows(**after) + other, 1))
     if KEY in found.models:
@@ -241,6 +241,21 @@ def test_combined_averages_weigh_by_what_was_counted() -> None:
     assert both.models[KEY].quantiles_us == {}
     nothing = combine([])
     assert (nothing.models, nothing.total.requests_per_s, nothing.pending, nothing.cpu) == ({}, None, None, None)
+
+
+def test_quantiles_of_replicas_are_not_put_together() -> None:
+    part = rates(None, scrape(REAL_PAGE, 0))
+    key = ModelKey("batched", "1")
+    assert combine([part]).models[key].quantiles_us == part.models[key].quantiles_us != {}
+    assert combine([part, part]).models[key].quantiles_us == {}
+
+
+def test_one_model_in_two_namespaces_is_summed() -> None:
+    def page(a: float, b: float) -> str:
+        texts = [rows(**(ZERO | {"success": count})) for count in (a, b)]
+        return "".join(text.replace("{", f'{{namespace="n{n}",') for n, text in enumerate(texts))
+
+    assert rates(scrape(page(1, 2), 0), scrape(page(4, 6), 1)).models[KEY].requests_per_s == 7
 
 
 def test_many_models_cost_the_total_nothing() -> None:
