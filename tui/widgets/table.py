@@ -1,0 +1,394 @@
+"""A table of any number of rows of which only the lines that differ are repainted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from tui.widgets.lines import Line, Run, Scroller, merge
+from tui.widgets.plaintext import fit
+from tui.widgets.symbols import Symbols
+
+Cell = str | tuple[str, str]
+"""Foreign text, or text with the name of a style."""
+
+GUTTER = 3
+"""Cells before the first column: cursor, state, mark."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column is shown."""
+
+    key: str
+    title: str
+    width: int | None = None
+    """Cells; None takes a share of what the fixed columns leave."""
+    align: Literal["left", "right"] = "left"
+    drop: int = 0
+    """Order in which columns are left out of a narrow terminal, 1 first; 0 stays."""
+    numeric: bool = False
+    """Right-aligned, title too."""
+    minimum: int = 8
+    """Least cells of a flexible column."""
+    weight: int = 1
+    """Share of a flexible column."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: `key` is its identity, `state` a name of `symbols.STATES`, "stale" or ""."""
+
+    key: str
+    cells: tuple[Cell, ...]
+    state: str = ""
+    dim: bool = False
+    """Shown greyed, as what is known no longer; the state's sign stays."""
+
+
+Layout = tuple[tuple[int, int], ...]
+"""(column's number, its cells) of the columns shown, from the left."""
+
+
+def lay_out(columns: Sequence[Column], width: int, gap: int) -> Layout:
+    """The columns that fit `width` cells with `gap` cells between, dropping in their order, sharing what is left."""
+
+    def least(column: Column) -> int:
+        return column.minimum if column.width is None else column.width
+
+    shown = list(enumerate(columns))
+    while sum(least(column) + gap for _, column in shown) - gap > width:
+        droppable = [item for item in shown if item[1].drop]
+        if not droppable:
+            break
+        shown.remove(min(droppable, key=lambda item: item[1].drop))
+    rest = width - sum((column.width or 0) + gap for _, column in shown) + gap
+    weights = sum(column.weight for _, column in shown if column.width is None)
+    result = []
+    left = width
+    for number, column in shown:
+        cells = column.width
+        if cells is None:
+            share = rest * column.weight // weights
+            rest -= share
+            weights -= column.weight
+            cells = max(column.minimum, share)
+        cells = min(cells, left)
+        if cells <= 0:
+            break
+        result.append((number, cells))
+        left -= cells + gap
+    return tuple(result)
+
+
+class Table(Scroller, can_focus=True):
+    """Rows with a cursor, marks and a header; sorting is the caller's, who is asked by `SortRequested`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Open", show=False, id="table.open"),
+        Binding("space", "mark", "Mark", show=False, id="table.mark"),
+        Binding("ctrl+space,ctrl+@", "mark_range", "Mark to here", show=False, id="table.mark_range"),
+        Binding("ctrl+backslash", "clear_marks", "Clear marks", show=False, id="table.clear_marks"),
+        Binding("less_than_sign", "sort(-1)", "Sort by the column before", show=False, id="table.sort_previous"),
+        Binding("greater_than_sign", "sort(1)", "Sort by the next column", show=False, id="table.sort_next"),
+        Binding("I", "sort(0)", "Reverse the order", show=False, id="table.sort_reverse"),
+    ]
+
+    class _Keyed(Message):
+        def __init__(self, table: Table, key: str) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+        @property
+        def control(self) -> Table:
+            """The table, for `@on(…, "#id")`."""
+            return self.table
+
+    class RowSelected(_Keyed):
+        """Enter on the row `key`."""
+
+    class RowHighlighted(_Keyed):
+        """The cursor is on the row `key` now."""
+
+    class SortRequested(_Keyed):
+        """Sort by the column `key`; asked again for the column that is sorted by, reverse."""
+
+    class MarksChanged(_Keyed):
+        """Other rows are marked now; `key` is the row with the cursor."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes, symbols=symbols)
+        self._columns: tuple[Column, ...] = ()
+        self._rows: tuple[Row, ...] = ()
+        self._empty: tuple[str, ...] = ()
+        self._cursor = 0
+        self._marks: frozenset[str] = frozenset()
+        self._range_from: str | None = None
+        self._sort: tuple[str, bool] | None = None
+        self._layout_key: tuple[tuple[Column, ...], int] | None = None
+        self._layout_columns: Layout = ()
+
+    # What is shown
+
+    def show(self, columns: Sequence[Column], rows: Sequence[Row], *, empty: Sequence[str] = ()) -> None:
+        """Show these rows in this order; `empty` are the lines in place of rows when there are none.
+
+        The cursor stays on its row by key, or on the nearest row that is left; marks of rows that are gone vanish.
+        """
+        columns, rows, empty = tuple(columns), tuple(rows), tuple(empty)
+        if rows == self._rows and columns == self._columns and empty == self._empty:
+            return
+        before, self._rows, self._columns, self._empty = self._rows, rows, columns, empty
+        key = before[self._cursor].key if before else None
+        at_top = self.top == 0
+        if not _same_keys(before, rows):
+            places = {row.key: number for number, row in enumerate(rows)}
+            cursor = _nearest(before, self._cursor, places)
+            self.top += cursor - self._cursor
+            self._cursor = cursor
+            if not self._marks <= places.keys():
+                self._marks = frozenset(self._marks & places.keys())
+        self._keep_in_view(0 if at_top else self.top, jump=False)
+        self.paint()
+        if self.cursor_key != key and self.cursor_key is not None:
+            self.post_message(self.RowHighlighted(self, self.cursor_key))
+
+    def set_sort(self, column: str, reverse: bool = False) -> None:
+        """Show the sort mark at a column."""
+        self._sort = (column, reverse)
+        self.paint()
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self._rows)
+
+    @property
+    def page(self) -> int:
+        """Rows in view, without the header."""
+        return max(1, self.size.height - 1)
+
+    @property
+    def cursor(self) -> int:
+        """Number of the row with the cursor."""
+        return self._cursor
+
+    @property
+    def cursor_key(self) -> str | None:
+        """Key of the row with the cursor, None in an empty table."""
+        return self._rows[self._cursor].key if self._rows else None
+
+    @property
+    def cursor_row(self) -> Row | None:
+        """The row with the cursor."""
+        return self._rows[self._cursor] if self._rows else None
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """Keys of the marked rows."""
+        return self._marks
+
+    @property
+    def shown_columns(self) -> tuple[str, ...]:
+        """Keys of the columns that the width has room for."""
+        return tuple(self._columns[number].key for number, _ in self._lay_out(self.size.width))
+
+    # Drawing
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """The header, then the rows from `top`."""
+        layout = self._lay_out(width)
+        gap = " " * self._gap(width)
+        lines = [self._header(layout, gap, width)]
+        if not self._rows:
+            lines.extend(self.line(" " * GUTTER + text, "muted") for text in self._empty[: height - 1])
+            return lines
+        self.top = max(0, min(self.top, self.last_top))
+        thumb = self._thumb(height - 1)
+        for number in range(self.top, min(self.top + height - 1, len(self._rows))):
+            end = "│" if number - self.top in thumb else " "
+            lines.append(self._line_of(number, layout, gap, width, end))
+        return lines
+
+    def _header(self, layout: Layout, gap: str, width: int) -> Line:
+        texts = []
+        for number, cells in layout:
+            column = self._columns[number]
+            title = column.title
+            if self._sort and self._sort[0] == column.key:
+                sign = self.symbols.descending if self._sort[1] else self.symbols.ascending
+                title = fit(title, min(len(title), cells - 1), ellipsis=self.symbols.ellipsis) + sign
+            texts.append(fit(title, cells, _align(column), self.symbols.ellipsis))
+        return ((fit(" " * GUTTER + gap.join(texts), width, ellipsis=" "), "header"),)
+
+    def _line_of(self, number: int, layout: Layout, gap: str, width: int, end: str) -> Line:
+        row = self._rows[number]
+        symbols = self.symbols
+        here = number == self._cursor
+        lit = here and self.has_focus
+        base = "cursor" if lit else "stale" if row.dim or row.state in ("off", "stale") else ""
+        runs: list[Run] = [
+            (symbols.cursor if here else " ", base),
+            (symbols.state(row.state), base if base else row.state),
+            (symbols.mark if row.key in self._marks else " ", base),
+        ]
+        used = GUTTER
+        for number_of_column, cells in layout:
+            cell = row.cells[number_of_column] if number_of_column < len(row.cells) else ""
+            text, style = (cell, base) if isinstance(cell, str) else (cell[0], base or cell[1])
+            if used > GUTTER:
+                runs.append((gap, base))
+                used += len(gap)
+            align = _align(self._columns[number_of_column])
+            runs.append((fit(text, cells, align, symbols.ellipsis), style if text else base))
+            used += cells
+        runs.append((" " * (width - used - 1) + end, base))
+        return merge(runs)
+
+    def _thumb(self, height: int) -> range:
+        """Lines of the view that carry the scroll mark; none when all rows are in view."""
+        if len(self._rows) <= height or height < 2:
+            return range(0)
+        length = max(1, height * height // len(self._rows))
+        start = round(self.top * (height - length) / max(1, self.last_top))
+        return range(start, start + length)
+
+    def _lay_out(self, width: int) -> Layout:
+        if self._layout_key != (self._columns, width):
+            self._layout_key = (self._columns, width)
+            self._layout_columns = lay_out(self._columns, width - GUTTER - 1, self._gap(width))
+        return self._layout_columns
+
+    @staticmethod
+    def _gap(width: int) -> int:
+        return 2 if width >= 100 else 1
+
+    # Moving
+
+    def move_to(self, number: int) -> None:
+        """The cursor on this row, or on the nearest there is."""
+        if not self._rows:
+            return
+        number = max(0, min(number, len(self._rows) - 1))
+        if number == self._cursor:
+            return
+        self._cursor = number
+        self._keep_in_view(self.top, jump=True)
+        self.paint()
+        self.post_message(self.RowHighlighted(self, self._rows[number].key))
+
+    def move_to_key(self, key: str) -> bool:
+        """The cursor on the row `key`; False when there is none."""
+        for number, row in enumerate(self._rows):
+            if row.key == key:
+                self.move_to(number)
+                return True
+        return False
+
+    def _keep_in_view(self, top: int, *, jump: bool) -> None:
+        """Scroll so that the cursor is in view; a `jump` goes a quarter page on, as a scroll repaints every line."""
+        ahead = self.page // 4 if jump else 0
+        if self._cursor < top:
+            top = self._cursor - ahead
+        elif self._cursor >= top + self.page:
+            top = self._cursor - self.page + 1 + ahead
+        self.top = max(0, min(top, self.last_top))
+
+    def scroll_lines(self, top: int) -> None:
+        """Scroll by wheel; the cursor stays in view."""
+        self.top = max(0, min(top, self.last_top))
+        inside = max(self.top, min(self._cursor, self.top + self.page - 1))
+        if inside == self._cursor:
+            self.paint()
+        else:
+            self.move_to(inside)
+
+    def action_move(self, lines: int) -> None:
+        """The cursor by lines."""
+        self.move_to(self._cursor + lines)
+
+    def action_page(self, pages: int) -> None:
+        """The cursor and the view by a page."""
+        self.top = max(0, min(self.top + pages * self.page, self.last_top))
+        self.move_to(self._cursor + pages * self.page)
+
+    def action_edge(self, side: int) -> None:
+        """The cursor to the first or the last row."""
+        self.move_to(0 if side < 0 else len(self._rows) - 1)
+
+    def action_select(self) -> None:
+        """Open the row with the cursor."""
+        if self.cursor_key is not None:
+            self.post_message(self.RowSelected(self, self.cursor_key))
+
+    # Marking
+
+    def action_mark(self) -> None:
+        """Mark the row with the cursor or take its mark away, and go on to the next."""
+        key = self.cursor_key
+        if key is not None:
+            self._range_from = key
+            self._set_marks(self._marks ^ {key})
+            self.action_move(1)
+
+    def action_mark_range(self) -> None:
+        """Mark the rows from the one marked last to the cursor."""
+        start = next((n for n, row in enumerate(self._rows) if row.key == self._range_from), self._cursor)
+        first, last = sorted((start, self._cursor))
+        self._set_marks(self._marks | {row.key for row in self._rows[first : last + 1]})
+
+    def action_clear_marks(self) -> None:
+        """Take every mark away."""
+        self._set_marks(frozenset())
+
+    def _set_marks(self, marks: frozenset[str]) -> None:
+        if marks != self._marks:
+            self._marks = marks
+            self.paint()
+            self.post_message(self.MarksChanged(self, self.cursor_key or ""))
+
+    # Sorting, mouse
+
+    def action_sort(self, step: int) -> None:
+        """Ask for another column to sort by, or (0) for the other direction."""
+        keys = self.shown_columns
+        if not keys:
+            return
+        current = self._sort[0] if self._sort else ""
+        place = keys.index(current) + step if current in keys else 0
+        self.post_message(self.SortRequested(self, keys[place % len(keys)]))
+
+    def on_click(self, event: events.Click) -> None:
+        """A row takes the cursor, a title asks to be sorted by."""
+        if event.y > 0:
+            if self.top + event.y - 1 < len(self._rows):
+                self.move_to(self.top + event.y - 1)
+            return
+        start = GUTTER
+        for number, cells in self._lay_out(self.size.width):
+            if start <= event.x < start + cells:
+                self.post_message(self.SortRequested(self, self._columns[number].key))
+                return
+            start += cells + self._gap(self.size.width)
+
+
+def _align(column: Column) -> str:
+    return "right" if column.numeric else column.align
+
+
+def _same_keys(before: Sequence[Row], now: Sequence[Row]) -> bool:
+    return len(before) == len(now) and all(a.key == b.key for a, b in zip(before, now, strict=True))
+
+
+def _nearest(before: Sequence[Row], cursor: int, places: Mapping[str, int]) -> int:
+    """Where the cursor's row is now, else the next row below it that is left, else the next above, else 0."""
+    if not before:
+        return 0
+    around = (*before[cursor:], *reversed(before[:cursor]))
+    return next((places[row.key] for row in around if row.key in places), 0)
