@@ -132,14 +132,26 @@ class ServerProbe:
             self._metrics_after = at + _METRICS_RETRY_S
             self._scrape = None
             return None
-        page = metrics.parse(text) if len(text) < _BIG_PAGE else await asyncio.to_thread(metrics.parse, text)
+        before = self._scrape
+        known = before.page if before is not None else None
+        if len(text) < _BIG_PAGE:
+            page, figures = _read(text, known, before, at)
+        else:
+            page, figures = await asyncio.to_thread(_read, text, known, before, at)
         if not page.families:
             self._metrics_error = f"{address.metrics} answers, but not with metrics"
             self._metrics_after = at + _METRICS_RETRY_S
             return None
         self._metrics_error = "the page was cut off in the middle" if page.truncated else None
-        before, self._scrape = self._scrape, rates.Scrape(page, at)
-        return rates.rates(before, self._scrape)
+        self._scrape = rates.Scrape(page, at)
+        return figures
+
+
+def _read(
+    text: str, known: metrics.Page | None, before: rates.Scrape | None, at: float
+) -> tuple[metrics.Page, rates.Rates]:
+    page = metrics.parse(text, known)
+    return page, rates.rates(before, rates.Scrape(page, at))
 
 
 def _kind(error: TritonctlError) -> str:

@@ -11,14 +11,6 @@ from tritonctl.plan import Plan
 
 
 @dataclass
-class Say(Message):
-    """A word for the message line; `style` is a name of the theme's."""
-
-    text: str
-    style: str = ""
-
-
-@dataclass
 class OpenService(Message):
     service_id: str
     tab: str = "models"

@@ -13,8 +13,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Snapshot
+from tritonctl.plan import Plan, StepResult, StepState
 from tui.keys import EVERYWHERE, Action, shown
+from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
+from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt, no_candidates
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ class LiveScreen(Screen[None]):
     ACTIONS: ClassVar[tuple[Action, ...]] = ()
     NAME = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._plan: Plan | None = None
+
     def body(self) -> Iterator[Widget]:
         """The widgets between the header and the reserved line."""
         raise NotImplementedError
@@ -39,6 +46,7 @@ class LiveScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Header()
         yield from self.body()
+        yield Panel()
         yield Prompt()
         yield KeyHints()
 
@@ -93,6 +101,37 @@ class LiveScreen(Screen[None]):
     def say(self, text: str, state: str = "") -> None:
         """A word in the reserved line; `state` gives it a sign."""
         self.query_one(Prompt).show(text, state)
+
+    # Plans
+
+    def show_plan(self, plan: Plan) -> None:
+        """Ask in the docked panel; Cancel has the focus."""
+        self._plan = plan
+        self.query_one(Panel).open(plan.title, plan_lines(plan), expected=plan.typed)
+
+    @on(Panel.Confirmed)
+    def _confirmed(self, event: Panel.Confirmed) -> None:
+        event.stop()
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            self.triton.carry_out(plan, self._show_progress)
+
+    def _show_progress(self, plan: Plan, results: Sequence[StepResult], seconds: float, log: Sequence[str]) -> None:
+        panel = self.query_one(Panel) if self.is_attached else None
+        if panel is not None and panel.is_open:
+            ended = all(each.state not in (StepState.WAITING, StepState.RUNNING) for each in results)
+            panel.show(
+                f"{plan.title}   {seconds:.0f} s",
+                progress_lines(results, log),
+                cancel="Close" if ended else "Leave it running",
+                confirm=None,
+            )
+
+    @on(Panel.Cancelled)
+    def _left(self, event: Panel.Cancelled) -> None:
+        event.stop()
+        self._plan = None
+        event.panel.close()
 
     # Typing
 

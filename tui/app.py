@@ -1,0 +1,339 @@
+"""The dashboard: one paint loop over the fleet's snapshots, the screens, and the way every change takes."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import App
+from textual.binding import BindingType
+
+from tritonctl.backend import Capability
+from tritonctl.errors import Refused, TritonctlError, UsageError
+from tritonctl.fleet import Fleet
+from tritonctl.inventory import ServiceStatus
+from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
+from tui.keys import EVERYWHERE, default_keys
+from tui.messages import OpenModel, OpenService, Propose
+from tui.screens.base import LiveScreen
+from tui.screens.services import ServicesScreen
+
+Progress = Callable[[Plan, Sequence[StepResult], float, Sequence[str]], None]
+"""Told of the plan, its steps, the seconds so far and the newest lines of the log."""
+
+PAINT_S = 0.25  # at most four times a second
+_GATHER_S = 0.06  # looks that end together are drawn together
+_HEARTBEAT_S = 2.0  # ages go on when nothing is told
+
+
+class TritonctlApp(App[int]):
+    """`fleet` is entered and left by the caller; it begins to look at servers after the first frame."""
+
+    TITLE = "tritonctl"
+    ENABLE_COMMAND_PALETTE = False
+    INLINE_PADDING = 0
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in EVERYWHERE]
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        audit: AuditLog,
+        *,
+        keymap: Mapping[str, str] | None = None,
+        theme: str = "",
+    ) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.keys_now = {**default_keys(), **(keymap or {})}
+        self.running = ""
+        self._audit = audit
+        self._keymap = dict(keymap or {})
+        self._wanted_theme = theme
+        self._leaving = False
+        self._plan_at_work: asyncio.Task[None] | None = None
+
+    def get_default_screen(self) -> ServicesScreen:
+        return ServicesScreen()
+
+    def on_mount(self) -> None:
+        if self._keymap:
+            self.set_keymap(self._keymap)
+        if self._wanted_theme:
+            self.theme = self._wanted_theme
+        # A terminal that goes away sends SIGHUP; without a handler Python dies at once and leaves things behind, and
+        # under a parent that ignores SIGHUP the dead terminal would be read for ever (Textual pull request 6690).
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGHUP, signal.SIGTERM):
+            loop.add_signal_handler(name, self.exit, 128 + name)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.fleet.start_probing()
+        self._paint()
+
+    @work(group="paint", exit_on_error=True)
+    async def _paint(self) -> None:
+        """The one paint loop: the screen in view is handed the newest snapshot, and draws the lines that differ."""
+        snapshot = None
+        while True:
+            if snapshot is not None:
+                try:
+                    async with asyncio.timeout(_HEARTBEAT_S):
+                        await self.fleet.changed(snapshot)
+                except TimeoutError:
+                    pass
+                await asyncio.sleep(_GATHER_S)
+            snapshot = self.fleet.snapshot
+            self.paint_now()
+            await asyncio.sleep(PAINT_S - _GATHER_S)
+
+    def paint_now(self) -> None:
+        screen = self.screen
+        if isinstance(screen, LiveScreen) and screen.is_mounted:
+            screen.show(self.fleet.snapshot)
+
+    # Where to
+
+    @on(OpenService)
+    def _open_service(self, event: OpenService) -> None:
+        from tui.screens.service import ServiceScreen
+
+        self.push_screen(ServiceScreen(event.service_id, event.tab))
+
+    @on(OpenModel)
+    def _open_model(self, event: OpenModel) -> None:
+        from tui.screens.model import ModelScreen
+
+        self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
+
+    def action_back(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def action_help(self) -> None:
+        from tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_refresh(self) -> None:
+        for status in self.fleet.snapshot.services:
+            self.fleet.hurry(status.id)
+
+    async def action_quit(self) -> None:
+        """A change at work is asked about before leaving: the server goes on, but nobody would see how it ends."""
+        if self._plan_at_work is not None and not self._leaving:
+            self._leaving = True
+            self.say("a change is at work; q again leaves it to the server", "warn")
+            return
+        self.exit(0)
+
+    def later(self, text: str) -> None:
+        """Say it on the screen that is just being opened."""
+        self.call_after_refresh(self.say, text)
+
+    def say(self, text: str, state: str = "") -> None:
+        if isinstance(self.screen, LiveScreen):
+            self.screen.say(text, state)
+
+    # Commands
+
+    def action_command(self) -> None:
+        if isinstance(self.screen, LiveScreen):
+            self.screen.ask(":", complete=self._complete)
+
+    def _complete(self, typed: str) -> Sequence[str]:
+        words = typed.split(" ")
+        if len(words) == 1:
+            names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
+            return [name for name in names if name.startswith(typed)]
+        if words[0] in ("load", "unload", "model", "infer"):
+            models = {model.name for each in self._services_here() for model in each.models}
+            return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
+        if words[0] in ("service", "logs", "describe", "metrics"):
+            return [
+                f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])
+            ]
+        return []
+
+    def _services_here(self) -> list[ServiceStatus]:
+        service_id = getattr(self.screen, "service_id", None)
+        return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
+
+    def run_command(self, line: str) -> None:
+        """What was typed after `:`. A service's name opens it."""
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            self.say(f"{line}: {error}", "failed")
+            return
+        if not words:
+            return
+        try:
+            self._run(words[0], words[1:])
+        except TritonctlError as error:
+            self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
+
+    def _run(self, name: str, rest: list[str]) -> None:
+        if name in ("q", "quit", "exit"):
+            self.exit(0)
+        elif name in ("help", "?"):
+            self.action_help()
+        elif name in ("services", "s"):
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+        elif name == "theme" and rest:
+            if rest[0] not in self.available_themes:
+                raise UsageError("theme", f"no theme {rest[0]!r}", ", ".join(sorted(self.available_themes)))
+            self.theme = rest[0]
+        elif name in ("load", "unload") and rest:
+            self._propose_model(name, rest[0])
+        elif name in ("model", "infer") and rest:
+            self._open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
+        elif name in ("logs", "describe", "metrics", "events", "service"):
+            service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
+            self._open_service(OpenService(service, "models" if name == "service" else name))
+        elif name in _COMMANDS:
+            raise UsageError(f":{name}", "it needs a name", f":{_COMMANDS[name]}")
+        else:
+            try:
+                self._open_service(OpenService(self.fleet.resolve(name).id))
+            except TritonctlError:
+                raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+
+    def _service_here(self) -> str:
+        service_id = getattr(self.screen, "service_id", None)
+        if isinstance(service_id, str):
+            return service_id
+        services = self.fleet.snapshot.services
+        if len(services) == 1:
+            return services[0].id
+        raise UsageError("", "of which service?", "open it first, with enter")
+
+    def _propose_model(self, what: str, model: str) -> None:
+        from tritonctl.server import control
+
+        status = self.fleet.resolve(self._service_here())
+        plan = control.plan_load if what == "load" else control.plan_unload
+        self._propose(Propose(f"{what} {model}", lambda: plan(status, model)))
+
+    # Changes
+
+    @on(Propose)
+    def _propose(self, event: Propose) -> None:
+        if self.fleet.read_only:
+            self.say("read-only: start without --read-only to change something", "warn")
+        elif self._plan_at_work is not None:
+            self.say("a change is at work already; it must end first", "warn")
+        else:
+            self._make_plan(event)
+
+    @work(group="plan", exclusive=True, exit_on_error=False)
+    async def _make_plan(self, event: Propose) -> None:
+        self.say(f"making the plan: {event.what} …", "busy")
+        try:
+            async with asyncio.timeout(10.0):
+                plan = await event.make()
+        except TritonctlError as error:
+            self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
+            return
+        except TimeoutError:
+            self.say(f"{event.what}: the server did not answer while the plan was made", "failed")
+            return
+        self.say("")
+        if isinstance(self.screen, LiveScreen):
+            self.screen.show_plan(plan)
+
+    def carry_out(self, plan: Plan, progress: Progress) -> None:
+        """Begin a confirmed plan. It goes on when its panel is left, and its end is told in the reserved line."""
+        if self._plan_at_work is None:
+            self._plan_at_work = asyncio.create_task(self._carry_out(plan, progress), name=f"plan {plan.title}")
+
+    async def _carry_out(self, plan: Plan, progress: Progress) -> None:
+        began = time.monotonic()
+        newest: tuple[StepResult, ...] = tuple(StepResult(step) for step in plan.steps)
+        log: list[str] = []
+
+        def tell() -> None:
+            seconds = time.monotonic() - began
+            self.running = f"{plan.title} {seconds:.0f} s"
+            progress(plan, newest, seconds, log)
+            self.paint_now()
+
+        def told(results: tuple[StepResult, ...]) -> None:
+            nonlocal newest
+            newest = results
+            tell()
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(1.0)
+                self.fleet.hurry(plan.service)
+                tell()
+
+        beside = [asyncio.create_task(tick()), asyncio.create_task(self._tail(plan, log))]
+        try:
+            outcome = await carry_out(plan, self._audit, read_only=self.fleet.read_only, progress=told)
+            self._ended(plan, outcome)
+            await asyncio.sleep(0.2)  # the log's last word comes a moment after the answer
+            tell()
+        except Refused as error:
+            self.say(error.headline, "failed")
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            self.running = ""
+            self._plan_at_work = None
+            self._leaving = False
+            self.fleet.read_log_again(plan.service)
+            self.paint_now()
+
+    async def _tail(self, plan: Plan, log: list[str]) -> None:
+        """Gather what the server logs while the plan is carried out, where its place has logs."""
+        service = self.fleet.resolve(plan.service).service
+        backend = self.fleet.backend_of(service)
+        if Capability.LOGS not in backend.capabilities:
+            return
+        try:
+            async for batch in backend.logs(service, tail=0, follow=True):
+                log += [line.text for line in batch]
+                del log[:-50]
+        except TritonctlError:
+            return  # the plan's own answer is what counts
+
+    def _ended(self, plan: Plan, outcome: Outcome) -> None:
+        error = outcome.error
+        if error is None:
+            self.say(f"{plan.title}: done in {outcome.seconds:.1f} s", "ok")
+        else:
+            self.say(f"{plan.title}: {error.headline}", "failed")
+
+    async def end_changes(self) -> None:
+        """Stop waiting for a change that is at work; called when the app has ended."""
+        if self._plan_at_work is not None:
+            self._plan_at_work.cancel()
+            await asyncio.gather(self._plan_at_work, return_exceptions=True)
+
+
+_COMMANDS = {
+    "services": "services",
+    "service": "service NAME",
+    "load": "load MODEL",
+    "unload": "unload MODEL",
+    "model": "model MODEL",
+    "infer": "infer MODEL",
+    "logs": "logs NAME",
+    "metrics": "metrics NAME",
+    "events": "events NAME",
+    "describe": "describe NAME",
+    "theme": "theme NAME",
+    "help": "help",
+    "quit": "quit",
+}
