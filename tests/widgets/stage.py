@@ -12,6 +12,7 @@ from typing import Any
 from textual.app import App, ComposeResult
 from textual.widget import Widget
 
+from tui.widgets.lines import QuietScreen
 from tui.widgets.table import Column, Row, Table
 
 QUIET_S = 0.04
@@ -33,6 +34,9 @@ class Stage(App[None]):
         exec(sys.argv[1], self.names)
         widgets: list[Widget] = self.names["widgets"]
         yield from widgets
+
+    def get_default_screen(self) -> QuietScreen:
+        return QuietScreen(id="_default")
 
     def on_mount(self) -> None:
         driver = self._driver
@@ -64,7 +68,7 @@ class Stage(App[None]):
         self.last_write = started
         exec(code, self.names)
         called = time.perf_counter()
-        while time.perf_counter() - max(self.last_write, called) < QUIET_S:
+        while time.perf_counter() - max(self.last_write, called) < QUIET_S:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         strips = self.screen._compositor.render_strips()
         answer = {

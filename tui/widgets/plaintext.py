@@ -73,3 +73,50 @@ def fit(text: str, width: int, align: str = "left", ellipsis: str = "…") -> st
     if align == "center":
         return " " * (blank // 2) + text + " " * (blank - blank // 2)
     return text + " " * blank
+
+
+def clip(text: str, start: int, width: int) -> str:
+    """The cells from `start` of a plain text, exactly `width` or fewer; half a wide character is a blank."""
+    if text.isascii():
+        return text[start : start + width]
+    taken: list[str] = []
+    at = 0
+    for character in text:
+        cells = cell_len(character)
+        end = at + cells
+        if at >= start and end <= start + width:
+            taken.append(character)
+        elif cells and at < start + width and end > start:
+            taken.append(" ")
+        at = end
+        if at >= start + width:
+            break
+    return "".join(taken)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """A plain text in pieces of at most `width` cells, broken at a blank in their last third where there is one."""
+    width = max(2, width)
+    narrow = text.isascii()
+    if narrow and len(text) <= width:
+        return [text]
+    pieces: list[str] = []
+    start = 0
+    while start < len(text):
+        end = start + width if narrow else _reach(text, start, width)
+        if end < len(text):
+            blank = text.rfind(" ", start + (end - start) * 2 // 3, end)
+            end = blank + 1 if blank >= 0 else end
+        pieces.append(text[start:end])
+        start = end
+    return pieces or [""]
+
+
+def _reach(text: str, start: int, width: int) -> int:
+    """Where the characters from `start` have filled `width` cells."""
+    left = width
+    for number in range(start, len(text)):
+        left -= cell_len(text[number])
+        if left < 0:
+            return number
+    return len(text)

@@ -1,0 +1,39 @@
+"""Header and hints give up what matters least first and never overflow."""
+
+from textual.app import App, ComposeResult
+
+from tui.widgets.bar import Header, KeyHints, Notice, Part
+from tui.widgets.symbols import UNICODE
+
+
+class Bench(App[None]):
+    def compose(self) -> ComposeResult:
+        self.header, self.hints, self.notice = Header(symbols=UNICODE), KeyHints(), Notice(symbols=UNICODE)
+        yield from (self.header, self.hints, self.notice)
+
+
+def text(widget: Header | KeyHints | Notice, width: int) -> str:
+    (line,) = widget.frame(width, 1)
+    return "".join(text for text, _ in line)
+
+
+async def test_parts_hints_and_notices() -> None:
+    app = Bench()
+    async with app.run_test(size=(40, 5)):
+        assert app.header.size.height == app.hints.size.height == app.notice.size.height == 1
+        app.header.show(
+            [Part("tritonctl", keep=9), Part("9 services"), Part("1 failed", "failed", keep=5)],
+            [Part("14:02:31", keep=1)],
+        )
+        assert text(app.header, 60) == " tritonctl   9 services   1 failed" + " " * 17 + "14:02:31 "
+        assert text(app.header, 40).split() == ["tritonctl", "1", "failed", "14:02:31"]
+        assert text(app.header, 30).split() == ["tritonctl", "1", "failed"]
+        assert text(app.header, 8) == " trito… "
+        app.hints.show([("enter", "open"), ("l", "logs"), ("?", "keys")])
+        assert text(app.hints, 40).strip() == "enter open   l logs   ? keys"
+        assert text(app.hints, 20).strip() == "enter open   ? keys"
+        assert text(app.hints, 19).strip() == "? keys"
+        app.notice.show("lost the connection", "failed")
+        assert text(app.notice, 40).strip() == "✖ lost the connection"
+        for width in range(1, 70):
+            assert len(text(app.header, width)) == len(text(app.hints, width)) == width

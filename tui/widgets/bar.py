@@ -1,0 +1,110 @@
+"""Single lines at the edge of a screen: the status header, the key hints, the reserved line for messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tui.widgets.lines import Line, Lines, Run, padded
+from tui.widgets.plaintext import fit, plain, width_of
+from tui.widgets.symbols import Symbols
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the header; of too many the one with the least `keep` goes first, of equals the last one."""
+
+    text: str
+    style: str = ""
+    keep: int = 0
+
+
+class Header(Lines):
+    """Parts from the left and parts from the right, in one line."""
+
+    DEFAULT_CSS = "Header { height: 1; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes, symbols=symbols)
+        self._left: tuple[Part, ...] = ()
+        self._right: tuple[Part, ...] = ()
+
+    def show(self, left: Sequence[Part], right: Sequence[Part] = ()) -> None:
+        """Show these parts; the texts are foreign."""
+        self._left, self._right = tuple(left), tuple(right)
+        self.paint()
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """As many parts as fit, three blanks between them; what is alone and still too long is cut."""
+        parts = [(plain(part.text), part, 0) for part in self._left]
+        parts += [(plain(part.text), part, 1) for part in self._right]
+        parts = [item for item in parts if item[0]]
+        while len(parts) > 1 and 1 + sum(width_of(text) + 3 for text, _, _ in parts) > width:
+            keep = min(part.keep for _, part, _ in parts)
+            parts.pop(max(number for number, item in enumerate(parts) if item[1].keep == keep))
+        if len(parts) == 1:
+            text, part, side = parts[0]
+            parts = [(fit(text, max(0, min(width_of(text), width - 2)), ellipsis=self.symbols.ellipsis), part, side)]
+        sides: tuple[list[Run], list[Run]] = ([], [])
+        for text, part, side in parts:
+            sides[side].extend([("   " if sides[side] else " " if side == 0 else "", ""), (text, part.style)])
+        used = sum(width_of(text) for side in sides for text, _ in side)
+        return [padded([*sides[0], (" " * max(1, width - used - 1), ""), *sides[1]], width)]
+
+
+class KeyHints(Lines):
+    """`key label   key label`: from the left as many as fit, and always the last one (`? keys`)."""
+
+    DEFAULT_CSS = "KeyHints { height: 1; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes, symbols=symbols)
+        self._hints: tuple[tuple[str, str], ...] = ()
+
+    def show(self, hints: Sequence[tuple[str, str]]) -> None:
+        """Show these pairs of key and label."""
+        self._hints = tuple(hints)
+        self.paint()
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """The hints that fit."""
+        hints = [(plain(key), plain(label)) for key, label in self._hints]
+        left = width - 1
+        if hints:
+            left -= _cells(hints[-1])
+        taken = []
+        for hint in hints[:-1]:
+            if _cells(hint) + 3 > left:
+                break
+            left -= _cells(hint) + 3
+            taken.append(hint)
+        runs: list[Run] = [(" ", "")]
+        for number, (key, label) in enumerate([*taken, *hints[-1:]]):
+            runs += [("   " if number else "", ""), (key, "key"), (" " + label, "muted")]
+        return [padded(runs, width)]
+
+
+def _cells(hint: tuple[str, str]) -> int:
+    return width_of(hint[0]) + 1 + width_of(hint[1])
+
+
+class Notice(Lines):
+    """The reserved line: a message with the sign of its state, until another one or none is shown."""
+
+    DEFAULT_CSS = "Notice { height: 1; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes, symbols=symbols)
+        self._text = ""
+        self._state = ""
+
+    def show(self, text: str = "", state: str = "") -> None:
+        """Show a foreign text; `state` (a name of `symbols.STATES`) gives sign and style."""
+        self._text, self._state = text, state
+        self.paint()
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """The message, cut."""
+        sign = self.symbols.state(self._state)
+        text = f" {sign} {self._text}" if sign.strip() and self._text else f" {self._text}"
+        return [self.line(text, self._state)]

@@ -1,0 +1,232 @@
+"""The docked panel that shows a plan and asks: its lines, a name to type where one is wanted, two buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.widget import Widget
+
+from tui.widgets.lines import Line, Run, Scroller, padded
+from tui.widgets.plaintext import fit, plain, width_of, wrap
+from tui.widgets.symbols import Symbols
+
+
+@dataclass(frozen=True)
+class PanelLine:
+    """One line of the text: a short label (`1`, `now`, `undo`) or the sign of a state before it."""
+
+    text: str
+    label: str = ""
+    state: str = ""
+    style: str = ""
+
+
+class Panel(Scroller, can_focus=True):
+    """Docked at the bottom, as high as its text, at most 60 % of the screen; the rest of the screen stays as it is.
+
+    Cancel has the focus. Only enter on a button does anything; no letter confirms.
+    """
+
+    DEFAULT_CSS = """
+    Panel { dock: bottom; height: auto; max-height: 60%; display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "press", "Press", show=False, id="panel.press"),
+        Binding("escape", "cancel", "Cancel", show=False, id="panel.cancel"),
+        Binding("tab,right", "choose(1)", "Next button", show=False, id="panel.next"),
+        Binding("shift+tab,left", "choose(-1)", "Button before", show=False, id="panel.previous"),
+    ]
+
+    class _Told(Message):
+        def __init__(self, panel: Panel) -> None:
+            super().__init__()
+            self.panel = panel
+
+        @property
+        def control(self) -> Panel:
+            """The panel, for `@on(…, "#id")`."""
+            return self.panel
+
+    class Confirmed(_Told):
+        """The plan is to be done."""
+
+    class Cancelled(_Told):
+        """Escape or the first button; the panel stays open until it is closed."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes, symbols=symbols)
+        self.is_open = False
+        self.typed = ""
+        self._title = ""
+        self._lines: tuple[PanelLine, ...] = ()
+        self._buttons: tuple[str, ...] = ()
+        self._chosen = 0
+        self._expected = ""
+        self._complaint = ""
+        self._back_to: Widget | None = None
+
+    def open(
+        self,
+        title: str,
+        lines: Sequence[PanelLine],
+        *,
+        cancel: str = "Cancel",
+        confirm: str | None = "Do it",
+        expected: str = "",
+    ) -> None:
+        """Ask; `expected` is the name that must be typed first. Without `confirm` there is only the first button."""
+        if not self.is_open:
+            self._back_to = self.screen.focused
+        self.is_open = True
+        self.typed, self._expected, self._complaint = "", plain(expected), ""
+        self._chosen, self.top = 0, 0
+        self.display = True
+        self.show(title, lines, cancel=cancel, confirm=confirm)
+        self.screen.set_focus(self)
+
+    def show(
+        self, title: str, lines: Sequence[PanelLine], *, cancel: str = "Cancel", confirm: str | None = "Do it"
+    ) -> None:
+        """Other text or buttons in the open panel, as when the plan is being carried out."""
+        high = self._height(self.size.width)
+        buttons = (cancel,) if confirm is None else (cancel, confirm)
+        self._title, self._lines, self._buttons = title, tuple(lines), buttons
+        self._chosen = min(self._chosen, len(buttons) - 1)
+        if confirm is None:
+            self._expected = ""
+        if self._height(self.size.width) != high:
+            self.refresh(layout=True)
+        self.paint()
+
+    def close(self) -> None:
+        """Hide the panel and give the focus back to who had it."""
+        if self.is_open:
+            self.is_open = False
+            back = self._back_to if self._back_to is not None and self._back_to.is_attached else None
+            self.screen.set_focus(back)
+            self.display = False
+
+    # Drawing
+
+    @property
+    def _tail(self) -> int:
+        """Lines under the text: the name to type, the buttons."""
+        return 2 if self._expected else 1
+
+    def _height(self, width: int) -> int:
+        return 1 + len(self._wrapped(width)) + self._tail
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Lines of the whole panel; the style sheet sets the greatest height."""
+        return self._height(width)
+
+    @property
+    def count(self) -> int:
+        """Lines of text at the present width."""
+        return len(self._wrapped(self.size.width))
+
+    @property
+    def page(self) -> int:
+        """Lines of text in view."""
+        return max(1, self.size.height - 1 - self._tail)
+
+    def _wrapped(self, width: int) -> list[tuple[Run, ...]]:
+        labels = max((width_of(plain(line.label)) for line in self._lines), default=0)
+        labels = max(1, min(labels, 10))
+        indent = labels + 4
+        lines: list[tuple[Run, ...]] = []
+        for line in self._lines:
+            label = line.label or (self.symbols.state(line.state) if line.state else "")
+            before = " " + fit(label, labels, ellipsis=self.symbols.ellipsis) + "  "
+            sign = "" if not line.label or not line.state else self.symbols.state(line.state) + " "
+            style = line.style or line.state
+            for number, text in enumerate(wrap(sign + plain(line.text), width - indent)):
+                head: Run = (before, style or "muted") if number == 0 else (" " * (indent - 1), "")
+                lines.append((head, (text, style)))
+        return lines
+
+    def frame(self, width: int, height: int) -> list[Line]:
+        """Title in a rule, text from `top`, the name to type, the buttons; of these the buttons go last."""
+        text = self._wrapped(width)
+        rows = max(0, height - 1 - self._tail)
+        self.top = max(0, min(self.top, len(text) - rows))
+        title = fit(self._title, max(0, min(width_of(plain(self._title)), width - 6)), ellipsis=self.symbols.ellipsis)
+        rule = self.symbols.rule
+        used = width_of(title) + 4
+        lines = [
+            padded([(rule * 2 + " ", "muted"), (title, "title"), (" " + rule * max(0, width - used), "muted")], width)
+        ]
+        lines += [padded(runs, width) for runs in text[self.top : self.top + rows]]
+        lines += [self.line("")] * (rows - len(text))
+        if self._expected:
+            lines.append(self._input(width))
+        more = len(text) - self.top - rows
+        lines.append(self._button_line(width, f"{more} more lines below" if more > 0 else ""))
+        return lines[-height:] if height < 1 + self._tail else lines
+
+    def _input(self, width: int) -> Line:
+        right = self.typed == self._expected
+        asked = f" type {self._expected} to confirm: "
+        asked = fit(asked, min(width_of(asked), max(0, width - 12)), ellipsis=self.symbols.ellipsis)
+        style = "ok" if right else "failed" if self._complaint else "input"
+        return padded([(asked, "key"), (self.typed, style), (" ", "caret"), (f" {self._complaint}", "failed")], width)
+
+    def _button_line(self, width: int, note: str) -> Line:
+        runs: list[Run] = []
+        for number, label in enumerate(self._buttons):
+            runs.append(("   ", ""))
+            lit = number == self._chosen and self.has_focus
+            text = f"[ {plain(label)} ]"
+            # The chosen one is also told without colours.
+            text = f"{self.symbols.cursor}{text}" if number == self._chosen else f" {text}"
+            runs.append((text, "button-focus" if lit else "button"))
+        return padded([*runs, ("   " + note, "muted")], width)
+
+    # Keys
+
+    def action_choose(self, step: int) -> None:
+        """The focus to another button."""
+        self._chosen = (self._chosen + step) % max(1, len(self._buttons))
+        self.paint()
+
+    def action_cancel(self) -> None:
+        """Escape."""
+        self.post_message(self.Cancelled(self))
+
+    def action_press(self) -> None:
+        """The button with the focus; "do it" needs the name typed."""
+        if self._chosen == 0:
+            self.action_cancel()
+        elif self.typed == self._expected:
+            self.post_message(self.Confirmed(self))
+        else:
+            self._complaint = "not the name"
+            self.paint()
+
+    def on_key(self, event: events.Key) -> None:
+        """Letters are the name's where one is asked for; else only the panel's own keys do anything."""
+        if not self._expected or not (event.key in ("backspace", "ctrl+u") or event.is_printable):
+            return
+        event.stop()
+        event.prevent_default()
+        if event.key == "backspace":
+            self.typed = self.typed[:-1]
+        elif event.key == "ctrl+u":
+            self.typed = ""
+        else:
+            self.typed = (self.typed + plain(event.character or ""))[:300]
+        self._complaint = ""
+        self.paint()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """A pasted name."""
+        if self._expected:
+            event.stop()
+            self.typed = plain(event.text.strip())[:300]
+            self.paint()
