@@ -1,0 +1,62 @@
+"""The dashboard, over the backends of the settings or over the embedded demo server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from tritonctl.backend import Backend
+from tritonctl.errors import UsageError
+from tritonctl.plan import AuditLog, audit_path
+from tui.commands.session import Session
+
+
+async def dashboard(session: Session) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the dashboard", "this is not a terminal", "for a script: tritonctl services, or tritonctl --help"
+        )
+    return await run(session, session.open_backends(session.settings))
+
+
+async def run(session: Session, backends: Sequence[Backend]) -> int:
+    """The dashboard over these backends until it is left; every connection is closed after."""
+    settings = session.settings
+    _choose_look(session)
+    from tritonctl.fleet import Fleet
+    from tui import keys
+    from tui.app import TritonctlApp
+
+    keymap = keys.keymap(settings.keys_preset, settings.keys)
+    fleet = Fleet(
+        backends,
+        read_only=settings.read_only,
+        interval_s=settings.interval_s,
+        read_host_gpus=session.host_gpus,
+        probing=False,
+    )
+    async with fleet:
+        app = TritonctlApp(fleet, AuditLog(audit_path()), keymap=keymap, theme=_theme(settings.theme))
+        try:
+            await app.run_async(mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ)
+        finally:
+            await app.end_changes()
+    return app.return_code or 0
+
+
+def _choose_look(session: Session) -> None:
+    """What Textual reads from the environment when it is imported."""
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    if session.arguments.no_color:
+        os.environ["NO_COLOR"] = "1"
+    if session.settings.ascii:
+        os.environ["TRITONCTL_ASCII"] = "1"
+
+
+def _theme(wanted: str) -> str:
+    """The terminal's own 16 colours where nothing tells that it has more, and where none are wanted."""
+    if wanted:
+        return wanted
+    truecolor = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+    return "textual-dark" if truecolor and not os.environ.get("NO_COLOR") else "ansi-dark"
