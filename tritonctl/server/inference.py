@@ -1,0 +1,277 @@
+"""Sending inference requests to one server: by gRPC where it answers, by HTTP otherwise, alike for the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
+from tritonctl.server.address import ServerAddress
+from tritonctl.server.tensors import Tensor, TensorSpec
+
+if TYPE_CHECKING:
+    from tritonctl.server.inference_grpc import GrpcInference
+    from tritonctl.server.inference_http import HttpInference
+
+INFER_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 3.0
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+Parameter = bool | int | float | str
+
+
+class Protocol(StrEnum):
+    GRPC = "grpc"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
+    """An output asked for by name; `classes` > 0 asks for its top classes instead ("score:index:label" as BYTES)."""
+
+    name: str
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceRequest:
+    """`version` None leaves the choice to the server; no `outputs` asks for all of them."""
+
+    model: str
+    inputs: tuple[Tensor, ...]
+    version: str | None = None
+    outputs: tuple[WantedOutput, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceAnswer:
+    """`latency_us` is microseconds from sending until this answer was here, encoding and decoding left out; in a stream
+    that is the time to this answer. `version` is the one that answered. No outputs is possible: see `NO_OUTPUTS`.
+    """
+
+    model: str
+    version: str
+    outputs: tuple[Tensor, ...]
+    latency_us: float
+    protocol: Protocol
+    request_id: str = ""
+
+
+NO_OUTPUTS = "the server answered without outputs: the model returned none that its configuration declares"
+"""Triton drops undeclared outputs of a Python model and answers 200 with an empty list (measured on 2.51.0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Microseconds; percentiles by nearest rank, so each is a latency that was measured."""
+
+    min: float
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, latencies_us: Sequence[float]) -> Latency:
+        """Raises ValueError for none."""
+        ranked = sorted(latencies_us)
+        if not ranked:
+            raise ValueError("no latencies")
+
+        def rank(percent: int) -> float:
+            return ranked[max(0, math.ceil(percent * len(ranked) / 100) - 1)]
+
+        return cls(ranked[0], rank(50), rank(99), ranked[-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Repeated:
+    """`answer` is the last good one; `errors` counts failed requests by what was said."""
+
+    answer: InferenceAnswer
+    latencies_us: tuple[float, ...]
+    errors: Mapping[str, int]
+
+    @property
+    def latency(self) -> Latency:
+        return Latency.of(self.latencies_us)
+
+
+def check_request(request: InferenceRequest, specs: Sequence[TensorSpec]) -> None:
+    """Raises UsageError for an input that the model does not have or that is missing, before anything is sent."""
+    given = Counter(tensor.name for tensor in request.inputs)
+    known = {spec.name: spec for spec in specs}
+    names = ", ".join(f"{spec.name} ({spec})" for spec in specs) or "none"
+    for name, count in given.items():
+        if name not in known:
+            raise UsageError(f"input {name!r}", f"model {request.model!r} has no such input", f"its inputs: {names}")
+        if count > 1:
+            raise UsageError(f"input {name!r}", "given twice")
+    missing = [spec.name for spec in specs if not spec.optional and spec.name not in given]
+    if missing:
+        raise UsageError(f"model {request.model!r}", f"missing input {', '.join(missing)}", f"its inputs: {names}")
+
+
+class Inferencer:
+    """Sends requests to one server; use it as an async context manager.
+
+    gRPC is tried first where the address has a port for it; HTTP is taken when nothing there speaks gRPC, never because
+    a request failed. `protocol` takes one of them and no other.
+    """
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        *,
+        protocol: Protocol | None = None,
+        timeout_s: float = INFER_TIMEOUT_S,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._address = address
+        self._protocol = protocol
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._grpc: GrpcInference | None = None
+        self._http: HttpInference | None = None
+        self._no_grpc: str | None = None
+        self._choosing = asyncio.Lock()
+
+    async def __aenter__(self) -> Inferencer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.aclose()
+        if self._http is not None:
+            await self._http.aclose()
+        self._grpc = self._http = None
+
+    @property
+    def why_not_grpc(self) -> str | None:
+        """Why HTTP is used: known after the first request."""
+        return self._no_grpc
+
+    async def infer(self, request: InferenceRequest, *, timeout_s: float | None = None) -> InferenceAnswer:
+        """One request, one answer, within the timeout. A decoupled model needs `stream`.
+
+        Raises OperationFailed with the server's own words, NotFound for an unknown model, Forbidden, Unreachable.
+        """
+        timeout_s = timeout_s or self._timeout_s
+        async with self._choosing:
+            grpc = await self._choose(timeout_s)
+        if grpc is not None:
+            return await grpc.infer(request, timeout_s)
+        return await self._infer_http(request, timeout_s)
+
+    async def stream(
+        self, request: InferenceRequest, *, timeout_s: float | None = None
+    ) -> AsyncGenerator[InferenceAnswer, None]:
+        """The answers to one request as they come, all of them within the timeout: any number from a decoupled model,
+        one from another. Closing the iterator (`contextlib.aclosing`) cancels the request at the server.
+        """
+        timeout_s = timeout_s or self._timeout_s
+        async with self._choosing:
+            grpc = await self._choose(timeout_s)
+        if grpc is None:
+            yield await self._infer_http(request, timeout_s)
+            return
+        async with aclosing(grpc.stream(request, timeout_s)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def repeat(self, request: InferenceRequest, times: int, *, timeout_s: float | None = None) -> Repeated:
+        """The same request `times` times, one after the other. What the server refuses is counted and the run goes on;
+        what will not get better (unreachable, forbidden, no such model) ends it. Raises the first error when nothing
+        was answered.
+        """
+        latencies: list[float] = []
+        errors: Counter[str] = Counter()
+        answer: InferenceAnswer | None = None
+        first: TritonctlError | None = None
+        for _ in range(times):
+            try:
+                answer = await self.infer(request, timeout_s=timeout_s)
+                latencies.append(answer.latency_us)
+            except TritonctlError as error:
+                first = first or error
+                errors[error.headline] += 1
+                if not isinstance(error, OperationFailed):
+                    break
+        if answer is None:
+            raise first or UsageError("repeat", f"{times} requests are none", "ask for 1 or more")
+        return Repeated(answer, tuple(latencies), MappingProxyType(errors))
+
+    async def _choose(self, timeout_s: float) -> GrpcInference | None:
+        """The gRPC side where it is to be used; None: HTTP."""
+        if self._protocol is Protocol.HTTP or self._no_grpc is not None:
+            return None
+        if self._grpc is not None:
+            return self._grpc
+        if self._address.grpc is None:
+            if self._protocol is Protocol.GRPC:
+                raise Unreachable("gRPC", "no gRPC address is known", "set grpc = … for this server")
+            self._no_grpc = "no gRPC address is known for this server"
+            return None
+        from tritonctl.server.inference_grpc import GrpcInference
+
+        grpc = GrpcInference(self._address, self._max_bytes)
+        reached = False
+        try:
+            reason = await grpc.unreachable(min(timeout_s, CONNECT_TIMEOUT_S))
+            reached = reason is None
+        finally:
+            if not reached:
+                await grpc.aclose()
+        if reason is None:
+            self._grpc = grpc
+            return grpc
+        if self._protocol is Protocol.GRPC:
+            raise reason
+        self._no_grpc = reason.answer
+        return None
+
+    async def _infer_http(self, request: InferenceRequest, timeout_s: float) -> InferenceAnswer:
+        from tritonctl.server.inference_http import HttpInference
+
+        if self._http is None:
+            self._http = HttpInference(self._address, self._max_bytes)
+        try:
+            return await self._http.infer(request, timeout_s)
+        except Unreachable:
+            self._no_grpc = None  # the server may be starting: ask for gRPC again next time
+            raise
+        except OperationFailed as error:
+            if error.status == 501 and "decoupled" in error.answer:
+                raise OperationFailed(
+                    error.tried,
+                    error.answer,
+                    "a decoupled model needs gRPC" + (f", but {self._no_grpc}" if self._no_grpc else ""),
+                    error.status,
+                ) from None
+            raise
+
+
+def refusal(tried: str, words: str, request: InferenceRequest, status: int | None = None) -> TritonctlError:
+    """The exception for a request that the server answered with a failure, in its own words.
+
+    Triton prefixes them with "[request id: <id_unknown>] " or the id that was sent.
+    """
+    words = words.removeprefix(f"[request id: {request.request_id or '<id_unknown>'}] ").strip() or "no reason given"
+    if words.startswith("Request for unknown model"):
+        return NotFound(tried, words, "is it loaded?")
+    if "is restricted, expecting header" in words:
+        return Forbidden(tried, words, "set that header for this server in the settings")
+    if "doesn't support models with decoupled" in words and status is None:
+        return OperationFailed(tried, words, "a decoupled model streams its answers: ask for a stream")
+    return OperationFailed(tried, words, status=status)

@@ -1,0 +1,229 @@
+"""Inference over gRPC: Triton's own service by tritonclient's generated stub, on an asyncio channel of our own.
+
+The stub instead of `tritonclient.grpc.aio.InferenceServerClient`: tensors are encoded once for both protocols, errors
+keep their status, a stream is one call that can be cancelled, and nothing is copied twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
+from tritonctl.server.address import ServerAddress
+from tritonctl.server.inference import InferenceAnswer, InferenceRequest, Parameter, Protocol, refusal
+from tritonctl.server.tensors import Tensor, decode, encode
+
+if TYPE_CHECKING:
+    import grpc
+
+_MAX_SEND_BYTES = 2**31 - 1  # protobuf's own limit
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
+# A server refuses with UNAVAILABLE too (a full queue, a restricted protocol), and no field of a gRPC error tells
+# whether it came from the server or from this side's transport; the words do (grpcio 1.85).
+_TRANSPORT = re.compile(
+    r"failed to connect|socket closed|connection (reset|refused|timed out)|broken pipe|goaway|recvmsg|end of tcp stream"
+    r"|errors? resolving|dns resolution|keepalive|handshake|stream removed|rst_stream|transport|endpoint closing",
+    re.IGNORECASE,
+)
+_RESTRICTED_PREFIX = "triton-grpc-protocol-"
+
+
+class GrpcInference:
+    """One channel. Every call has a deadline."""
+
+    def __init__(self, address: ServerAddress, max_bytes: int) -> None:
+        from grpc import aio, ssl_channel_credentials
+        from tritonclient.grpc import service_pb2_grpc
+
+        target = address.grpc
+        if target is None:
+            raise ValueError("an address without a gRPC port")
+        self._target = target
+        self._metadata = _metadata(address)
+        options = [
+            ("grpc.max_send_message_length", _MAX_SEND_BYTES),
+            ("grpc.max_receive_message_length", max_bytes),
+            (
+                "grpc.enable_http_proxy",
+                0,
+            ),  # one from the environment answers gRPC with HTTP 404
+        ]
+        if address.grpc_tls:
+            channel = aio.secure_channel(target, ssl_channel_credentials(_ca(address.ca)), options=options)
+        else:
+            channel = aio.insecure_channel(target, options=options)
+        self._channel: Any = channel
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+    async def aclose(self) -> None:
+        await self._channel.close()
+
+    async def unreachable(self, timeout_s: float) -> Unreachable | None:
+        """Why nothing that speaks Triton's gRPC can be reached, or None: it can. Any answer of a server counts."""
+        import grpc
+        from tritonclient.grpc import service_pb2
+
+        tried = f"gRPC {self._target}"
+        try:
+            await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return Unreachable(tried, f"{self._target} speaks gRPC, but is not Triton", kind="garbage")
+            failed = _failed(tried, error, None, timeout_s)
+            return failed if isinstance(failed, Unreachable) else None
+        return None
+
+    async def infer(self, request: InferenceRequest, timeout_s: float) -> InferenceAnswer:
+        import grpc
+
+        message = _message(request)
+        tried = f"infer {request.model} on gRPC {self._target}"
+        started = time.perf_counter()
+        try:
+            answer = await self._stub.ModelInfer(message, timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise _failed(tried, error, request, timeout_s) from None
+        except asyncio.CancelledError:
+            _raise_if_ours(tried)
+            raise
+        return _answer(tried, answer, (time.perf_counter() - started) * 1e6)
+
+    async def stream(self, request: InferenceRequest, timeout_s: float) -> AsyncGenerator[InferenceAnswer, None]:
+        """One request on a stream of its own: the server ends the stream after the last answer."""
+        import grpc
+
+        message = _message(request)
+        tried = f"stream {request.model} on gRPC {self._target}"
+        started = time.perf_counter()
+        call = self._stub.ModelStreamInfer(iter((message,)), timeout=timeout_s, metadata=self._metadata)
+        try:
+            async for answer in call:
+                latency_us = (time.perf_counter() - started) * 1e6
+                if answer.error_message:
+                    raise refusal(tried, answer.error_message, request)
+                yield _answer(tried, answer.infer_response, latency_us)
+        except grpc.aio.AioRpcError as error:
+            raise _failed(tried, error, request, timeout_s) from None
+        except asyncio.CancelledError:
+            _raise_if_ours(tried)
+            raise
+        finally:
+            call.cancel()  # does nothing when the call has ended
+
+
+def _raise_if_ours(tried: str) -> None:
+    """grpc.aio tells of a call that was cancelled or whose channel was closed by CancelledError, also where nobody
+    cancelled the task; let through, it would end the task in silence. Raises Unreachable in that case.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() == 0:
+        raise Unreachable(tried, "the connection was closed on this side", kind="lost") from None
+
+
+def _ca(path: str | None) -> bytes | None:
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise Unreachable(
+            f"read the CA file {path}", str(error.strerror or error), "set ca to a readable PEM file", kind="tls"
+        ) from None
+
+
+def _metadata(address: ServerAddress) -> tuple[tuple[str, str], ...]:
+    """The address's headers as gRPC wants them, in lower case. A restricted API expects header `k` over HTTP and
+    `triton-grpc-protocol-k` over gRPC (Triton's docs/customization_guide/inference_protocols.md), so both are sent.
+    """
+    found: dict[str, str] = {}
+    for name, value in address.headers.items():
+        key = name.lower()
+        if not _METADATA_KEY.fullmatch(key) or key.endswith("-bin") or not value.reveal().isascii():
+            raise UsageError(f"header {name!r}", "cannot be sent over gRPC", "use letters, digits, - and _ in ASCII")
+        found[key] = value.reveal()
+        if key != "authorization" and not key.startswith(_RESTRICTED_PREFIX):
+            found.setdefault(_RESTRICTED_PREFIX + key, value.reveal())
+    return tuple(found.items())
+
+
+def _message(request: InferenceRequest) -> Any:
+    from tritonclient.grpc import service_pb2
+
+    kind = service_pb2.ModelInferRequest
+    message = kind(
+        model_name=request.model,
+        model_version=request.version or "",
+        id=request.request_id,
+        inputs=[
+            kind.InferInputTensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            for tensor in request.inputs
+        ],
+        outputs=[kind.InferRequestedOutputTensor(name=output.name) for output in request.outputs],
+        raw_input_contents=[encode(tensor) for tensor in request.inputs],
+    )
+    for name, value in request.parameters.items():
+        _set(message.parameters[name], value)
+    for wanted, output in zip(request.outputs, message.outputs, strict=True):
+        if wanted.classes:
+            output.parameters["classification"].int64_param = wanted.classes
+    return message
+
+
+def _set(parameter: Any, value: Parameter) -> None:
+    if isinstance(value, bool):
+        parameter.bool_param = value
+    elif isinstance(value, int):
+        parameter.int64_param = value
+    elif isinstance(value, float):
+        parameter.double_param = value
+    else:
+        parameter.string_param = value
+
+
+def _answer(tried: str, answer: Any, latency_us: float) -> InferenceAnswer:
+    try:
+        outputs = tuple(
+            Tensor(output.name, output.datatype, decode(raw, output.datatype, tuple(output.shape)))
+            for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        )
+    except ValueError as error:
+        raise Unreachable(tried, f"the answer is not an inference answer: {error}", kind="garbage") from None
+    return InferenceAnswer(answer.model_name, answer.model_version, outputs, latency_us, Protocol.GRPC, answer.id)
+
+
+def _failed(
+    tried: str, error: grpc.aio.AioRpcError, request: InferenceRequest | None, timeout_s: float
+) -> TritonctlError:
+    """`error` in words; `timeout_s` is the deadline that the call had."""
+    import grpc
+
+    code, words = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unreachable(
+            tried,
+            f"no answer within {timeout_s:g} s",
+            "the port is open but nothing answers in time: look at the server's log, or give it longer with --timeout",
+            kind="timeout",
+        )
+    if code is grpc.StatusCode.UNAVAILABLE and "is restricted" not in words and _TRANSPORT.search(words):
+        return Unreachable(tried, f"gRPC failed: {words}", "check the gRPC address and port", kind=_kind(words))
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in words:
+        return Unreachable(tried, f"the answer is too large: {words}", kind="too large")
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return Forbidden(tried, words or str(code), "give a token with token_env in the settings")
+    if request is None:
+        return OperationFailed(tried, words)
+    return refusal(tried, words or f"gRPC {code.name}", request)
+
+
+def _kind(words: str) -> str:
+    if "refused" in words:
+        return "refused"
+    if "CERTIFICATE" in words or "SSL" in words or "handshake" in words.lower():
+        return "tls"
+    if "resolv" in words.lower() or "DNS" in words:
+        return "name"
+    return "lost"

@@ -1,0 +1,308 @@
+"""Tensor values as a person types them after --input: NAME=VALUE, with VALUE a scalar, nested JSON, text or @file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tritonctl.errors import UsageError
+from tritonctl.server.tensors import (
+    FLOATS,
+    MAX_TENSOR_BYTES,
+    Tensor,
+    TensorSpec,
+    element_bytes,
+    fitting_shape,
+    numpy_type,
+    shape_text,
+)
+
+if TYPE_CHECKING:
+    from tritonctl.server.tensors import Array
+
+_MAX_RANK = 32  # numpy's own limit
+_SPECIAL_FLOATS = ("NaN", "Infinity", "-Infinity")
+
+
+def split_assignment(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two. Raises UsageError without a name or a '='."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"input {text!r}", "expected NAME=VALUE", "such as IN=[1,2,3], TEXT=hello or IN=@tensor.npy")
+    return name, value
+
+
+def find_spec(specs: Iterable[TensorSpec], name: str) -> TensorSpec:
+    """The spec of that name. Raises UsageError that lists the names there are."""
+    known = {spec.name: spec for spec in specs}
+    if name not in known:
+        said = ", ".join(f"{spec.name} ({spec})" for spec in known.values()) or "none"
+        raise UsageError(f"input {name!r}", "the model has no such input", f"its inputs: {said}")
+    return known[name]
+
+
+def parse_value(spec: TensorSpec, text: str) -> Tensor:
+    """The tensor that `text` means for this input.
+
+    A number or true/false is one element; nested JSON lists give the shape, of which the batch dimension may be left
+    out. For BYTES any text is one element, unless it is a JSON list; an element {"b64": "…"} stands for bytes that are
+    not text. `@file` reads a .npy (never pickles), a .json, or any other file as raw bytes: little endian, row-major;
+    for BYTES the whole file is one element. NaN, Infinity and -Infinity are taken for floats.
+
+    Raises UsageError saying what was expected.
+    """
+    numpy_type(spec.datatype)  # refuses an unknown datatype before anything else is said
+    if text.startswith("@"):
+        return _from_file(spec, Path(text[1:]).expanduser())
+    if spec.datatype == "BYTES":
+        document = _json_or_none(text) if text.lstrip().startswith("[") else None
+        return _from_document(spec, document if isinstance(document, list) else text)
+    return _from_document(spec, _document(spec, text))
+
+
+def from_document(spec: TensorSpec, document: object) -> Tensor:
+    """The tensor of a parsed JSON value, as `parse_value` takes it."""
+    numpy_type(spec.datatype)
+    return _from_document(spec, document)
+
+
+def _json_or_none(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _document(spec: TensorSpec, text: str) -> object:
+    if text.strip() in _SPECIAL_FLOATS:
+        return text.strip()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        shown = text if len(text) <= 40 else text[:40] + "…"
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"expected {_kind(spec.datatype)} or JSON lists of them for {spec}, got {shown!r}",
+            str(error) if text.lstrip().startswith("[") else "",
+        ) from None
+
+
+def _kind(datatype: str) -> str:
+    if datatype == "BYTES":
+        return "text"
+    if datatype == "BOOL":
+        return "true or false"
+    return "numbers" if datatype in FLOATS else "whole numbers"
+
+
+def _from_document(spec: TensorSpec, document: object) -> Tensor:
+    import numpy as np
+
+    flat: list[object] = []
+    found = _flatten(spec, document, flat, 0)
+    if not isinstance(document, list) and math.prod(abs(size) for size in spec.shape) == 1:
+        found = tuple(1 for _ in spec.shape)  # a bare value for a tensor of one element
+    shape = fitting_shape(spec, found)
+    if spec.datatype == "BYTES":
+        texts = np.empty(len(flat), dtype=object)
+        texts[:] = [_element_bytes(spec, each) for each in flat]
+        return Tensor(spec.name, spec.datatype, texts.reshape(shape))
+    if spec.datatype == "BOOL":
+        return Tensor(spec.name, spec.datatype, np.array(_booleans(spec, flat), dtype=bool).reshape(shape))
+    if spec.datatype in FLOATS:
+        return Tensor(spec.name, spec.datatype, _floats(spec, flat).reshape(shape))
+    return Tensor(spec.name, spec.datatype, _integers(spec, flat).reshape(shape))
+
+
+def _flatten(spec: TensorSpec, value: object, flat: list[object], depth: int) -> tuple[int, ...]:
+    """Puts the leaves into `flat`, row-major, and gives the shape; lists beside each other must be of one shape."""
+    if not isinstance(value, list):
+        flat.append(value)
+        return ()
+    if depth == _MAX_RANK:
+        raise UsageError(f"input {spec.name!r}", f"lists are nested more than {_MAX_RANK} deep")
+    inner: tuple[int, ...] | None = None
+    for each in value:
+        shape = _flatten(spec, each, flat, depth + 1)
+        if inner is not None and shape != inner:
+            raise UsageError(
+                f"input {spec.name!r}",
+                f"the lists are ragged: {shape_text(inner)} beside {shape_text(shape)}",
+                f"expected {spec}",
+            )
+        inner = shape
+    if inner is None:  # an empty list: the dimensions inside it are the model's own
+        rest = len(spec.shape) - 1 - depth
+        inner = tuple(max(size, 0) for size in spec.shape[-rest:]) if rest > 0 else ()
+    return (len(value), *inner)
+
+
+def _wrong(spec: TensorSpec, value: object) -> UsageError:
+    shown = json.dumps(value, ensure_ascii=False)
+    return UsageError(
+        f"input {spec.name!r}",
+        f"expected {_kind(spec.datatype)} for {spec.datatype}, got {shown if len(shown) <= 60 else shown[:60] + '…'}",
+    )
+
+
+def _element_bytes(spec: TensorSpec, value: object) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:  # half a surrogate pair: from "\ud800" in JSON, or an argument that is not UTF-8
+            return value.encode("utf-8", "surrogateescape" if value.isascii() else "surrogatepass")
+    if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except binascii.Error as error:
+            raise UsageError(f"input {spec.name!r}", f"not base64: {error}") from None
+    raise UsageError(
+        f"input {spec.name!r}",
+        f'expected text or {{"b64": "…"}} for BYTES, got {json.dumps(value)[:60]}',
+        'to send a text that looks like JSON, quote it in a list: ["[1, 2]"]',
+    )
+
+
+def _booleans(spec: TensorSpec, flat: list[object]) -> list[bool]:
+    for each in flat:
+        if not isinstance(each, int) or each not in (0, 1):
+            raise _wrong(spec, each)
+    return [bool(each) for each in flat]
+
+
+def _integers(spec: TensorSpec, flat: list[object]) -> Array:
+    import numpy as np
+
+    dtype = numpy_type(spec.datatype)
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    for each in flat:
+        if not isinstance(each, int) or isinstance(each, bool):
+            raise _wrong(spec, each)
+        if not low <= each <= high:
+            raise UsageError(f"input {spec.name!r}", f"{spec.datatype} holds {low} to {high}, got {each}")
+    return np.array(flat, dtype=dtype)
+
+
+def _floats(spec: TensorSpec, flat: list[object]) -> Array:
+    import numpy as np
+
+    numbers: list[float] = []
+    for each in flat:
+        if isinstance(each, str) and each in _SPECIAL_FLOATS:
+            numbers.append(float(each))
+        elif isinstance(each, int | float) and not isinstance(each, bool):
+            try:
+                numbers.append(float(each))
+            except OverflowError:
+                raise UsageError(f"input {spec.name!r}", f"a number is too large for {spec.datatype}") from None
+        else:
+            raise _wrong(spec, each)
+    wide = np.array(numbers, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        data: Array = wide.astype(numpy_type(spec.datatype))
+    overflown = np.isinf(data.astype(np.float64)) & ~np.isinf(wide)
+    if overflown.any():
+        raise UsageError(f"input {spec.name!r}", f"{wide[overflown][0]:g} is too large for {spec.datatype}")
+    return data
+
+
+# Files
+
+
+def _from_file(spec: TensorSpec, path: Path) -> Tensor:
+    try:
+        size = path.stat().st_size
+        if size > MAX_TENSOR_BYTES:
+            raise UsageError(f"input {spec.name!r}", f"{path} has {size} bytes, more than {MAX_TENSOR_BYTES}")
+        if path.suffix == ".npy":
+            return _from_npy(spec, path)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"cannot read {path}: {error.strerror or error}",
+            'to send a text that begins with @, quote it in a list: ["@text"]' if spec.datatype == "BYTES" else "",
+        ) from None
+    if path.suffix == ".json":
+        try:
+            return _from_document(spec, json.loads(raw))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"input {spec.name!r}", f"{path} is not JSON: {error}") from None
+    return _from_raw(spec, path, raw)
+
+
+def _from_npy(spec: TensorSpec, path: Path) -> Tensor:
+    import numpy as np
+
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        if "allow_pickle" in str(error) or "pickled" in str(error):
+            said = f"{path} holds Python objects (pickles), which are never loaded: they could run code"
+        else:
+            said = f"{path} is not a whole .npy file: {error}"
+        raise UsageError(f"input {spec.name!r}", said) from None
+    return Tensor(spec.name, spec.datatype, _converted(spec, path, array).reshape(fitting_shape(spec, array.shape)))
+
+
+def _converted(spec: TensorSpec, path: Path, array: Array) -> Array:
+    import numpy as np
+
+    want = numpy_type(spec.datatype)
+    if spec.datatype == "BYTES" and array.dtype.kind in "SU":
+        texts = np.empty(array.size, dtype=object)
+        texts[:] = [each.encode() if isinstance(each, str) else bytes(each) for each in array.reshape(-1)]
+        return texts
+    if spec.datatype == "BF16" and array.dtype.kind == "V" and array.dtype.itemsize == 2:
+        return array.view(want)  # .npy files do not know bfloat16: numpy writes it as two anonymous bytes
+    if spec.datatype != "BYTES" and array.dtype.kind in "biuf" and np.can_cast(array.dtype, want, "safe"):
+        return array.astype(want)
+    raise UsageError(
+        f"input {spec.name!r}",
+        f"expected {spec.datatype}, {path} holds {array.dtype}, which does not fit without loss",
+        "" if spec.datatype == "BYTES" else f"save it with .astype({_astype_name(spec.datatype)})",
+    )
+
+
+def _astype_name(datatype: str) -> str:
+    return "ml_dtypes.bfloat16" if datatype == "BF16" else f"numpy.{numpy_type(datatype).name}"
+
+
+def _from_raw(spec: TensorSpec, path: Path, raw: bytes) -> Tensor:
+    import numpy as np
+
+    item = element_bytes(spec.datatype)
+    if item is None:
+        one: Array = np.empty(1, dtype=object)
+        one[0] = raw
+        sizes = tuple(max(size, 1) for size in (abs(each) for each in spec.shape))
+        if math.prod(sizes) != 1:
+            raise UsageError(f"input {spec.name!r}", f"expected {spec}, {path} is one element", "use a .json list")
+        return Tensor(spec.name, spec.datatype, one.reshape(sizes))
+    shape = _raw_shape(spec, path, len(raw), item)
+    if spec.datatype == "BOOL":
+        return Tensor(spec.name, spec.datatype, np.frombuffer(raw, dtype=np.uint8).astype(bool).reshape(shape))
+    return Tensor(spec.name, spec.datatype, np.frombuffer(raw, dtype=numpy_type(spec.datatype)).reshape(shape))
+
+
+def _raw_shape(spec: TensorSpec, path: Path, size: int, item: int) -> tuple[int, ...]:
+    """The one shape that so many bytes can have; of several free dimensions the batch is taken as 1."""
+    shape: list[Any] = list(spec.shape)
+    if spec.batched and shape.count(-1) > 1:
+        shape[0] = 1
+    if shape.count(-1) > 1:
+        raise UsageError(
+            f"input {spec.name!r}", f"{spec} has several free dimensions, raw bytes do not tell them", "use a .npy file"
+        )
+    known = math.prod(each for each in shape if each >= 0) * item
+    if -1 in shape and known and size % known == 0:
+        shape[shape.index(-1)] = size // known
+    elif -1 in shape or known != size:
+        several = "a multiple of " if -1 in shape else ""
+        raise UsageError(f"input {spec.name!r}", f"{spec} takes {several}{known} bytes, {path} has {size}")
+    return tuple(shape)
