@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from tritonctl.backend import Backend, Capability, Listed, Section, Update
 from tritonctl.inventory import Level, Platform, Replica, Service
-from tritonctl.server.address import ServerAddress
+from tritonctl.settings_backends import ServerSettings
 
 _PLATFORM = Platform("–", Level.UNKNOWN)  # an address tells nothing of what runs behind it
-
-
-@dataclass(frozen=True, slots=True)
-class NamedServer:
-    """`trouble` says why the entry cannot be used, such as a token's variable that is not set."""
-
-    name: str
-    address: ServerAddress | None
-    trouble: str | None = None
 
 
 class UrlsBackend(Backend):
@@ -26,14 +16,14 @@ class UrlsBackend(Backend):
 
     kind = "urls"
 
-    def __init__(self, name: str, servers: Sequence[NamedServer], *, read_only: bool = False) -> None:
+    def __init__(self, name: str, servers: Sequence[ServerSettings], *, read_only: bool = False) -> None:
         super().__init__(name, read_only=read_only)
         self._servers = {f"{name}/{server.name}": server for server in servers}
 
     async def watch(self) -> AsyncIterator[Update]:
         yield Listed(tuple(self._service(key, server) for key, server in self._servers.items()))
 
-    def _service(self, service_id: str, server: NamedServer) -> Service:
+    def _service(self, service_id: str, server: ServerSettings) -> Service:
         replica = Replica(server.name, _PLATFORM, server.address, no_address=server.trouble)
         return Service(service_id, self.name, self.kind, server.name, _PLATFORM, (replica,))
 

@@ -101,7 +101,13 @@ class Backend(ABC):
         """First what exists, as one Listed, then what changes, for as long as somebody listens."""
 
     def logs(
-        self, service: Service, *, replica: str | None = None, tail: int = 1000, follow: bool = False, previous: bool = False
+        self,
+        service: Service,
+        *,
+        replica: str | None = None,
+        tail: int = 1000,
+        follow: bool = False,
+        previous: bool = False,
     ) -> AsyncIterator[Sequence[LogLine]]:
         """The last `tail` lines, in batches, then, with `follow`, what is added."""
         raise self._cannot(Capability.LOGS, service)

@@ -141,7 +141,9 @@ async def carry_out(
     A step that fails is in the outcome, not raised. Cancelling stops waiting; what a server was asked to do goes on there.
     """
     if read_only or plan.read_only:
-        raise Refused(plan.title, "read-only mode", "start without --read-only, or set read_only = false for this backend")
+        raise Refused(
+            plan.title, "read-only mode", "start without --read-only, or set read_only = false for this backend"
+        )
     audit_writable(audit)
     began = time.monotonic()
     results = [StepResult(step) for step in plan.steps]

@@ -30,7 +30,9 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
     layers = (service.platform.level, server, models)
     known = [layer for layer in layers if layer is not Level.UNKNOWN]
     seen = [each.seen_at for each in asked if each.seen_at is not None]
-    errors = [each.error for each in asked if each.error] + [each.replica.no_address for each in replicas if each.replica.no_address]
+    errors = [each.error for each in asked if each.error] + [
+        each.replica.no_address for each in replicas if each.replica.no_address
+    ]
     return ServiceStatus(
         service=service,
         replicas=tuple(replicas),

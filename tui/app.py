@@ -112,7 +112,7 @@ class TritonctlApp(App[int]):
 
         self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         if len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -157,9 +157,7 @@ class TritonctlApp(App[int]):
             models = {model.name for each in self._services_here() for model in each.models}
             return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
         if words[0] in ("service", "logs", "describe", "metrics"):
-            return [
-                f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])
-            ]
+            return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
         return []
 
     def _services_here(self) -> list[ServiceStatus]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tritonctl.errors import TritonctlError
 from tui.commands.arguments import parse
+
+if TYPE_CHECKING:
+    from tritonctl.backend import Backend
+    from tritonctl.inventory import HostGpu
+    from tritonctl.settings import Settings
 
 # Command to module and function, imported when it is called for: start-up time is part of the contract.
 _COMMANDS = {
@@ -56,28 +62,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     arguments = parse(argv)
     from tritonctl import settings
-    from tui.commands.session import Session
+    from tui.commands.session import Places, Session
 
-    loaded = settings.load(settings.Flags.from_arguments(arguments), os.environ, Path.home())
-    session = Session(arguments, loaded, _open_backends)
+    flags = settings.Flags(
+        config=arguments.config,
+        urls=tuple(arguments.url or ()),
+        backends=tuple(arguments.backend or ()),
+        read_only=True if arguments.read_only else None,
+        timeout_s=arguments.timeout,
+    )
+    loaded = settings.load(flags, os.environ, Path.home())
+    session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus))
     module, _, name = _COMMANDS[arguments.command].partition(":")
-    command: Callable[[Session], Awaitable[int] | int] = getattr(import_module(f"tui.commands.{module}"), name)
-    result = command(session)
-    if isinstance(result, int):
-        return result
+    command: Callable[[Session], Coroutine[object, object, int]]
+    command = getattr(import_module(f"tui.commands.{module}"), name)
     import asyncio
 
-    return asyncio.run(_await(result))
+    return asyncio.run(command(session))
 
 
-async def _await(result: Awaitable[int]) -> int:
-    return await result
-
-
-def _open_backends(loaded: object) -> Sequence[object]:
+def _open_backends(settings: Settings) -> Sequence[Backend]:
     from backends.opening import open_backends
 
-    return open_backends(loaded)
+    return open_backends(settings)
+
+
+def _open_demo(read_only: bool) -> Backend:
+    from backends.opening import open_demo
+
+    return open_demo(read_only=read_only)
+
+
+def _read_host_gpus() -> tuple[HostGpu, ...]:
+    from backends.opening import read_host_gpus
+
+    return read_host_gpus()
 
 
 if __name__ == "__main__":

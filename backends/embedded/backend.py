@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.embedded.server import EmbeddedServer, ServerExited
-from backends.embedded.wheel import CannotRun
+from backends.embedded import wheel
+from backends.embedded.server import EmbeddedServer, Options, ServerExited, docker_advice
 from tritonctl.backend import Backend, Capability, Listed, LogLine, Section, Update
 from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.inventory import ControlMode, Level, Platform, Replica, Service
@@ -23,6 +23,18 @@ SCAN_S = 2.0
 _TAIL_S = 0.2
 _TAIL_BYTES = 4 * 1024 * 1024
 _RUNNING = Platform("running", Level.OK)
+
+
+def check(options: Options) -> None:
+    """Raises OperationFailed at once where this machine cannot run the wheel's server, with what to type instead."""
+    try:
+        wheel.find(docker_advice(options))
+    except wheel.CannotRun as error:
+        raise _cannot(error) from None
+
+
+def _cannot(error: wheel.CannotRun) -> OperationFailed:
+    return OperationFailed("the embedded server cannot run here", error.reason, error.advice)
 
 
 class EmbeddedBackend(Backend):
@@ -45,14 +57,16 @@ class EmbeddedBackend(Backend):
         began = time.time()
 
         def listed(platform: Platform, address: ServerAddress | None = None) -> Listed:
-            return Listed((_service(self.name, "demo", platform, address, began, ControlMode(server.options.control_mode)),))
+            return Listed(
+                (_service(self.name, "demo", platform, address, began, ControlMode(server.options.control_mode)),)
+            )
 
         yield listed(Platform("starting", Level.CHANGING, "the server starts; it listens when its models are loaded"))
         if server.pid is None:
             try:
                 await server.start()
-            except CannotRun as error:
-                raise OperationFailed("start the embedded server", error.reason, error.advice) from None
+            except wheel.CannotRun as error:
+                raise _cannot(error) from None
             except (OSError, TimeoutError) as error:
                 raise OperationFailed("start the embedded server", str(error) or "no answer in time") from None
         try:
@@ -77,14 +91,22 @@ class EmbeddedBackend(Backend):
                 before = records
                 yield Listed(
                     tuple(
-                        _service(self.name, record.name, _RUNNING, record.address(), record.began, ControlMode(record.mode))
+                        _service(
+                            self.name, record.name, _RUNNING, record.address(), record.began, ControlMode(record.mode)
+                        )
                         for record in records
                     )
                 )
             await asyncio.sleep(SCAN_S)
 
     async def logs(
-        self, service: Service, *, replica: str | None = None, tail: int = 1000, follow: bool = False, previous: bool = False
+        self,
+        service: Service,
+        *,
+        replica: str | None = None,
+        tail: int = 1000,
+        follow: bool = False,
+        previous: bool = False,
     ) -> AsyncIterator[Sequence[LogLine]]:
         if previous:
             raise OperationFailed(f"log of {service.id}", "an embedded server has no previous run")
@@ -94,7 +116,9 @@ class EmbeddedBackend(Backend):
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         address = service.replicas[0].address
-        rows = [("http", address.http), ("grpc", str(address.grpc)), ("metrics", str(address.metrics))] if address else []
+        rows = (
+            [("http", address.http), ("grpc", str(address.grpc)), ("metrics", str(address.metrics))] if address else []
+        )
         if self._server is not None:
             rows += [
                 ("repository", str(getattr(self._server, "repository", "–"))),
@@ -225,5 +249,3 @@ async def _follow(path: Path, replica: str, tail: int, follow: bool) -> AsyncIte
                     await asyncio.sleep(0)
     except OSError as error:
         raise Unreachable(f"read {path}", error.strerror or "it cannot be read") from None
-
-

@@ -157,7 +157,7 @@ def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
         return Unreachable(
             tried,
             f"the certificate of {where} does not verify: {reason}",
-            "give its CA with ca = \"….pem\" in the settings, or fix the server's certificate",
+            'give its CA with ca = "….pem" in the settings, or fix the server\'s certificate',
             kind="tls",
         )
     if "SSL" in said or "WRONG_VERSION_NUMBER" in said:

@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _common(*, top: bool, config: bool = True) -> argparse.ArgumentParser:
+def _common(*, top: bool, config: bool = True) -> _Parser:
     """The common options. After the command their defaults are suppressed, so that they do not undo those before it."""
 
     def default(value: object) -> object:
@@ -66,7 +66,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _build() -> argparse.ArgumentParser:
+def _build() -> _Parser:
     parser = _Parser(
         prog="tritonctl",
         description="One terminal dashboard for every Triton Inference Server you run. Without a command: the dashboard.",
@@ -77,7 +77,7 @@ def _build() -> argparse.ArgumentParser:
     # After `load`, --config is the model's configuration; the settings file then goes before the command.
     after, after_load = [_common(top=False)], [_common(top=False, config=False)]
 
-    def command(name: str, text: str, *, service: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, text: str, *, service: bool = True) -> _Parser:
         parents = after_load if name == "load" else after
         one = commands.add_parser(name, help=text, description=text, parents=parents)
         if service:
@@ -134,7 +134,7 @@ def _build() -> argparse.ArgumentParser:
     return parser
 
 
-def _infer(one: argparse.ArgumentParser) -> None:
+def _infer(one: _Parser) -> None:
     one.add_argument("model", metavar="MODEL")
     one.add_argument("--version", dest="model_version", metavar="V")
     one.add_argument("--input", action="append", default=[], metavar="NAME=VALUE|@FILE")

@@ -17,7 +17,7 @@ async def dashboard(session: Session) -> int:
         raise UsageError(
             "the dashboard", "this is not a terminal", "for a script: tritonctl services, or tritonctl --help"
         )
-    return await run(session, session.open_backends(session.settings))
+    return await run(session, session.places.backends(session.settings))
 
 
 async def run(session: Session, backends: Sequence[Backend]) -> int:
@@ -28,18 +28,20 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     from tui import keys
     from tui.app import TritonctlApp
 
-    keymap = keys.keymap(settings.keys_preset, settings.keys)
+    keymap = keys.keymap(settings.keys.preset, settings.keys.bindings)
     fleet = Fleet(
         backends,
         read_only=settings.read_only,
         interval_s=settings.interval_s,
-        read_host_gpus=session.host_gpus,
+        read_host_gpus=session.places.host_gpus,
         probing=False,
     )
     async with fleet:
         app = TritonctlApp(fleet, AuditLog(audit_path()), keymap=keymap, theme=_theme(settings.theme))
         try:
-            await app.run_async(mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ)
+            await app.run_async(
+                mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ
+            )
         finally:
             await app.end_changes()
     return app.return_code or 0
@@ -54,7 +56,7 @@ def _choose_look(session: Session) -> None:
         os.environ["TRITONCTL_ASCII"] = "1"
 
 
-def _theme(wanted: str) -> str:
+def _theme(wanted: str | None) -> str:
     """The terminal's own 16 colours where nothing tells that it has more, and where none are wanted."""
     if wanted:
         return wanted

@@ -7,11 +7,12 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
+from tritonctl.server.modelconfig import ModelSchema, schema
+
 from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
-from tritonctl.server.inference import InferenceAnswer, InferenceRequest, Inferencer, Latency, check_request
-from tritonctl.server.modelconfig import ModelSchema, schema
+from tritonctl.server.inference import InferenceAnswer, Inferencer, InferenceRequest, Latency, check_request
 from tritonctl.server.tensors import Tensor, TensorSpec, random, zeros
 from tritonctl.server.typed import find_spec, parse_value, split_assignment
 from tui import figures
@@ -102,9 +103,13 @@ def _print(got: Sequence[InferenceAnswer], latency: Latency, errors: dict[str, i
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
     print(f"{last.model} version {last.version or '?'} answered by {last.protocol}{several}")
-    spread = "" if latency.min == latency.max else (
-        f"  (min {figures.duration_us(latency.min)}, p99 {figures.duration_us(latency.p99)}, "
-        f"max {figures.duration_us(latency.max)})"
+    spread = (
+        ""
+        if latency.min == latency.max
+        else (
+            f"  (min {figures.duration_us(latency.min)}, p99 {figures.duration_us(latency.p99)}, "
+            f"max {figures.duration_us(latency.max)})"
+        )
     )
     print(f"latency {figures.duration_us(latency.p50)}{spread}")
     for line in answers.summarise_answer(last):

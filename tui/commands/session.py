@@ -11,30 +11,38 @@ from dataclasses import dataclass
 from tritonctl.backend import Backend
 from tritonctl.errors import NotFound, TritonctlError, Unreachable
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import BackendState, ServiceStatus, Snapshot
+from tritonctl.inventory import BackendState, HostGpu, ServiceStatus, Snapshot
 from tritonctl.settings import Settings
 
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 300.0
-OpenBackends = Callable[[Settings], Sequence[Backend]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """How to open what lies on the floor below, handed in so that no command knows a backend."""
+
+    backends: Callable[[Settings], Sequence[Backend]]
+    demo: Callable[[bool], Backend]
+    host_gpus: Callable[[], tuple[HostGpu, ...]]
 
 
 @dataclass(frozen=True)
 class Session:
-    """What every command gets. `open_backends` comes from above, so that no command knows a backend."""
+    """What every command gets."""
 
     arguments: Namespace
     settings: Settings
-    open_backends: OpenBackends
+    places: Places
 
     @property
     def read_timeout_s(self) -> float:
-        timeout: float | None = self.arguments.timeout
+        timeout = self.settings.timeout_s
         return timeout if timeout is not None else READ_TIMEOUT_S
 
     @property
     def change_timeout_s(self) -> float:
-        timeout: float | None = self.arguments.timeout
+        timeout = self.settings.timeout_s
         return timeout if timeout is not None else CHANGE_TIMEOUT_S
 
     @property
@@ -43,9 +51,8 @@ class Session:
 
     @asynccontextmanager
     async def fleet(self, *, interval_s: float | None = None) -> AsyncIterator[Fleet]:
-        backends = self.open_backends(self.settings)
         async with Fleet(
-            backends,
+            self.places.backends(self.settings),
             read_only=self.settings.read_only,
             interval_s=interval_s if interval_s is not None else self.settings.interval_s,
             deadline_s=min(self.read_timeout_s, 5.0),

@@ -28,9 +28,13 @@ def _harmless(character: str) -> bool:
     code = ord(character)
     if code < 0x7F:
         return code >= 0x20
-    return code >= 0xA0 and not (
-        0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069 or 0xD800 <= code <= 0xDFFF
-    ) and code != 0xFEFF
+    return (
+        code >= 0xA0
+        and not (
+            0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069 or 0xD800 <= code <= 0xDFFF
+        )
+        and code != 0xFEFF
+    )
 
 
 def symbol(level: Level, *, colour: bool) -> str:
@@ -64,5 +68,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
                 cells.append(cell.rjust(widths[place]))
             else:
                 cells.append(cell.ljust(widths[place]))
-        lines.append(" ".join(cells[:1]) + (" " if symbols else "  ") + "  ".join(cells[1:]) if symbols else "  ".join(cells))
+        lines.append(
+            " ".join(cells[:1]) + (" " if symbols else "  ") + "  ".join(cells[1:]) if symbols else "  ".join(cells)
+        )
     return "\n".join(line.rstrip() for line in lines)

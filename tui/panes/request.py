@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from tritonctl.server.modelconfig import ModelSchema
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, ServiceStatus
 from tritonctl.server.address import ServerAddress
-from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.tensors import shape_text
 from tui.figures import duration_us
 from tui.keys import REQUEST
@@ -21,7 +21,7 @@ from tui.panes.model import ModelPane
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
 if TYPE_CHECKING:
-    from tritonctl.server.inference import InferenceAnswer, InferenceRequest, Inferencer
+    from tritonctl.server.inference import InferenceAnswer, Inferencer, InferenceRequest
     from tui.screens.model import ModelScreen
 
 TIMEOUT_S = 30.0

@@ -23,6 +23,7 @@ from tui.widgets.prompt import Prompt, no_candidates
 if TYPE_CHECKING:
     from tui.app import TritonctlApp
 
+
 class LiveScreen(Screen[None]):
     """A screen that is handed every new snapshot while it is in view."""
 

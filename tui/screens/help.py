@@ -65,6 +65,8 @@ class HelpScreen(LiveScreen):
         pieces.append(Heading("signs"))
         pieces += [Pair(words.split(":")[0], words.partition(":")[2].strip(), state) for state, words in _SIGNS]
         pieces.append(
-            Block("\n≠ beside a server's word: the layers disagree (say, it is ready and a model of it failed)", "muted")
+            Block(
+                "\n≠ beside a server's word: the layers disagree (say, it is ready and a model of it failed)", "muted"
+            )
         )
         return pieces

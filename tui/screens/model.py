@@ -10,11 +10,11 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
+from tritonctl.server.modelconfig import ModelSchema, schema
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, Level, ServiceStatus, Snapshot
 from tritonctl.server.client import ServerClient
-from tritonctl.server.modelconfig import ModelSchema, schema
 from tui.keys import MODEL, REQUEST, Action
 from tui.messages import Propose
 from tui.panes.model import ConfigPane, ModelPane, SchemaPane, StatisticsPane, VersionsPane
@@ -59,9 +59,9 @@ class ModelScreen(LiveScreen):
         yield TabBar()
         yield ContentSwitcher(id="panes")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         super().on_mount()
-        await self.action_tab(self.tab)
+        self.call_next(self.action_tab, self.tab)
 
     def on_screen_resume(self) -> None:
         self.triton.fleet.look_at([self.service_id], detailed=self.service_id)
@@ -148,10 +148,10 @@ class ModelScreen(LiveScreen):
         else:
             try:
                 async with ServerClient(address) as client:
-                    metadata, self.config = await asyncio.gather(
+                    metadata, config = await asyncio.gather(
                         client.model_metadata(self.model), client.config(self.model)
                     )
-                self.schema = schema(metadata, self.config)
+                self.schema, self.config = schema(metadata, config), config
                 self.trouble = ""
             except TritonctlError as error:
                 self.schema = self.config = None

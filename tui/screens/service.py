@@ -83,9 +83,9 @@ class ServiceScreen(LiveScreen):
         yield TabBar()
         yield ContentSwitcher(id="panes")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         super().on_mount()
-        await self.action_tab(self.tab)
+        self.call_next(self.action_tab, self.tab)
 
     def on_screen_resume(self) -> None:
         self._look()

@@ -1,0 +1,51 @@
+"""Turns settings into backends; the only module that knows them all. Each is imported when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritonctl.backend import Backend
+from tritonctl.errors import UsageError
+from tritonctl.inventory import HostGpu
+from tritonctl.settings import Settings
+from tritonctl.settings_backends import BackendSettings, EmbeddedSettings, UrlsSettings
+
+
+def open_backends(settings: Settings) -> Sequence[Backend]:
+    """The backends of the settings, not yet connected. Raises UsageError for a kind that this version has not."""
+    return [backend for each in settings.backends if (backend := _open(each)) is not None]
+
+
+def _open(settings: BackendSettings) -> Backend | None:
+    """None: a default that this version cannot look into."""
+    if isinstance(settings, UrlsSettings):
+        from backends.urls import UrlsBackend
+
+        return UrlsBackend(settings.name, settings.servers, read_only=settings.read_only)
+    if isinstance(settings, EmbeddedSettings):
+        from backends.embedded.backend import EmbeddedBackend
+
+        return EmbeddedBackend(settings.name, read_only=settings.read_only)
+    if settings.optional:
+        return None
+    raise UsageError(settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded")
+
+
+def open_demo(*, read_only: bool = False) -> Backend:
+    """The embedded server with the sample models, started when it is watched and ended when it is closed.
+
+    Raises OperationFailed at once where this machine cannot run it, with what to type instead.
+    """
+    from backends.embedded.backend import EmbeddedBackend, check
+    from backends.embedded.server import EmbeddedServer, demo_options
+
+    options = demo_options()
+    check(options)
+    return EmbeddedBackend("embedded", EmbeddedServer(options), read_only=read_only)
+
+
+def read_host_gpus() -> tuple[HostGpu, ...]:
+    """This machine's GPUs; blocks for some milliseconds. Empty where there is no driver."""
+    from backends.nvml import read
+
+    return read()
