@@ -40,3 +40,13 @@ table.show(columns, rows)
         for _ in range(40):
             shown = stage.run(step)
             assert not differences(stage, shown)
+
+
+def test_lines_of_rows_that_are_gone_become_blank() -> None:
+    with terminal(MAKE) as stage:
+        stage.run("table.show(columns, many(30))")
+        shown = stage.run("table.show(columns, many(3))")
+        assert not differences(stage, shown)
+        assert not differences(stage, stage.run("table.show(columns, [], empty=['nothing here', 'look there'])"))
+        assert stage.seen[1].strip() == "nothing here"
+        assert not any(line.strip() for line in stage.seen[3:])
