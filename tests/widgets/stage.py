@@ -24,8 +24,11 @@ class Stage(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self) -> None:
-        super().__init__()
-        self.theme = os.environ.get("STAGE_THEME", "textual-dark")
+        theme = os.environ.get("STAGE_THEME", "textual-dark")
+        # Textual 8.2.8 chooses its NO_COLOR filter in App.__init__, before a theme can be set: without `ansi_color`
+        # it turns the terminal's default colours into black on black.
+        super().__init__(ansi_color=True if theme.startswith("ansi") else None)
+        self.theme = theme
         self.names: dict[str, Any] = {"app": self, "Table": Table, "Column": Column, "Row": Row}
         self.bytes = 0
         self.last_write = 0.0

@@ -26,7 +26,7 @@ DEADLINE_S = 30.0
 class Shown:
     """What one command brought: bytes at the pty, the app's own picture, its times."""
 
-    bytes: int
+    written: int
     raw: bytes
     believed: list[str]
     call_ms: float

@@ -28,7 +28,7 @@ def tell(clock, last=400):
 def written(stage: Terminal, code: str) -> int:
     shown = stage.run(code)
     assert not differences(stage, shown), code
-    return shown.bytes
+    return shown.written
 
 
 def test_every_widget_writes_what_differs() -> None:

@@ -176,6 +176,9 @@ class QuietScreen(Screen[None]):
     `Screen.focused` of Textual 8.2.8 repaints: measured 10 kB for each move at 120x40.
     """
 
+    # A layer of its own lets a panel lie over the screen: nothing under it is laid out again.
+    DEFAULT_CSS = "QuietScreen { layers: default panel; }"
+
     focused: reactive[Widget | None] = reactive(None, repaint=False)
 
 

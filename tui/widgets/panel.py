@@ -34,7 +34,7 @@ class Panel(Scroller, can_focus=True):
     """
 
     DEFAULT_CSS = """
-    Panel { dock: bottom; height: auto; max-height: 60%; display: none; }
+    Panel { layer: panel; dock: bottom; height: auto; max-height: 60%; display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "press", "Press", show=False, id="panel.press"),

@@ -28,6 +28,8 @@ class Symbols:
     rule: str
     dash: str
     dot: str
+    thumb: str
+    """The scroll mark at the right edge."""
     levels: str
     """Fill levels of a chart cell, from the lowest to the full one."""
     braille: bool
@@ -42,12 +44,12 @@ class Symbols:
 
 UNICODE = Symbols(
     "●", "◐", "▲", "✖", "○", "?",
-    cursor="▌", mark="*", ellipsis="…", ascending="↑", descending="↓", rule="─", dash="–", dot="·",
+    cursor="▌", mark="*", ellipsis="…", ascending="↑", descending="↓", rule="─", dash="–", dot="·", thumb="│",
     levels="▁▂▃▄▅▆▇█", braille=True,
 )  # fmt: skip
 ASCII = Symbols(
     "o", "~", "^", "x", "-", "?",
-    cursor=">", mark="*", ellipsis="~", ascending="^", descending="v", rule="-", dash="-", dot=".",
+    cursor=">", mark="*", ellipsis="~", ascending="^", descending="v", rule="-", dash="-", dot=".", thumb="|",
     levels="_.-=*#", braille=False,
 )  # fmt: skip
 

@@ -212,7 +212,7 @@ class Table(Scroller, can_focus=True):
         self.top = max(0, min(self.top, self.last_top))
         thumb = self._thumb(height - 1)
         for number in range(self.top, min(self.top + height - 1, len(self._rows))):
-            end = "│" if number - self.top in thumb else " "
+            end = self.symbols.thumb if number - self.top in thumb else " "
             lines.append(self._line_of(number, layout, gap, width, end))
         return lines
 
