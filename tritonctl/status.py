@@ -61,7 +61,7 @@ def _all(values: Sequence[bool | None]) -> bool | None:
 def _server_level(status: ReplicaStatus) -> Level:
     if status.replica.platform.level is Level.OFF:
         return Level.OFF
-    if not status.looked:
+    if not status.looked or status.replica.address is None:
         return Level.UNKNOWN
     if status.error is not None:
         if status.error_kind == "forbidden":

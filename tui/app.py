@@ -48,7 +48,8 @@ class TritonctlApp(App[int]):
         keymap: Mapping[str, str] | None = None,
         theme: str = "",
     ) -> None:
-        super().__init__()
+        # Textual chooses its colour filter here; an ANSI theme that is set later would be drawn black on black.
+        super().__init__(ansi_color=theme.startswith("ansi"))
         self.fleet = fleet
         self.keys_now = {**default_keys(), **(keymap or {})}
         self.running = ""

@@ -25,7 +25,10 @@ def duration_us(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.3g} %"
+    if value is None:
+        return "–"
+    points = value * 100
+    return f"{points:.0f} %" if points >= 10 or points == 0 else f"{points:.1f} %"
 
 
 def size_bytes(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
@@ -24,30 +25,38 @@ STATES = {
 # At 80 columns these go, in this order; the note is in the reserved line for the row with the cursor.
 SERVICE_COLUMNS = (
     Column("service", "SERVICE", None, minimum=16, weight=2),
-    Column("platform", "PLATFORM", 12),
+    Column("platform", "PLATFORM", 11),
     Column("server", "SERVER", 11),
-    Column("models", "MODELS", 7),
-    Column("rate", "REQ/S", 6, numeric=True),
-    Column("latency", "LATENCY", 8, numeric=True),
-    Column("queue", "QUEUE", 6, numeric=True, drop=5),
-    Column("fail", "FAIL/S", 6, numeric=True, drop=6),
-    Column("gpu", "GPU", 5, numeric=True, drop=3),
-    Column("memory", "MEM", 9, numeric=True, drop=2),
-    Column("age", "AGE", 4, numeric=True, drop=4),
-    Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
+    Column("models", "MODELS", 6, numeric=True),
+    Column("rate", "REQ/S", 7, numeric=True),
+    Column("latency", "LATENCY", 7, numeric=True),
+    Column("queue", "QUEUE", 5, numeric=True, drop=4),
+    Column("fail", "FAIL/S", 6, numeric=True, drop=5),
+    Column("gpu", "GPU", 5, numeric=True, drop=2),
+    Column("memory", "MEM", 9, numeric=True, drop=1),
+    Column("age", "AGE", 4, numeric=True, drop=3),
+    Column("note", "NOTE", None, minimum=20, weight=4, drop=6),
 )
 MODEL_COLUMNS = (
     Column("model", "MODEL", None, minimum=14, weight=2),
-    Column("version", "VER", 4, numeric=True),
-    Column("state", "STATE", 12),
-    Column("rate", "REQ/S", 6, numeric=True),
-    Column("latency", "LATENCY", 8, numeric=True),
-    Column("queue", "QUEUE", 6, numeric=True, drop=4),
-    Column("batch", "BATCH", 5, numeric=True, drop=3),
-    Column("fail", "FAIL/S", 6, numeric=True, drop=5),
-    Column("on", "ON", 4, numeric=True, drop=2),
-    Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
+    Column("version", "VER", 3, numeric=True),
+    Column("state", "STATE", 11),
+    Column("rate", "REQ/S", 7, numeric=True),
+    Column("latency", "LATENCY", 7, numeric=True),
+    Column("queue", "QUEUE", 5, numeric=True, drop=3),
+    Column("batch", "BATCH", 5, numeric=True, drop=2),
+    Column("fail", "FAIL/S", 6, numeric=True, drop=4),
+    Column("on", "ON", 5, numeric=True, drop=1),
+    Column("note", "NOTE", None, minimum=20, weight=4, drop=5),
 )
+
+
+def service_columns(services: Sequence[ServiceStatus]) -> tuple[Column, ...]:
+    """Without those that no service has a figure for."""
+    gpus = any(each.rates is not None and each.rates.gpus for each in services)
+    ages = any(each.service.created_at is not None for each in services)
+    without = {*(() if gpus else ("gpu", "memory")), *(() if ages else ("age",))}
+    return tuple(replace(column, hidden=True) if column.key in without else column for column in SERVICE_COLUMNS)
 
 
 def service_row(status: ServiceStatus) -> Row:

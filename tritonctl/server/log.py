@@ -48,18 +48,27 @@ def _unescape(text: str) -> str:
 
 _POLL_FAILED = re.compile(r"Poll failed for model directory '(.+?)': (.+)", re.DOTALL)
 _LOAD_FAILED = re.compile(r"failed to load '(.+?)' version \d+: (.+)", re.DOTALL)
+_PROTOBUF = "Error parsing text-format inference.ModelConfig:"
 _LOADED = re.compile(r"successfully loaded '(.+?)'")
 
 
 def reasons(lines: Iterable[str]) -> dict[str, str]:
     """For each model that the log last tells a failure of: the reason. A later success takes it back."""
     found: dict[str, str] = {}
+    parse_error = ""
     for raw in lines:
+        if _PROTOBUF in raw:
+            parse_error = raw.partition(_PROTOBUF)[2].strip()
         if "'" not in raw:
             continue
         text = parse_line(raw).text
         if failed := _POLL_FAILED.search(text) or _LOAD_FAILED.search(text):
-            found[failed[1]] = failed[2].strip()
+            reason = failed[2].strip()
+            if parse_error and "failed to read text proto" in reason:
+                # What is wrong with config.pbtxt stands in protobuf's own line before.
+                reason = f"config.pbtxt:{parse_error}\n{reason}"
+            found[failed[1]] = reason
+            parse_error = ""
         elif loaded := _LOADED.search(text):
             found.pop(loaded[1], None)
     return found

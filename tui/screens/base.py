@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Snapshot
@@ -17,6 +16,7 @@ from tritonctl.plan import Plan, StepResult, StepState
 from tui.keys import EVERYWHERE, Action, shown
 from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
+from tui.widgets.lines import QuietScreen
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt, no_candidates
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tui.app import TritonctlApp
 
 
-class LiveScreen(Screen[None]):
+class LiveScreen(QuietScreen):
     """A screen that is handed every new snapshot while it is in view."""
 
     AUTO_FOCUS = ""

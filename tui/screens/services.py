@@ -13,7 +13,7 @@ from tritonctl.inventory import BackendState, Level, ServiceStatus, Snapshot
 from tui.figures import percent, size_bytes
 from tui.keys import SERVICES
 from tui.messages import OpenModel, OpenService
-from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_row, sort_by
+from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_columns, service_row, sort_by
 from tui.screens.base import LiveScreen
 from tui.widgets.bar import Part
 from tui.widgets.table import Row, Table
@@ -57,7 +57,7 @@ class ServicesScreen(LiveScreen):
     def show(self, snapshot: Snapshot) -> None:
         rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
         self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
-        self.query_one("#services", Table).show(SERVICE_COLUMNS, rows, empty=self._empty(snapshot))
+        self.query_one("#services", Table).show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
         self._show_header(snapshot, len(rows))
         self._show_note()
 

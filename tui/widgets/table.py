@@ -38,6 +38,8 @@ class Column:
     """Least cells of a flexible column."""
     weight: int = 1
     """Share of a flexible column."""
+    hidden: bool = False
+    """Left out whatever the width: no row has anything to say in it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def lay_out(columns: Sequence[Column], width: int, gap: int) -> Layout:
     def least(column: Column) -> int:
         return column.minimum if column.width is None else column.width
 
-    shown = list(enumerate(columns))
+    shown = [item for item in enumerate(columns) if not item[1].hidden]
     while sum(least(column) + gap for _, column in shown) - gap > width:
         droppable = [item for item in shown if item[1].drop]
         if not droppable:
