@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,12 +45,24 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
 
 
 @pytest.fixture(scope="module")
-def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
-    work = tmp_path_factory.mktemp("restricted")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    """A server without models whose inference is restricted to a header, and whose gRPC port speaks TLS."""
+    work = tmp_path_factory.mktemp("guarded")
     (work / "repository").mkdir()
-    flags = ["--http-restricted-api=inference:x-key=open", "--grpc-restricted-protocol=inference:x-key=open"]
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(work / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(work / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(work / "cert.pem"))
+    flags = [
+        "--http-restricted-api=inference:x-key=open",
+        "--grpc-restricted-protocol=inference:x-key=open",
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={work / 'cert.pem'}",
+        f"--grpc-server-key={work / 'key.pem'}",
+    ]
     with running_triton(work, work / "repository", flags) as server:
-        yield server
+        yield replace(server.address, grpc_tls=True, ca=str(work / "ca.pem"))
 
 
 def floats(name: str, *values: float) -> Tensor:
@@ -193,14 +207,30 @@ async def test_refused_requests_are_quoted(triton: RealTriton, protocol: Protoco
 
 
 @BOTH
-async def test_restricted_apis_want_their_header(restricted: RealTriton, protocol: Protocol) -> None:
-    async with Inferencer(restricted.address, protocol=protocol) as inferencer:
+async def test_restricted_apis_want_their_header(guarded: ServerAddress, protocol: Protocol) -> None:
+    async with Inferencer(guarded, protocol=protocol) as inferencer:
         with pytest.raises(Forbidden, match="is restricted"):
             await inferencer.infer(sum_request())
-    allowed = replace(restricted.address, headers={"X-Key": Secret("open")})
+    allowed = replace(guarded, headers={"X-Key": Secret("open")})
     async with Inferencer(allowed, protocol=protocol) as inferencer:
         with pytest.raises(NotFound):  # through the gate: this server has no models
             await inferencer.infer(sum_request())
+
+
+async def test_grpc_over_tls_wants_the_right_ca(
+    guarded: ServerAddress, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    for wrong, kind, said in (
+        (replace(guarded, ca=str(tmp_path / "other.pem")), "tls", "CERTIFICATE_VERIFY_FAILED"),
+        (replace(guarded, ca=str(tmp_path / "absent.pem")), "tls", "No such file"),
+        (replace(guarded, grpc_tls=False), "lost", "gRPC failed"),
+    ):
+        async with Inferencer(wrong, protocol=Protocol.GRPC) as inferencer:
+            with pytest.raises(Unreachable, match=said) as caught:
+                await inferencer.infer(sum_request())
+            assert caught.value.kind == kind
+    assert capfd.readouterr().err == ""  # it would land in the middle of the screen
 
 
 async def test_a_header_that_grpc_cannot_carry_is_refused_without_its_value(triton: RealTriton) -> None:
