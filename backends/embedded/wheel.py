@@ -1,4 +1,4 @@
-"""Finds the tritonserver inside the nvidia-pytriton wheel, says why this machine cannot run it, and stages it for one run."""
+"""Finds the tritonserver in the nvidia-pytriton wheel, says why it cannot run here, and stages it for one run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import py_compile
 import shlex
 import shutil
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 RELEASE = "24.10"  # what nvidia-pytriton 0.7.0 carries: tritonserver 2.51.0
 IMAGE = f"nvcr.io/nvidia/tritonserver:{RELEASE}-py3"
 GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
-# The 3.13 stub is linked against a libpython that the wheel brings along under a hashed name; all others take the system's.
+# This stub is linked against a libpython that the wheel brings along under a hashed name; all others take the system's.
 BUNDLED_LIBPYTHON = (3, 13)
 # The server gets these and nothing else of our environment: no token of ours has business there.
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
@@ -48,7 +49,7 @@ def docker_line(repository: Path, flags: Sequence[str] = ()) -> str:
     """The command that serves `repository` from Triton's own image, and how to open it."""
     run = [
         *("docker", "run", "--rm", "--shm-size=256m", "-p", "127.0.0.1:8000-8002:8000-8002"),
-        *("-v", f"{repository}:/models:ro", "-e", "PYTHONDONTWRITEBYTECODE=1", IMAGE),
+        *("-v", f"{repository}:/models:ro", IMAGE),
         *("tritonserver", "--model-repository=/models", *flags),
     ]
     return shlex.join(run)
@@ -89,8 +90,8 @@ def find_libpython(version: tuple[int, int]) -> Path | None:
 def find(instead: str) -> Wheel:
     """The server of the installed wheel.
 
-    `instead` is the advice for machines that cannot run it at all (see `docker_line`). Takes a few milliseconds: looks at
-    files and never imports pytriton or numpy.
+    `instead` is the advice for machines that cannot run it at all (see `docker_line`). Takes a few milliseconds: looks
+    at files and never imports pytriton or numpy.
 
     Raises CannotRun.
     """
@@ -135,8 +136,8 @@ def find(instead: str) -> Wheel:
 def check_numpy() -> None:
     """numpy 1.x must be installed.
 
-    The stubs of 24.10 are built with pybind11 from before numpy 2 and misread its arrays: every answer is "output tensor shape
-    does not match size of output" (measured with numpy 2.4 on Python 3.11, 2.5 on 3.12 and 3.13).
+    The stubs of 24.10 are built with a pybind11 from before numpy 2 and misread its arrays: every answer is "output
+    tensor shape does not match size of output" (measured with numpy 2.4 on Python 3.11, 2.5 on 3.12 and 3.13).
     """
     try:
         installed = importlib.metadata.version("numpy")
@@ -159,8 +160,8 @@ class Staged:
 def stage(wheel: Wheel, folder: Path) -> Staged:
     """Lay the server out in `folder`, which must exist: links into the wheel, since the wheel itself may be read-only.
 
-    The server looks for the stub beside the backend's library, so those two meet in a folder of ours; the loader follows
-    a link to the real file before it reads $ORIGIN, so links do.
+    The server looks for the stub beside the backend's library, so those two meet in a folder of ours; links will do, as
+    the loader takes $ORIGIN from the real file.
     """
     backend = folder / "backends" / "python"
     backend.mkdir(parents=True)
@@ -176,9 +177,6 @@ def stage(wheel: Wheel, folder: Path) -> Staged:
     env |= {
         "PATH": ":".join(path),
         "LD_LIBRARY_PATH": f"{libraries}:{wheel.libraries}",
-        # A __pycache__ beside model.py changes the folder's time, and the next load would reload the model for nothing.
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -191,5 +189,12 @@ def stage(wheel: Wheel, folder: Path) -> Staged:
 
 
 def copy_repository(source: Path, target: Path) -> None:
-    """A copy that the server and the user may change without touching the installed package."""
+    """A copy that the server and the user may change without touching the installed package.
+
+    The models are compiled in it: else the first start writes a __pycache__ beside model.py, the folder's time changes,
+    and the next load reloads the model for nothing. PYTHONDONTWRITEBYTECODE does not help, as the stub's interpreter
+    ignores the environment (measured on tritonserver 2.51.0).
+    """
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for model in target.glob("*/*/*.py"):
+        py_compile.compile(str(model), doraise=False, quiet=2)
