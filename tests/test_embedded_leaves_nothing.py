@@ -204,3 +204,12 @@ async def test_a_port_lost_before_the_bind_is_replaced(which: str) -> None:
             ports = await server.wait_live()
             assert ports != chosen
             assert getattr(ports, which) != getattr(chosen, which)
+
+
+async def test_a_server_that_never_gets_live_is_given_up(tmp_path: Path) -> None:
+    need("triton")
+    write_model(tmp_path, "endless", code="import time\ntime.sleep(600)\n")
+    async with EmbeddedServer(Options(tmp_path, "none")) as server:
+        with pytest.raises(TimeoutError, match=r"not live within 0\.5 s"):
+            await server.wait_live(0.5)
+    assert not server.folder.exists()

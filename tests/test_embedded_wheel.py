@@ -35,6 +35,7 @@ def test_the_advice_is_the_same_repository_on_tritons_own_image() -> None:
         (platform, "machine", lambda: "aarch64", "needs an x86-64 processor, this is aarch64"),
         (os, "confstr", lambda _: "glibc 2.31", "needs glibc 2.35 or newer, this machine has 2.31"),
         (os, "confstr", lambda _: None, "has another C library"),
+        (sys, "version_info", (3, 13, 0), "needs Python 3.12 or older, this is 3.13"),
     ],
 )
 def test_other_machines_are_told_the_docker_line(
@@ -58,8 +59,6 @@ def test_a_missing_libpython_is_named_and_found_in_the_cache_folder(
 ) -> None:
     components.need("triton")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if sys.version_info[:2] == wheel.BUNDLED_LIBPYTHON:
-        pytest.skip("the wheel brings its own libpython for this Python")
     cached = tmp_path / "tritonctl" / "lib" / f"libpython{version}.so.1.0"
     real = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda p: real(p) and (p == cached or not p.name.startswith("libpython")))

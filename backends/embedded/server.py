@@ -11,8 +11,8 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +92,16 @@ class Ports:
     http: int
     grpc: int
     metrics: int
+
+
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
+    """`asyncio.timeout` whose TimeoutError says what did not happen."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(f"{what} within {seconds:g} s") from error
 
 
 def free_ports() -> Ports:
@@ -174,7 +184,7 @@ class EmbeddedServer:
         Raises wheel.CannotRun at once where the server cannot run, TimeoutError, OSError.
         """
         found = wheel.find(docker_advice(self.options))
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server's guard did not start it"):
             self._guard = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", guard.__file__, str(self.folder), self.shm_prefix),
                 stdin=asyncio.subprocess.PIPE,
@@ -198,7 +208,7 @@ class EmbeddedServer:
 
         Raises ServerExited, TimeoutError.
         """
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server was not live"):
             for tries_left in reversed(range(PORT_TRIES)):
                 try:
                     await self._until_live()
@@ -235,7 +245,7 @@ class EmbeddedServer:
         """
         if options is not None:
             self.options = replace(options, repository=self.options.repository, copy=self.options.copy)
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server's guard did not restart it"):
             if self.exit_code is None:
                 self._send({"do": "kill", "name": "server"})
                 await self.wait_exit()

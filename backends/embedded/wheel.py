@@ -18,8 +18,8 @@ from pathlib import Path
 RELEASE = "24.10"  # what nvidia-pytriton 0.7.0 carries: tritonserver 2.51.0
 IMAGE = f"nvcr.io/nvidia/tritonserver:{RELEASE}-py3"
 GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
-# This stub is linked against a libpython that the wheel brings along under a hashed name; all others take the system's.
-BUNDLED_LIBPYTHON = (3, 13)
+# The wheel has stubs up to 3.13, but they need numpy 1, and numpy 1 is not built for 3.13 (see check_numpy).
+NEWEST_PYTHON = (3, 12)
 # The server gets these and nothing else of our environment: no token of ours has business there.
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
@@ -35,14 +35,14 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Wheel:
-    """Where the parts of the server lie; `libpython` is None where the stub brings its own."""
+    """Where the parts of the server lie."""
 
     server: Path
     libraries: Path
     python_backend: Path
     caches: Path
     stub: Path
-    libpython: Path | None
+    libpython: Path
 
 
 def docker_line(repository: Path, flags: Sequence[str] = ()) -> str:
@@ -103,32 +103,33 @@ def find(instead: str) -> Wheel:
     if glibc is None or glibc < GLIBC:
         have = "has another C library" if glibc is None else f"has {glibc[0]}.{glibc[1]}"
         raise CannotRun(f"the embedded server needs glibc {GLIBC[0]}.{GLIBC[1]} or newer, this machine {have}", instead)
+    version = sys.version_info[:2]
+    if version > NEWEST_PYTHON:
+        newest, this = (".".join(map(str, numbers)) for numbers in (NEWEST_PYTHON, version))
+        raise CannotRun(f"the embedded server needs Python {newest} or older, this is {this}", instead)
     spec = importlib.util.find_spec("pytriton")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
         raise CannotRun("the package nvidia-pytriton is not installed", "pip install 'tritonctl[demo]'")
+    library = f"libpython{version[0]}.{version[1]}"
+    libpython = find_libpython(version)
+    if libpython is None:
+        raise CannotRun(f"{library}.so.1.0 is not on this machine", f"apt-get install {library}")
     package = Path(places[0])
     root = package / "tritonserver"
-    version = sys.version_info[:2]
-    stub = root / "python_backend_stubs" / f"{version[0]}.{version[1]}" / "triton_python_backend_stub"
     wheel = Wheel(
         server=root / "bin" / "tritonserver",
         libraries=package.parent / "nvidia_pytriton.libs",
         python_backend=root / "backends" / "python",
         caches=root / "caches",
-        stub=stub,
-        libpython=None if version == BUNDLED_LIBPYTHON else find_libpython(version),
+        stub=root / "python_backend_stubs" / f"{version[0]}.{version[1]}" / "triton_python_backend_stub",
+        libpython=libpython,
     )
-    for part in (wheel.server, wheel.libraries, wheel.python_backend, wheel.caches):
+    for part in (wheel.server, wheel.libraries, wheel.python_backend, wheel.caches, wheel.stub):
         if not part.exists():
             raise CannotRun(
                 f"the installed nvidia-pytriton has no {part}", "pip install --force-reinstall 'nvidia-pytriton==0.7.0'"
             )
-    if not stub.is_file():
-        raise CannotRun(f"nvidia-pytriton has no Python backend for Python {version[0]}.{version[1]}", instead)
-    if wheel.libpython is None and version != BUNDLED_LIBPYTHON:
-        library = f"libpython{version[0]}.{version[1]}"
-        raise CannotRun(f"{library}.so.1.0 is not on this machine", f"apt-get install {library}")
     check_numpy()
     return wheel
 
@@ -170,8 +171,7 @@ def stage(wheel: Wheel, folder: Path) -> Staged:
             (backend / source.name).symlink_to(source)
     libraries = folder / "lib"
     libraries.mkdir()
-    if wheel.libpython is not None:
-        (libraries / wheel.libpython.name).symlink_to(wheel.libpython)
+    (libraries / wheel.libpython.name).symlink_to(wheel.libpython)
     path = (os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath))
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     env |= {
