@@ -77,11 +77,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …"""
+    """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …
+
+    `loaded` are the models that are loaded now, for a change that must keep them.
+    """
 
     action: Capability
     service: Service
     value: str = ""
+    loaded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
 

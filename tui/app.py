@@ -13,8 +13,8 @@ from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
 
-from tritonctl.backend import Capability
-from tritonctl.errors import Refused, TritonctlError, UsageError
+from tritonctl.backend import Capability, Intent
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
@@ -195,6 +195,8 @@ class TritonctlApp(App[int]):
             self._propose_model(name, rest[0])
         elif name in ("model", "infer") and rest:
             self._open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
+        elif name in _OF_THE_PLACE:
+            self._propose_place(_OF_THE_PLACE[name], rest)
         elif name in ("logs", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self._open_service(OpenService(service, "models" if name == "service" else name))
@@ -221,6 +223,16 @@ class TritonctlApp(App[int]):
         status = self.fleet.resolve(self._service_here())
         plan = control.plan_load if what == "load" else control.plan_unload
         self._propose(Propose(f"{what} {model}", lambda: plan(status, model)))
+
+    def _propose_place(self, action: Capability, rest: list[str]) -> None:
+        """A change that the service's place makes: its plan is the backend's."""
+        status = self.fleet.resolve(self._service_here())
+        backend = self.fleet.backend_of(status.service)
+        if action not in backend.capabilities:
+            raise OperationFailed(f"{action} of {status.id}", backend.reason_against(action))
+        loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
+        intent = Intent(action, status.service, rest[0] if rest else "", loaded, tuple(rest[1:]))
+        self._propose(Propose(str(action), lambda: backend.plan(intent)))
 
     # Changes
 
@@ -321,6 +333,12 @@ class TritonctlApp(App[int]):
             await asyncio.gather(self._plan_at_work, return_exceptions=True)
 
 
+_OF_THE_PLACE = {
+    "mode": Capability.MODE,
+    "restart": Capability.RESTART,
+    "scale": Capability.SCALE,
+    "delete": Capability.DELETE,
+}
 _COMMANDS = {
     "services": "services",
     "service": "service NAME",
@@ -332,6 +350,10 @@ _COMMANDS = {
     "metrics": "metrics NAME",
     "events": "events NAME",
     "describe": "describe NAME",
+    "mode": "mode none|poll|explicit",
+    "restart": "restart",
+    "scale": "scale N",
+    "delete": "delete",
     "theme": "theme NAME",
     "help": "help",
     "quit": "quit",

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from backends.embedded import wheel
-from backends.embedded.server import EmbeddedServer, Options, ServerExited, docker_advice
-from tritonctl.backend import Backend, Capability, Listed, LogLine, Section, Update
-from tritonctl.errors import OperationFailed, Unreachable
+from backends.embedded import filelog, records, wheel
+from backends.embedded.server import HOST, EmbeddedServer, Options, ServerExited, docker_advice
+from backends.embedded.server import ControlMode as Mode
+from tritonctl.backend import Backend, Capability, Intent, Listed, LogLine, Section, Update
+from tritonctl.errors import OperationFailed, UsageError
 from tritonctl.inventory import ControlMode, Level, Platform, Replica, Service
+from tritonctl.plan import Plan, Step
 from tritonctl.server.address import ServerAddress
 
 SCAN_S = 2.0
-_TAIL_S = 0.2
-_TAIL_BYTES = 4 * 1024 * 1024
+_RELAUNCH_S = 60.0
 _RUNNING = Platform("running", Level.OK)
 
 
@@ -47,6 +45,9 @@ class EmbeddedBackend(Backend):
         super().__init__(name, read_only=read_only, optional=server is None)
         self._server = server
         self._record: Path | None = None
+        self._relaunched = asyncio.Event()
+        if server is not None:
+            self.capabilities = frozenset({Capability.LOGS, Capability.MODE, Capability.RESTART})
 
     async def watch(self) -> AsyncIterator[Update]:
         watching = self._watch_others() if self._server is None else self._watch_own(self._server)
@@ -69,32 +70,37 @@ class EmbeddedBackend(Backend):
                 raise _cannot(error) from None
             except (OSError, TimeoutError) as error:
                 raise OperationFailed("start the embedded server", str(error) or "no answer in time") from None
-        try:
-            ports = await server.wait_live()
-        except (ServerExited, TimeoutError) as error:
-            said = f"exited {error.code}" if isinstance(error, ServerExited) else "not live in time"
-            yield listed(Platform(said, Level.FAILED, _last_error(server.read_log_tail())))
-            return
-        address = ServerAddress(
-            f"http://127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}", f"http://127.0.0.1:{ports.metrics}/metrics"
-        )
-        self._record = _write_record(server, address, began)
-        yield listed(_RUNNING, address)
-        code = await server.wait_exit()
-        yield listed(Platform(f"exited {code}", Level.FAILED, _last_error(server.read_log_tail())), address)
+        while True:
+            self._relaunched.clear()
+            try:
+                ports = await server.wait_live()
+            except (ServerExited, TimeoutError) as error:
+                said = f"exited {error.code}" if isinstance(error, ServerExited) else "not live in time"
+                yield listed(Platform(said, Level.FAILED, _last_error(server.read_log_tail())))
+            else:
+                address = ServerAddress(
+                    f"http://{HOST}:{ports.http}", f"{HOST}:{ports.grpc}", f"http://{HOST}:{ports.metrics}/metrics"
+                )
+                self._forget_record()
+                self._record = records.write(server, address, began)
+                yield listed(_RUNNING, address)
+                code = await server.wait_exit()
+                yield listed(Platform(f"exited {code}", Level.FAILED, _last_error(server.read_log_tail())), address)
+            await self._relaunched.wait()
+            yield listed(Platform("starting", Level.CHANGING, "it starts again"))
 
     async def _watch_others(self) -> AsyncIterator[Update]:
-        before: tuple[_Record, ...] | None = None
+        before: tuple[records.Record, ...] | None = None
         while True:
-            records = await asyncio.to_thread(_read_records)
-            if records != before:
-                before = records
+            found = await asyncio.to_thread(records.read)
+            if found != before:
+                before = found
                 yield Listed(
                     tuple(
                         _service(
                             self.name, record.name, _RUNNING, record.address(), record.began, ControlMode(record.mode)
                         )
-                        for record in records
+                        for record in found
                     )
                 )
             await asyncio.sleep(SCAN_S)
@@ -110,8 +116,8 @@ class EmbeddedBackend(Backend):
     ) -> AsyncIterator[Sequence[LogLine]]:
         if previous:
             raise OperationFailed(f"log of {service.id}", "an embedded server has no previous run")
-        path = self._server.log if self._server is not None else _log_of(service.name)
-        async for batch in _follow(path, service.name, tail, follow):
+        path = self._server.log if self._server is not None else records.log_of(service.name)
+        async for batch in filelog.follow(path, service.name, tail=tail, follow=follow):
             yield batch
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
@@ -127,14 +133,66 @@ class EmbeddedBackend(Backend):
             ]
         return (Section("embedded server", tuple(rows)),)
 
-    async def aclose(self) -> None:
+    async def plan(self, intent: Intent) -> Plan:
+        """Restart, or restart in another control mode, with the models that are loaded now."""
+        server = self._server
+        if server is None or intent.action not in self.capabilities:
+            raise self._cannot(intent.action, intent.service)
+        before = server.options
+        mode: Mode = before.control_mode if intent.action is Capability.RESTART else _mode(intent.value)
+        after = replace(before, control_mode=mode, load=tuple(sorted(intent.loaded)) if mode == "explicit" else ())
+        warnings = ["it serves nobody for about a second; its traffic fails until it is back"]
+        if mode != "explicit":
+            warnings.append(
+                f"mode {mode} loads every model of the repository, those too that failed before or were not loaded"
+            )
+        return Plan(
+            action=str(intent.action),
+            service=intent.service.id,
+            title=f"Switch {intent.service.id} to control mode {mode}"
+            if intent.action is Capability.MODE
+            else f"Restart {intent.service.id}",
+            now=f"{before.control_mode}, loaded: {', '.join(sorted(intent.loaded)) or 'nothing'}",
+            steps=(
+                Step(
+                    call=f"kill {server.pid} && tritonserver … {' '.join(after.arguments())}",
+                    run=lambda: self._relaunch(server, after),
+                    undo_call=f"tritonserver … {' '.join(before.arguments())}",
+                    undo=lambda: self._relaunch(server, before),
+                    deadline_s=_RELAUNCH_S,
+                ),
+            ),
+            warnings=tuple(warnings),
+            undo=f"the same with {' '.join(before.arguments())}; by itself when it does not come back",
+        )
+
+    async def _relaunch(self, server: EmbeddedServer, options: Options) -> str:
+        await server.restart(options)
+        self._relaunched.set()
+        try:
+            await server.wait_live()
+        except ServerExited as error:
+            raise OperationFailed("start the embedded server", _last_error(error.tail)) from None
+        return f"live again in control mode {options.control_mode}"
+
+    def _forget_record(self) -> None:
         if self._record is not None:
             self._record.unlink(missing_ok=True)
+
+    async def aclose(self) -> None:
+        self._forget_record()
         if self._server is not None:
             await self._server.stop()
 
     def reason_against(self, capability: Capability) -> str:
         return f"an embedded server has no {capability}: it lives and dies with the tritonctl demo that started it"
+
+
+def _mode(text: str) -> Mode:
+    for mode in get_args(Mode):
+        if mode == text:
+            return mode  # type: ignore[no-any-return]
+    raise UsageError(f"control mode {text!r}", "there is no such mode", "none, poll or explicit")
 
 
 def _service(
@@ -156,96 +214,3 @@ def _last_error(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("E", "error:"))]
     return (errors or lines or ["it left no word in its log"])[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What a running demo leaves for others to find."""
-
-    pid: int
-    name: str
-    began: float
-    mode: str
-    http: str
-    grpc: str
-    metrics: str
-    log: str
-
-    def address(self) -> ServerAddress:
-        return ServerAddress(self.http, self.grpc, self.metrics)
-
-
-def _folder() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "tritonctl" if runtime else Path(tempfile.gettempdir()) / f"tritonctl-{os.getuid()}"
-
-
-def _write_record(server: EmbeddedServer, address: ServerAddress, began: float) -> Path | None:
-    """None where it cannot be written: then only this process sees the demo."""
-    folder = _folder()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            return None
-        taken = {record.name for record in _read_records()}
-        name = "demo" if "demo" not in taken else f"demo-{os.getpid()}"
-        path = folder / f"{name}.{os.getpid()}.json"
-        record = {
-            "pid": os.getpid(),
-            "name": name,
-            "began": began,
-            "mode": server.options.control_mode,
-            "http": address.http,
-            "grpc": address.grpc,
-            "metrics": address.metrics,
-            "log": str(server.log),
-        }
-        path.write_text(json.dumps(record))
-        path.chmod(0o600)
-    except OSError:
-        return None
-    return path
-
-
-def _read_records() -> tuple[_Record, ...]:
-    """The demos that run; what a dead one left is ignored, and so is what another user wrote."""
-    found = []
-    with suppress(OSError):
-        folder = _folder()
-        if folder.stat().st_uid != os.getuid():
-            return ()
-        for path in sorted(folder.glob("*.json")):
-            with suppress(OSError, ValueError, TypeError, KeyError):
-                record = _Record(**json.loads(path.read_text()))
-                os.kill(record.pid, 0)
-                found.append(record)
-    return tuple(found)
-
-
-def _log_of(name: str) -> Path:
-    for record in _read_records():
-        if record.name == name:
-            return Path(record.log)
-    raise Unreachable(f"log of {name}", "the demo that wrote it has ended")
-
-
-async def _follow(path: Path, replica: str, tail: int, follow: bool) -> AsyncIterator[Sequence[LogLine]]:
-    """The end of a file, then what is added to it. A line that is not ended yet waits for its end."""
-    try:
-        size = path.stat().st_size
-        start = max(0, size - _TAIL_BYTES) if tail else size
-        with path.open("rb") as file:
-            file.seek(start)
-            text = file.read(size - start)
-            lines = text.decode("utf-8", "replace").splitlines()
-            skipped = 1 if start and lines else 0  # the first one is cut
-            yield [LogLine(replica, line) for line in lines[skipped:][-tail:]] if tail else []
-            rest = b""
-            while follow:
-                await asyncio.sleep(_TAIL_S)
-                while chunk := file.read(1 << 20):
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    yield [LogLine(replica, line.decode("utf-8", "replace")) for line in whole]
-                    await asyncio.sleep(0)
-    except OSError as error:
-        raise Unreachable(f"read {path}", error.strerror or "it cannot be read") from None

@@ -89,7 +89,8 @@ async def _of_the_place(session: Session, action: Capability, value: str, option
     _refuse_early(session, f"{action} {session.arguments.service}")
     async with session.fleet() as fleet:
         found = await session.find(fleet)
-        plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, options))
+        loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
+        plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))
         return await _execute(session, plan)
 
 
