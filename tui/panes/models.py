@@ -6,6 +6,7 @@ from textual import on
 from textual.app import ComposeResult
 
 from tritonctl.inventory import Level, ServiceStatus
+from tritonctl.status import short_reason
 from tui.figures import duration_us
 from tui.messages import OpenModel
 from tui.panes.base import Pane
@@ -86,9 +87,9 @@ class ModelsPane(Pane):
             return
         reason = found.worst.reason
         if reason and found.level in (Level.FAILED, Level.DEGRADED):
-            screen.say(f"{found.name}   {' '.join(reason.split())}", STATES[found.level])
+            screen.say(f"{found.name}   {short_reason(reason)}", STATES[found.level])
         elif reason and reason != "unloaded":
-            screen.say(f"{found.name}   {' '.join(reason.split())}")
+            screen.say(f"{found.name}   {short_reason(reason)}")
         else:
             screen.say("")
 

@@ -64,11 +64,18 @@ def lay_out(columns: Sequence[Column], width: int, gap: int) -> Layout:
         return column.minimum if column.width is None else column.width
 
     shown = [item for item in enumerate(columns) if not item[1].hidden]
-    while sum(least(column) + gap for _, column in shown) - gap > width:
-        droppable = [item for item in shown if item[1].drop]
-        if not droppable:
+    needed = sum(least(column) + gap for _, column in shown) - gap
+    dropped = []
+    for item in sorted((item for item in shown if item[1].drop), key=lambda item: item[1].drop):
+        if needed <= width:
             break
-        shown.remove(min(droppable, key=lambda item: item[1].drop))
+        dropped.append(item)
+        needed -= least(item[1]) + gap
+    for item in reversed(dropped):  # a wide column that went last may have left room for narrow ones that went before
+        if needed + least(item[1]) + gap <= width:
+            dropped.remove(item)
+            needed += least(item[1]) + gap
+    shown = [item for item in shown if item not in dropped]
     rest = width - sum((column.width or 0) + gap for _, column in shown) + gap
     weights = sum(column.weight for _, column in shown if column.width is None)
     result = []
