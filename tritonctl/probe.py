@@ -41,7 +41,7 @@ class ServerProbe:
     async def look(
         self, before: ReplicaStatus, *, statistics: bool = False, log_reasons: Mapping[str, str] | None = None
     ) -> ReplicaStatus:
-        """What the server tells now, or `before` with the error that this look met. Raises nothing but CancelledError."""
+        """What the server tells now, or `before` with the error that this look met. Never raises but when cancelled."""
         try:
             return await self._look(before, statistics, log_reasons or {})
         except TritonctlError as error:
@@ -92,7 +92,7 @@ class ServerProbe:
         )
 
     async def _meet(self, status: ReplicaStatus) -> ReplicaStatus:
-        """What does not change while a server runs. Health was told already: what is restricted here is only unknown."""
+        """What does not change while a server runs. It is up, its health says: what is restricted is only unknown."""
         with suppress(OperationFailed, Forbidden, NotFound):
             metadata = await self._client.metadata()
             status = replace(status, version=metadata.version, extensions=metadata.extensions)

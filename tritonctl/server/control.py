@@ -42,7 +42,7 @@ async def plan_load(
         warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
     if not any(each.ready_on for each in known):
         warnings.append(
-            "if it fails, the whole server may report not ready (strict readiness) until it loads or the server restarts"
+            "if it fails, the whole server may report not ready (strict readiness) until it loads or that restarts"
         )
     else:
         warnings.append("it is loaded: the server loads it again, and keeps the old one when the new one fails")
