@@ -178,7 +178,10 @@ async def _read(answer: httpx.Response, max_bytes: int, tried: str) -> bytes:
 
 
 def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:  # told when it is asked for
+        return False
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
@@ -186,9 +189,9 @@ def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
     import httpx
 
     said = str(error) or type(error).__name__
-    where = urlsplit(url).netloc
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return UsageError(tried, f"this is no address: {said}", "write it as http://HOST:8000")
+    where = urlsplit(url).netloc
     if isinstance(error, httpx.ConnectTimeout):
         return Unreachable(
             tried,
