@@ -345,11 +345,14 @@ class Fleet:
             await probe.aclose()
 
     def _pause(self, service_id: str) -> float:
-        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together."""
+        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together.
+
+        After a look that ended just before a beat the next one is off the beat, but never later than an interval.
+        """
         in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
         interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
         pause = interval - time.monotonic() % interval
-        return pause if pause > interval / 16 else pause + interval
+        return pause if pause > interval / 4 else interval
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
