@@ -83,7 +83,7 @@ def running_triton(work: Path, repository: Path, flags: Sequence[str] = ()) -> I
                 "--grpc-address=127.0.0.1",
                 f"--grpc-port={grpc}",
                 "--allow-metrics=false",
-                "--exit-timeout-secs=5",
+                "--exit-timeout-secs=3",
                 *flags,
             ],
             stdout=output,

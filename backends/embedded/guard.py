@@ -1,14 +1,14 @@
-"""A process that outlives ours by half a second: it keeps the server's processes and clears them away when we are gone.
+"""A process that outlives ours by half a second: it keeps the server's processes and clears them away after us.
 
-Standard library only, started as a file (`python -I -S guard.py FOLDER SHM_PREFIX`) in a session of its own, so that it is up
-in a few hundredths of a second and neither Ctrl-C nor a closed terminal reaches it. One JSON object a line:
+Standard library only, started as a file (`python -I -S guard.py FOLDER SHM_PREFIX`) in a session of its own, so that it
+is up in a few hundredths of a second and neither Ctrl-C nor a closed terminal reaches it. One JSON object a line:
 
   stdin   {"do": "start", "name", "argv", "env", "log"}     {"do": "kill", "name"}     {"do": "stop"}
   stdout  {"event": "ready"}     {"event": "started", "name", "pid"}     {"event": "failed", "name", "error"}
           {"event": "exited", "name", "pid", "code"}     {"event": "gone"}
 
-`code` is the exit status, or minus the signal that ended it. The end of stdin (our process quit, crashed or was killed),
-SIGTERM and "stop" all mean the same: kill everything at once, remove the server's shared memory and FOLDER.
+`code` is the exit status, or minus the signal that ended it. The end of stdin (our process quit, crashed or was
+killed), SIGTERM and "stop" all mean the same: kill everything at once, remove the server's shared memory and FOLDER.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -46,17 +47,13 @@ def sweep(folder: str, shm_prefix: str) -> None:
 
 
 def forget(path: str) -> None:
-    try:
+    with suppress(OSError):  # gone already, or no longer ours to remove: nothing to do about it here
         os.unlink(path)
-    except OSError:
-        pass  # gone already, or no longer ours to remove: nothing to do about it here
 
 
 def forget_folder(path: str) -> None:
-    try:
+    with suppress(OSError):
         os.rmdir(path)
-    except OSError:
-        pass
 
 
 def descendants(root: int) -> list[int]:
@@ -90,10 +87,8 @@ class Guard:
 
     def say(self, event: str, **values: object) -> None:
         line = json.dumps({"event": event, **values}) + "\n"
-        try:
+        with suppress(OSError):  # nobody listens any more: the end of stdin is on its way
             os.write(1, line.encode())
-        except OSError:
-            pass  # nobody listens any more; the end of stdin is on its way
 
     def start(self, name: str, argv: list[str], env: dict[str, str], log: str) -> None:
         try:
@@ -172,10 +167,8 @@ class Guard:
 
     def kill(self, *pids: int) -> None:
         for pid in pids:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def end(self) -> None:
         """Kill every process below us until none is left, then sweep."""

@@ -11,8 +11,8 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 PORT_RANGE = (20000, 32000)
 PORT_TRIES = 4
 POLL_S = 0.03
+ANSWER_S = 1.0
 STOP_S = 3.0
 PORT_TAKEN = re.compile(r"already in use|[Aa]ddress in use|failed to start (HTTP|GRPC|Metrics) service")
 
@@ -93,6 +94,16 @@ class Ports:
     metrics: int
 
 
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
+    """`asyncio.timeout` whose TimeoutError says what did not happen."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(f"{what} within {seconds:g} s") from error
+
+
 def free_ports() -> Ports:
     """Three ports that nobody listens on just now."""
     found: list[int] = []
@@ -106,7 +117,7 @@ def free_ports() -> Ports:
 
 
 async def fetch(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of a small GET on this machine; OSError, EOFError or ValueError when there is no proper answer."""
+    """Status and body of a small GET on this machine; OSError, EOFError or ValueError when no proper answer comes."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
@@ -120,8 +131,8 @@ async def fetch(port: int, path: str) -> tuple[int, bytes]:
 class EmbeddedServer:
     """A tritonserver under a guard, used once: `start`, `wait_live`, `stop`, or `async with`.
 
-    `folder`, `log`, `repository` (the one that is served) and `command` are known from `start` on; `ports` are final once
-    `wait_live` has returned, since a port may be lost to another process before the server binds it.
+    `folder`, `log`, `repository` (the one that is served) and `command` are known from `start` on; `ports` are final
+    once `wait_live` has returned, since a port may be lost to another process before the server binds it.
     """
 
     folder: Path
@@ -173,7 +184,7 @@ class EmbeddedServer:
         Raises wheel.CannotRun at once where the server cannot run, TimeoutError, OSError.
         """
         found = wheel.find(docker_advice(self.options))
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server's guard did not start it"):
             self._guard = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", guard.__file__, str(self.folder), self.shm_prefix),
                 stdin=asyncio.subprocess.PIPE,
@@ -197,7 +208,7 @@ class EmbeddedServer:
 
         Raises ServerExited, TimeoutError.
         """
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server was not live"):
             for tries_left in reversed(range(PORT_TRIES)):
                 try:
                     await self._until_live()
@@ -227,13 +238,14 @@ class EmbeddedServer:
         return await asyncio.shield(self._exit)
 
     async def restart(self, options: Options | None = None, deadline_s: float = 10.0) -> None:
-        """End the server at once and start it again on the same ports, with `options`' mode, models, flags and environment.
+        """End the server at once and start it again on the same ports.
 
-        The served repository and the log stay; `wait_live` tells when it is back.
+        `options` may bring another mode, other models, flags and environment. The served repository and the log stay;
+        `wait_live` tells when it is back.
         """
         if options is not None:
             self.options = replace(options, repository=self.options.repository, copy=self.options.copy)
-        async with asyncio.timeout(deadline_s):
+        async with deadline(deadline_s, "the embedded server's guard did not restart it"):
             if self.exit_code is None:
                 self._send({"do": "kill", "name": "server"})
                 await self.wait_exit()
@@ -252,6 +264,7 @@ class EmbeddedServer:
         except TimeoutError:
             process.kill()  # its children are set to die with it
             await process.wait()
+        if process.returncode != 0:
             await asyncio.to_thread(guard.sweep, str(self.folder), self.shm_prefix)
         if self._listener is not None:
             await self._listener
@@ -317,9 +330,18 @@ class EmbeddedServer:
             if self.exit_code is not None:
                 raise ServerExited(self.exit_code, self.read_log_tail())
             with suppress(OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
-                # Another server may have taken the port: ours knows its name.
-                if (await fetch(self.ports.http, "/v2/health/live"))[0] == 200:
-                    _, metadata = await fetch(self.ports.http, "/v2")
-                    if json.loads(metadata).get("name") == self.name:
+                async with asyncio.timeout(ANSWER_S):
+                    if await self._is_ours():
                         return
             await asyncio.sleep(POLL_S)
+
+    async def _is_ours(self) -> bool:
+        """Whether all is up, and ours: somebody else may have taken a port, and only our server knows its name."""
+        status, metadata = await fetch(self.ports.http, "/v2")
+        # With --http-restricted-api the name is not to be had.
+        if status != 403 and json.loads(metadata).get("name") != self.name:
+            return False
+        # The metrics port is bound last; where it is taken the server exits though it was live for some 40 ms (2.51.0).
+        if "--allow-metrics=false" in self.options.flags:
+            return True
+        return (await fetch(self.ports.metrics, "/metrics"))[0] == 200

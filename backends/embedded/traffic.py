@@ -1,8 +1,8 @@
 """The demo's users: a light, uneven load on whichever sample models are ready, so that every chart moves.
 
-Standard library only, started by the guard as a file: `python -I -S traffic.py HTTP_PORT SAMPLES`, SAMPLES being images of
-28 x 28 bytes. About 15 requests a second on average, in waves, with bursts for the batching model, repeated texts for
-the cache, and every half minute one request that fails inside a model.
+Standard library only, started by the guard as a file: `python -I -S traffic.py HTTP_PORT SAMPLES`, SAMPLES being images
+of 28 x 28 bytes. About 15 requests a second on average, in waves, with bursts for the batching model, repeated texts
+for the cache, and every half minute one request that fails inside a model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 PIXELS = 28 * 28
@@ -109,10 +109,10 @@ class Traffic:
         path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"
         await self.post(path, json.dumps({"inputs": inputs}).encode())
 
-    async def infer_binary(self, model: str, tensor: dict[str, object], data: bytes, version: str = "") -> None:
+    async def infer_binary(self, model: str, tensor: Mapping[str, object], data: bytes, version: str = "") -> None:
         """By Triton's binary tensor extension: the JSON first, then the tensor's bytes."""
-        tensor["parameters"] = {"binary_data_size": len(data)}
-        header = json.dumps({"inputs": [tensor]}).encode()
+        sized = {**tensor, "parameters": {"binary_data_size": len(data)}}
+        header = json.dumps({"inputs": [sized]}).encode()
         path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"
         await self.post(path, header + data, {"Inference-Header-Content-Length": str(len(header))})
 

@@ -1,10 +1,11 @@
-"""Draws the digits, trains both versions of `digits` and counts the trigrams of `language`: python -m backends.embedded.training."""
+"""Trains the sample models `digits` and `language` anew: python -m backends.embedded.training."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,14 @@ def arc(cx: float, cy: float, rx: float, ry: float, start: float, end: float) ->
 STROKES: tuple[list[list[tuple[float, float]]], ...] = (
     [arc(0.5, 0.5, 0.27, 0.38, 0, 360)],
     [[(0.36, 0.28), (0.52, 0.12), (0.52, 0.88)]],
-    [arc(0.5, 0.32, 0.24, 0.2, 180, 380) + [(0.27, 0.86), (0.76, 0.86)]],
+    [[*arc(0.5, 0.32, 0.24, 0.2, 180, 380), (0.27, 0.86), (0.76, 0.86)]],
     [arc(0.47, 0.31, 0.24, 0.19, 200, 450), arc(0.47, 0.68, 0.27, 0.2, -90, 160)],
     [[(0.58, 0.12), (0.22, 0.62), (0.8, 0.62)], [(0.62, 0.4), (0.62, 0.9)]],
-    [[(0.73, 0.13), (0.34, 0.13), (0.3, 0.46)] + arc(0.48, 0.64, 0.26, 0.23, 230, 510)],
-    [[(0.66, 0.12), (0.34, 0.5)] + arc(0.5, 0.66, 0.23, 0.22, 180, 540)],
+    [[(0.73, 0.13), (0.34, 0.13), (0.3, 0.46), *arc(0.48, 0.64, 0.26, 0.23, 230, 510)]],
+    [[(0.66, 0.12), (0.34, 0.5), *arc(0.5, 0.66, 0.23, 0.22, 180, 540)]],
     [[(0.24, 0.14), (0.77, 0.14), (0.42, 0.88)]],
     [arc(0.5, 0.3, 0.2, 0.18, 0, 360), arc(0.5, 0.68, 0.25, 0.2, 0, 360)],
-    [arc(0.5, 0.34, 0.23, 0.22, 0, 360) + [(0.72, 0.4), (0.6, 0.88)]],
+    [[*arc(0.5, 0.34, 0.23, 0.22, 0, 360), (0.72, 0.4), (0.6, 0.88)]],
 )
 
 
@@ -52,7 +53,7 @@ def draw(digit: int, rng: np.random.Generator) -> Array:
     distance = np.full((SIZE, SIZE), 9.0)
     for stroke in STROKES[digit]:
         points = (np.array(stroke) - 0.5 + rng.normal(0, 0.012, (len(stroke), 2))) @ matrix.T + shift
-        for a, b in zip(points[:-1], points[1:], strict=True):
+        for a, b in pairwise(points):
             along = np.clip(((pixels - a) @ (b - a)) / max(float((b - a) @ (b - a)), 1e-9), 0, 1)
             distance = np.minimum(distance, np.linalg.norm(pixels - (a + along[..., None] * (b - a)), axis=-1))
     ink = np.clip((width - distance) * SIZE + 0.5, 0, 1) * rng.uniform(0.75, 1)
@@ -75,7 +76,7 @@ def train(pixels: Array, labels: Labels, sizes: list[int], epochs: int, seed: in
     """Weights and biases of a perceptron with ReLU between its layers, by Adam on the cross entropy."""
     rng = np.random.default_rng(seed)
     weights: list[Array] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         weights.append(rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out)).astype(np.float32))
         weights.append(np.zeros(fan_out, dtype=np.float32))
     first, second = [np.zeros_like(w) for w in weights], [np.zeros_like(w) for w in weights]
@@ -111,27 +112,29 @@ def answer(pixels: Array, weights: list[Array]) -> Labels:
 
 
 SENTENCES = {
-    "English": """The quick brown fox jumps over the lazy dog. Where is the nearest railway station? I would like a cup
-        of coffee with milk. The weather will be fine tomorrow, but it may rain in the evening. She has been working on
-        this all day and wants to go home. What time does the shop open? We should talk about what happened last week.
-        There is nothing better than a good book and a warm fire. They have known each other for years.""",
-    "German": """Der schnelle braune Fuchs springt über den faulen Hund. Wo ist der nächste Bahnhof? Ich hätte gern eine
-        Tasse Kaffee mit Milch. Das Wetter wird morgen schön, aber am Abend kann es regnen. Sie hat den ganzen Tag daran
-        gearbeitet und möchte nach Hause gehen. Wann macht das Geschäft auf? Wir sollten darüber sprechen, was letzte
-        Woche geschehen ist. Es gibt nichts Besseres als ein gutes Buch und ein warmes Feuer. Sie kennen sich schon
-        seit Jahren und verstehen einander ohne viele Worte.""",
-    "French": """Le rapide renard brun saute par-dessus le chien paresseux. Où est la gare la plus proche ? Je voudrais une
-        tasse de café avec du lait. Il fera beau demain, mais il pourrait pleuvoir dans la soirée. Elle a travaillé
-        là-dessus toute la journée et veut rentrer chez elle. À quelle heure ouvre le magasin ? Nous devrions parler de ce
-        qui s'est passé la semaine dernière. Il n'y a rien de mieux qu'un bon livre et un feu bien chaud.""",
-    "Spanish": """El rápido zorro marrón salta sobre el perro perezoso. ¿Dónde está la estación más cercana? Quisiera una
-        taza de café con leche. Mañana hará buen tiempo, pero puede llover por la tarde. Ella ha trabajado en esto todo
-        el día y quiere irse a casa. ¿A qué hora abre la tienda? Deberíamos hablar de lo que pasó la semana pasada.
-        No hay nada mejor que un buen libro y un fuego que calienta. Se conocen desde hace muchos años.""",
-    "Italian": """La rapida volpe marrone salta sopra il cane pigro. Dov'è la stazione più vicina? Vorrei una tazza di caffè
-        con il latte. Domani farà bel tempo, ma la sera potrebbe piovere. Lei ha lavorato a questo tutto il giorno e vuole
-        andare a casa. A che ora apre il negozio? Dovremmo parlare di quello che è successo la settimana scorsa.
-        Non c'è niente di meglio di un buon libro e di un fuoco che scalda. Si conoscono da molti anni.""",
+    "English": """The quick brown fox jumps over the lazy dog. Where is the nearest railway station? I would like a
+        cup of coffee with milk. The weather will be fine tomorrow, but it may rain in the evening. She has been
+        working on this all day and wants to go home. What time does the shop open? We should talk about what happened
+        last week. There is nothing better than a good book and a warm fire. They have known each other for years.""",
+    "German": """Der schnelle braune Fuchs springt über den faulen Hund. Wo ist der nächste Bahnhof? Ich hätte gern
+        eine Tasse Kaffee mit Milch. Das Wetter wird morgen schön, aber am Abend kann es regnen. Sie hat den ganzen
+        Tag daran gearbeitet und möchte nach Hause gehen. Wann macht das Geschäft auf? Wir sollten darüber sprechen,
+        was letzte Woche geschehen ist. Es gibt nichts Besseres als ein gutes Buch und ein warmes Feuer. Sie kennen
+        sich schon seit Jahren und verstehen einander ohne viele Worte.""",
+    "French": """Le rapide renard brun saute par-dessus le chien paresseux. Où est la gare la plus proche ? Je
+        voudrais une tasse de café avec du lait. Il fera beau demain, mais il pourrait pleuvoir dans la soirée. Elle a
+        travaillé là-dessus toute la journée et veut rentrer chez elle. À quelle heure ouvre le magasin ? Nous
+        devrions parler de ce qui s'est passé la semaine dernière. Il n'y a rien de mieux qu'un bon livre et un feu
+        bien chaud.""",
+    "Spanish": """El rápido zorro marrón salta sobre el perro perezoso. ¿Dónde está la estación más cercana? Quisiera
+        una taza de café con leche. Mañana hará buen tiempo, pero puede llover por la tarde. Ella ha trabajado en esto
+        todo el día y quiere irse a casa. ¿A qué hora abre la tienda? Deberíamos hablar de lo que pasó la semana
+        pasada. No hay nada mejor que un buen libro y un fuego que calienta. Se conocen desde hace muchos años.""",
+    "Italian": """La rapida volpe marrone salta sopra il cane pigro. Dov'è la stazione più vicina? Vorrei una tazza di
+        caffè con il latte. Domani farà bel tempo, ma la sera potrebbe piovere. Lei ha lavorato a questo tutto il
+        giorno e vuole andare a casa. A che ora apre il negozio? Dovremmo parlare di quello che è successo la
+        settimana scorsa. Non c'è niente di meglio di un buon libro e di un fuoco che scalda. Si conoscono da molti
+        anni.""",
 }
 
 

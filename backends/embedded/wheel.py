@@ -1,4 +1,4 @@
-"""Finds the tritonserver inside the nvidia-pytriton wheel, says why this machine cannot run it, and stages it for one run."""
+"""Finds the tritonserver in the nvidia-pytriton wheel, says why it cannot run here, and stages it for one run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import py_compile
 import shlex
 import shutil
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 RELEASE = "24.10"  # what nvidia-pytriton 0.7.0 carries: tritonserver 2.51.0
 IMAGE = f"nvcr.io/nvidia/tritonserver:{RELEASE}-py3"
 GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
-# The 3.13 stub is linked against a libpython that the wheel brings along under a hashed name; all others take the system's.
-BUNDLED_LIBPYTHON = (3, 13)
+# The wheel has stubs up to 3.13, but they need numpy 1, and numpy 1 is not built for 3.13 (see check_numpy).
+NEWEST_PYTHON = (3, 12)
 # The server gets these and nothing else of our environment: no token of ours has business there.
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
@@ -34,21 +35,21 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class Wheel:
-    """Where the parts of the server lie; `libpython` is None where the stub brings its own."""
+    """Where the parts of the server lie."""
 
     server: Path
     libraries: Path
     python_backend: Path
     caches: Path
     stub: Path
-    libpython: Path | None
+    libpython: Path
 
 
 def docker_line(repository: Path, flags: Sequence[str] = ()) -> str:
     """The command that serves `repository` from Triton's own image, and how to open it."""
     run = [
         *("docker", "run", "--rm", "--shm-size=256m", "-p", "127.0.0.1:8000-8002:8000-8002"),
-        *("-v", f"{repository}:/models:ro", "-e", "PYTHONDONTWRITEBYTECODE=1", IMAGE),
+        *("-v", f"{repository}:/models:ro", IMAGE),
         *("tritonserver", "--model-repository=/models", *flags),
     ]
     return shlex.join(run)
@@ -89,8 +90,8 @@ def find_libpython(version: tuple[int, int]) -> Path | None:
 def find(instead: str) -> Wheel:
     """The server of the installed wheel.
 
-    `instead` is the advice for machines that cannot run it at all (see `docker_line`). Takes a few milliseconds: looks at
-    files and never imports pytriton or numpy.
+    `instead` is the advice for machines that cannot run it at all (see `docker_line`). Takes a few milliseconds: looks
+    at files and never imports pytriton or numpy.
 
     Raises CannotRun.
     """
@@ -102,32 +103,33 @@ def find(instead: str) -> Wheel:
     if glibc is None or glibc < GLIBC:
         have = "has another C library" if glibc is None else f"has {glibc[0]}.{glibc[1]}"
         raise CannotRun(f"the embedded server needs glibc {GLIBC[0]}.{GLIBC[1]} or newer, this machine {have}", instead)
+    version = sys.version_info[:2]
+    if version > NEWEST_PYTHON:
+        newest, this = (".".join(map(str, numbers)) for numbers in (NEWEST_PYTHON, version))
+        raise CannotRun(f"the embedded server needs Python {newest} or older, this is {this}", instead)
     spec = importlib.util.find_spec("pytriton")
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
         raise CannotRun("the package nvidia-pytriton is not installed", "pip install 'tritonctl[demo]'")
+    library = f"libpython{version[0]}.{version[1]}"
+    libpython = find_libpython(version)
+    if libpython is None:
+        raise CannotRun(f"{library}.so.1.0 is not on this machine", f"apt-get install {library}")
     package = Path(places[0])
     root = package / "tritonserver"
-    version = sys.version_info[:2]
-    stub = root / "python_backend_stubs" / f"{version[0]}.{version[1]}" / "triton_python_backend_stub"
     wheel = Wheel(
         server=root / "bin" / "tritonserver",
         libraries=package.parent / "nvidia_pytriton.libs",
         python_backend=root / "backends" / "python",
         caches=root / "caches",
-        stub=stub,
-        libpython=None if version == BUNDLED_LIBPYTHON else find_libpython(version),
+        stub=root / "python_backend_stubs" / f"{version[0]}.{version[1]}" / "triton_python_backend_stub",
+        libpython=libpython,
     )
-    for part in (wheel.server, wheel.libraries, wheel.python_backend, wheel.caches):
+    for part in (wheel.server, wheel.libraries, wheel.python_backend, wheel.caches, wheel.stub):
         if not part.exists():
             raise CannotRun(
                 f"the installed nvidia-pytriton has no {part}", "pip install --force-reinstall 'nvidia-pytriton==0.7.0'"
             )
-    if not stub.is_file():
-        raise CannotRun(f"nvidia-pytriton has no Python backend for Python {version[0]}.{version[1]}", instead)
-    if wheel.libpython is None and version != BUNDLED_LIBPYTHON:
-        library = f"libpython{version[0]}.{version[1]}"
-        raise CannotRun(f"{library}.so.1.0 is not on this machine", f"apt-get install {library}")
     check_numpy()
     return wheel
 
@@ -135,8 +137,8 @@ def find(instead: str) -> Wheel:
 def check_numpy() -> None:
     """numpy 1.x must be installed.
 
-    The stubs of 24.10 are built with pybind11 from before numpy 2 and misread its arrays: every answer is "output tensor shape
-    does not match size of output" (measured with numpy 2.4 on Python 3.11, 2.5 on 3.12 and 3.13).
+    The stubs of 24.10 are built with a pybind11 from before numpy 2 and misread its arrays: every answer is "output
+    tensor shape does not match size of output" (measured with numpy 2.4 on Python 3.11, 2.5 on 3.12 and 3.13).
     """
     try:
         installed = importlib.metadata.version("numpy")
@@ -159,8 +161,8 @@ class Staged:
 def stage(wheel: Wheel, folder: Path) -> Staged:
     """Lay the server out in `folder`, which must exist: links into the wheel, since the wheel itself may be read-only.
 
-    The server looks for the stub beside the backend's library, so those two meet in a folder of ours; the loader follows
-    a link to the real file before it reads $ORIGIN, so links do.
+    The server looks for the stub beside the backend's library, so those two meet in a folder of ours; links will do, as
+    the loader takes $ORIGIN from the real file.
     """
     backend = folder / "backends" / "python"
     backend.mkdir(parents=True)
@@ -169,16 +171,12 @@ def stage(wheel: Wheel, folder: Path) -> Staged:
             (backend / source.name).symlink_to(source)
     libraries = folder / "lib"
     libraries.mkdir()
-    if wheel.libpython is not None:
-        (libraries / wheel.libpython.name).symlink_to(wheel.libpython)
+    (libraries / wheel.libpython.name).symlink_to(wheel.libpython)
     path = (os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath))
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     env |= {
         "PATH": ":".join(path),
         "LD_LIBRARY_PATH": f"{libraries}:{wheel.libraries}",
-        # A __pycache__ beside model.py changes the folder's time, and the next load would reload the model for nothing.
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -191,5 +189,12 @@ def stage(wheel: Wheel, folder: Path) -> Staged:
 
 
 def copy_repository(source: Path, target: Path) -> None:
-    """A copy that the server and the user may change without touching the installed package."""
+    """A copy that the server and the user may change without touching the installed package.
+
+    The models are compiled in it: else the first start writes a __pycache__ beside model.py, the folder's time changes,
+    and the next load reloads the model for nothing. PYTHONDONTWRITEBYTECODE does not help, as the stub's interpreter
+    ignores the environment (measured on tritonserver 2.51.0).
+    """
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for model in target.glob("*/*/*.py"):
+        py_compile.compile(str(model), doraise=False, quiet=2)

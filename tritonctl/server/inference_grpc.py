@@ -7,6 +7,7 @@ keep their status, a stream is one call that can be cancelled, and nothing is co
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncGenerator
@@ -37,6 +38,8 @@ class GrpcInference:
     """One channel. Every call has a deadline."""
 
     def __init__(self, address: ServerAddress, max_bytes: int) -> None:
+        # gRPC's core writes to file descriptor 2 ("Handshake failed …"), in the middle of a screen; it reads this once.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from grpc import aio, ssl_channel_credentials
         from tritonclient.grpc import service_pb2_grpc
 

@@ -100,7 +100,7 @@ def decode_answer(body: bytes, header_length: str | None, latency_us: float) -> 
     document: dict[str, Any] = json.loads(body[:length])
     position = length
     outputs: list[Tensor] = []
-    for output in document.get("outputs", ()):
+    for output in document["outputs"]:
         name, datatype = str(output["name"]), str(output["datatype"])
         shape = [int(size) for size in output["shape"]]
         if "data" in output:

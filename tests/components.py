@@ -1,0 +1,72 @@
+"""What the tests need of the machine: without it they skip, or fail where TRITONCTL_REQUIRE names it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from backends.embedded import wheel
+
+
+def triton_missing() -> str | None:
+    try:
+        wheel.find("see the README for the machines it runs on")
+    except wheel.CannotRun as error:
+        return f"{error.reason}; {error.advice}"
+    return None
+
+
+def docker_missing() -> str | None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect("/var/run/docker.sock")
+        except OSError as error:
+            return f"no Docker Engine at /var/run/docker.sock ({error.strerror}); apt-get install docker.io"
+    return None
+
+
+def tmux_missing() -> str | None:
+    return None if shutil.which("tmux") else "tmux is not on PATH; apt-get install tmux"
+
+
+@dataclass(frozen=True)
+class Component:
+    """`missing` says why the component is not to be had and how to get it, None where it is there."""
+
+    name: str
+    missing: Callable[[], str | None]
+
+
+COMPONENTS = {
+    component.name: component
+    for component in (
+        Component("triton", triton_missing),
+        Component("docker", docker_missing),
+        Component("tmux", tmux_missing),
+    )
+}
+
+
+def required(setting: str | None = None) -> frozenset[str]:
+    """The names in TRITONCTL_REQUIRE; a name that no component has is a usage error."""
+    text = os.environ.get("TRITONCTL_REQUIRE", "") if setting is None else setting
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    if unknown := names - COMPONENTS.keys():
+        raise pytest.UsageError(f"TRITONCTL_REQUIRE: no component {sorted(unknown)}, there are {sorted(COMPONENTS)}")
+    return names
+
+
+def need(name: str) -> None:
+    """Skip the test that lacks the component `name`, or fail it where TRITONCTL_REQUIRE names that."""
+    why = COMPONENTS[name].missing()
+    if why is None:
+        return
+    if name in required():
+        pytest.fail(f"{name} is required by TRITONCTL_REQUIRE and missing: {why}", pytrace=False)
+    pytest.skip(f"needs {name}: {why}")

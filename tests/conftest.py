@@ -1,0 +1,14 @@
+"""What all tests share: the real servers, and the check of TRITONCTL_REQUIRE before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.components import required
+from tests.servers import own_triton, triton
+
+__all__ = ["own_triton", "triton"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required()
