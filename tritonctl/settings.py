@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -227,11 +227,11 @@ class _Loader:
     def _note_backend(self, backend: BackendSettings) -> None:
         key = f"backends.{backend.name}"
         said = [backend.kind, *(["read-only"] if backend.read_only else [])]
-        for field in backend.__dataclass_fields__:
-            value = getattr(backend, field)
-            if field in ("name", "where", "read_only", "optional", "servers") or value in (None, ()):
+        for field in fields(backend):
+            value = getattr(backend, field.name)
+            if field.name in ("name", "where", "read_only", "optional", "servers") or value in (None, ()):
                 continue
-            said.append(f"{field} {_shown(value)}")
+            said.append(f"{field.name} {_shown(value)}")
         self._note(key, "if there is one: " * backend.optional + ", ".join(said), backend.where)
         if isinstance(backend, UrlsSettings):
             for server in backend.servers:

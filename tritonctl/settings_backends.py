@@ -266,6 +266,8 @@ class BackendReader:
             if value.startswith("env:"):
                 value, fault = self._variable(value.removeprefix("env:"))
                 trouble = trouble or (fault and f"header {name}: {fault}")
+            elif not value.isascii():
+                raise given.error(name, f"the header {name} has letters in it that no header can carry", "use ASCII")
             elif name.lower() in _SECRET_HEADERS or value.lower().startswith(("bearer ", "basic ")):
                 advice = f'put it in the environment and name the variable: token_env, or {name} = "env:VARIABLE"'
                 raise given.error(name, f"the header {name} is a secret, and none is kept in the settings", advice)

@@ -83,7 +83,7 @@ class Table:
         if not value.isprintable():
             raise self.error(key, f"{key} has a character in it that cannot be printed")
         if choices and value not in choices:
-            raise self.error(key, f"{key} cannot be {value!r}", nearest(value, choices))
+            raise self.error(key, f"{key} is one of {', '.join(choices)}, not {value!r}", nearest(value, choices))
         return value
 
     def required(self, key: str, advice: str = "") -> str:
