@@ -193,6 +193,11 @@ class Fleet:
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
 
+    def read_only_for(self, service_id: str) -> bool:
+        """Whether nothing may be changed of this service: everywhere, or at its backend."""
+        tracked = self._tracked.get(service_id)
+        return self.read_only or (tracked is not None and self.backends[tracked.service.backend].read_only)
+
     def backend_of(self, service: Service) -> Backend:
         return self.backends[service.backend]
 
