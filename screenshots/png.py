@@ -1,0 +1,84 @@
+"""Paints a screen as a PNG with a palette, so that it is small and can be looked at anywhere."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+import pyte
+from PIL import Image, ImageDraw, ImageFont
+
+from screenshots.cells import BACKGROUND, Run, runs
+from screenshots.glyphs import boxes
+
+_PAD = 8
+_FOLDERS = (
+    "/usr/share/fonts/truetype/dejavu",
+    "/usr/share/fonts/TTF",
+    "/usr/share/fonts/dejavu-sans-mono-fonts",
+    "/usr/share/fonts/dejavu",
+    "/opt/homebrew/share/fonts",
+    "/Library/Fonts",
+)
+
+
+class NoFont(Exception):
+    """No font is here that has all the signs of the dashboard."""
+
+
+def find_font(bold: bool = False) -> Path:
+    """DejaVu Sans Mono, which has every sign that the dashboard writes. Raises NoFont with how to get it."""
+    name = "DejaVuSansMono-Bold.ttf" if bold else "DejaVuSansMono.ttf"
+    for folder in (*_FOLDERS, str(Path.home() / ".local/share/fonts"), str(Path.home() / "Library/Fonts")):
+        if (path := Path(folder) / name).is_file():
+            return path
+    raise NoFont(
+        f"{name} is not on this machine; Debian and Ubuntu: apt-get install fonts-dejavu-core, "
+        "Fedora: dnf install dejavu-sans-mono-fonts, elsewhere: put it into ~/.local/share/fonts"
+    )
+
+
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(find_font(bold)), size)
+
+
+def to_png(screen: pyte.Screen) -> bytes:
+    """8 bits a pixel; wide screens in a smaller type."""
+    size = 13 if screen.columns > 160 else 15
+    width = round(_font(size, False).getlength("M"))
+    high = round(size * 1.27)
+    picture = Image.new("RGB", (screen.columns * width + 2 * _PAD, screen.lines * high + 2 * _PAD), f"#{BACKGROUND}")
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(runs(screen)):
+        top = _PAD + number * high
+        for run in line:
+            left = _PAD + run.column * width
+            if run.style.background != BACKGROUND:
+                right = left + len(run.text) * width
+                draw.rectangle((left, top, right - 1, top + high - 1), f"#{run.style.background}")
+        for run in line:
+            _paint(draw, run, top, size, width, high)
+    palette = picture.quantize(colors=48, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    palette.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _paint(draw: ImageDraw.ImageDraw, run: Run, top: int, size: int, width: int, high: int) -> None:
+    colour = f"#{run.style.foreground}"
+    font = _font(size, run.style.bold)
+    base = top + round((high - sum(font.getmetrics())) / 2) + font.getmetrics()[0]
+    for offset, character in enumerate(run.text):
+        left = _PAD + (run.column + offset) * width
+        shapes = boxes(character)
+        if shapes is not None:
+            for x0, y0, x1, y1 in shapes:
+                a, b = left + round(x0 * width), top + round(y0 * high)
+                c, d = left + round(x1 * width) - 1, top + round(y1 * high) - 1
+                draw.rectangle((a, b, max(a, c), max(b, d)), colour)
+        elif character != " ":
+            draw.text((left, base), character, colour, font, anchor="ls")
+    if run.style.underline:
+        draw.line((_PAD + run.column * width, base + 2, _PAD + (run.column + len(run.text)) * width - 1, base + 2), colour)
