@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -60,10 +61,26 @@ def to_png(screen: pyte.Screen) -> bytes:
                 draw.rectangle((left, top, right - 1, top + high - 1), f"#{run.style.background}")
         for run in line:
             _paint(draw, run, top, size, width, high)
-    palette = picture.quantize(colors=48, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     out = io.BytesIO()
-    palette.save(out, "PNG", optimize=True)
+    picture.quantize(palette=_palette(screen), dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
+
+
+def _palette(screen: pyte.Screen) -> Image.Image:
+    """The colours on the screen as they are, and the shades between each text and its ground that smooth its edges."""
+    styles = Counter(run.style for line in runs(screen) for run in line)
+    pairs = {(_rgb(style.background), _rgb(style.foreground)): None for style, _ in styles.most_common()}
+    colours = {_rgb(BACKGROUND): None} | {colour: None for pair in pairs for colour in pair}
+    for part in (0.5, 0.25, 0.75, 0.12, 0.87):
+        for ground, text in pairs:
+            colours.setdefault(tuple(round(a + (b - a) * part) for a, b in zip(ground, text, strict=True)))
+    holder = Image.new("P", (1, 1))
+    holder.putpalette([value for colour in list(colours)[:256] for value in colour])
+    return holder
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour))
 
 
 def _paint(draw: ImageDraw.ImageDraw, run: Run, top: int, size: int, width: int, high: int) -> None:

@@ -94,7 +94,7 @@ def _plans(demo: Terminal, save: Save) -> None:
     demo.watch(1)
     save(demo, "loaded", "a load that is done")
     demo.press(ENTER)
-    demo.settle()
+    demo.wait(lambda text: "[ Close ]" not in text)
     _command(demo, "unload digits")
     demo.wait("Do it")
     save(demo, "plan-unload", "the plan of an unload that an ensemble depends on")
