@@ -95,17 +95,17 @@ def _plans(demo: Terminal, save: Save) -> None:
     save(demo, "loaded", "a load that is done")
     demo.press(ENTER)
     demo.wait(lambda text: "[ Close ]" not in text)
-    _command(demo, "unload digits")
-    demo.wait("Do it")
-    save(demo, "plan-unload", "the plan of an unload that an ensemble depends on")
-    demo.press(ENTER)
-    demo.wait(lambda text: "Do it" not in text)
 
 
 def _model_pages(demo: Terminal, save: Save) -> None:
     _command(demo, "model digits")
     demo.wait("IMAGE")
     save(demo, "schema", "a model's schema")
+    demo.press("U")
+    demo.wait("Do it")
+    save(demo, "plan-unload", "the plan of an unload that an ensemble depends on")
+    demo.press(ENTER)
+    demo.wait(lambda text: "Do it" not in text)
     demo.press("y")
     demo.wait("max_batch_size")
     save(demo, "config", "a model's configuration as text")
