@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.components import required
-from tests.servers import own_triton, triton
+from tests.servers import own_triton, triton, triton_factory
 
-__all__ = ["own_triton", "triton"]
+__all__ = ["own_triton", "triton", "triton_factory"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.real_triton import write_model
 from tritonctl.server.tensors import DATATYPES
 
 _ECHO = """
@@ -88,6 +88,15 @@ dynamic_batching { }
 instance_group [ { count: 1 kind: KIND_CPU } ]
 parameters { key: "note" value { string_value: "say \\"hi\\"" } }
 """
+
+
+def write_model(repository: Path, name: str, config: str, code: str, files: Mapping[str, str] | None = None) -> None:
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config)
+    (version / "model.py").write_text(code)
+    for path, content in (files or {}).items():
+        (repository / name / path).write_text(content)
 
 
 def write_repository(repository: Path) -> None:

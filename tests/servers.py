@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,15 @@ import pytest
 
 from backends.embedded.server import SAMPLES, ControlMode, EmbeddedServer, Options, Ports, demo_options
 from tests.components import need
+from tritonctl.server.address import ServerAddress
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
 
 Result = TypeVar("Result")
 
@@ -75,6 +85,14 @@ class Running:
     @property
     def metrics(self) -> str:
         return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+
+    @property
+    def address(self) -> ServerAddress:
+        return ServerAddress(self.http, grpc=self.grpc, metrics=self.metrics)
+
+    @property
+    def http_only(self) -> ServerAddress:
+        return ServerAddress(self.http)
 
     @property
     def repository(self) -> Path:
@@ -174,12 +192,18 @@ class Factory:
 
 
 @pytest.fixture(scope="session")
-def triton() -> Iterator[Factory]:
+def triton_factory() -> Iterator[Factory]:
     """Servers shared by all tests that ask for the same: leave them as they were. Skips where Triton cannot run."""
     need("triton")
     servers = Servers()
     yield Factory(servers, share=True)
     servers.close()
+
+
+@pytest.fixture(scope="session")
+def triton(triton_factory: Factory) -> Factory:
+    """`triton_factory` under a short name, which a module may give to its own server."""
+    return triton_factory
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,35 +17,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.inference_models import write_repository
-from tests.real_triton import RealTriton, free_port, running_triton
+from tests.servers import Factory, Running, free_port
 from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret, ServerAddress
 from tritonctl.server.answer import summarise_answer
-from tritonctl.server.inference import (
-    NO_OUTPUTS,
-    Inferencer,
-    InferenceRequest,
-    Protocol,
-    WantedOutput,
-    check_request,
-)
+from tritonctl.server.inference import Inferencer
 from tritonctl.server.inference_http import decode_answer
+from tritonctl.server.request import NO_OUTPUTS, InferenceRequest, Protocol, WantedOutput, check_request
 from tritonctl.server.tensors import DATATYPES, Tensor, TensorSpec, random
 
 BOTH = pytest.mark.parametrize("protocol", list(Protocol))
 
 
 @pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
+def triton(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> Running:
     work = tmp_path_factory.mktemp("triton")
     write_repository(work / "repository")
-    with running_triton(work, work / "repository") as server:
-        yield server
+    return triton_factory(work / "repository", control_mode="none")
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+def guarded(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> ServerAddress:
     """A server without models whose inference is restricted to a header, and whose gRPC port speaks TLS."""
     work = tmp_path_factory.mktemp("guarded")
     (work / "repository").mkdir()
@@ -54,15 +47,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]
     authority.cert_pem.write_to_path(str(work / "ca.pem"))
     certificate.private_key_pem.write_to_path(str(work / "key.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(work / "cert.pem"))
-    flags = [
+    flags = (
         "--http-restricted-api=inference:x-key=open",
         "--grpc-restricted-protocol=inference:x-key=open",
         "--grpc-use-ssl=true",
         f"--grpc-server-cert={work / 'cert.pem'}",
         f"--grpc-server-key={work / 'key.pem'}",
-    ]
-    with running_triton(work, work / "repository", flags) as server:
-        yield replace(server.address, grpc_tls=True, ca=str(work / "ca.pem"))
+    )
+    running = triton_factory(work / "repository", control_mode="none", flags=flags)
+    return replace(running.address, grpc_tls=True, ca=str(work / "ca.pem"))
 
 
 def floats(name: str, *values: float) -> Tensor:
@@ -84,7 +77,7 @@ def count_request(count: int) -> InferenceRequest:
 @BOTH
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tensor=tensors(rank=2))
-def test_every_datatype_comes_back_bit_for_bit(triton: RealTriton, protocol: Protocol, tensor: Tensor) -> None:
+def test_every_datatype_comes_back_bit_for_bit(triton: Running, protocol: Protocol, tensor: Tensor) -> None:
     named = replace(tensor, name=f"IN_{tensor.datatype}")
 
     async def there_and_back() -> None:
@@ -98,7 +91,7 @@ def test_every_datatype_comes_back_bit_for_bit(triton: RealTriton, protocol: Pro
 
 
 @BOTH
-async def test_all_datatypes_in_one_request(triton: RealTriton, protocol: Protocol) -> None:
+async def test_all_datatypes_in_one_request(triton: Running, protocol: Protocol) -> None:
     inputs = tuple(random(TensorSpec(f"IN_{each}", each, (-1, -1)), free=3) for each in DATATYPES)
     async with Inferencer(triton.address, protocol=protocol) as inferencer:
         answer = await inferencer.infer(InferenceRequest("echo", inputs, request_id="r-1"))
@@ -110,7 +103,7 @@ async def test_all_datatypes_in_one_request(triton: RealTriton, protocol: Protoc
 
 
 @BOTH
-async def test_a_tensor_of_megabytes(triton: RealTriton, protocol: Protocol) -> None:
+async def test_a_tensor_of_megabytes(triton: Running, protocol: Protocol) -> None:
     big = random(TensorSpec("IN_FP32", "FP32", (-1, -1)), shape=(1024, 4096))
     async with Inferencer(triton.address, protocol=protocol) as inferencer:
         answer = await inferencer.infer(InferenceRequest("echo", (big,)))
@@ -122,7 +115,7 @@ async def test_a_tensor_of_megabytes(triton: RealTriton, protocol: Protocol) -> 
 
 
 @BOTH
-async def test_outputs_by_name_and_as_top_classes(triton: RealTriton, protocol: Protocol) -> None:
+async def test_outputs_by_name_and_as_top_classes(triton: Running, protocol: Protocol) -> None:
     request = replace(sum_request(), outputs=(WantedOutput("SUM", classes=2),))
     async with Inferencer(triton.address, protocol=protocol) as inferencer:
         answer = await inferencer.infer(request)
@@ -134,19 +127,19 @@ async def test_outputs_by_name_and_as_top_classes(triton: RealTriton, protocol: 
 # Which protocol
 
 
-async def test_grpc_is_taken_where_it_answers(triton: RealTriton) -> None:
+async def test_grpc_is_taken_where_it_answers(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         assert (await inferencer.infer(sum_request())).protocol is Protocol.GRPC
         assert inferencer.why_not_grpc is None
 
 
-async def test_http_is_taken_where_grpc_does_not_answer(triton: RealTriton) -> None:
+async def test_http_is_taken_where_grpc_does_not_answer(triton: Running) -> None:
     silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
     async with silent:
         for address, said in (
             (triton.http_only, "no gRPC address"),
             (replace(triton.address, grpc=f"127.0.0.1:{free_port()}"), "Connection refused"),
-            (replace(triton.address, grpc=f"127.0.0.1:{triton.http_port}"), "Socket closed"),
+            (replace(triton.address, grpc=f"127.0.0.1:{triton.ports.http}"), "Socket closed"),
             (replace(triton.address, grpc=f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"), "no answer within 3 s"),
         ):
             async with Inferencer(address) as inferencer:
@@ -156,13 +149,13 @@ async def test_http_is_taken_where_grpc_does_not_answer(triton: RealTriton) -> N
                 assert said in (inferencer.why_not_grpc or "")
 
 
-async def test_a_request_that_failed_over_grpc_is_not_sent_again_over_http(triton: RealTriton) -> None:
+async def test_a_request_that_failed_over_grpc_is_not_sent_again_over_http(triton: Running) -> None:
     async with Inferencer(replace(triton.address, http=f"http://127.0.0.1:{free_port()}")) as inferencer:
         with pytest.raises(OperationFailed, match="boom in execute"):
             await inferencer.infer(sum_request(-1, 0, 0, 0))
 
 
-async def test_a_proxy_from_the_environment_is_not_asked(triton: RealTriton, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_from_the_environment_is_not_asked(triton: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
@@ -176,7 +169,7 @@ async def test_a_proxy_from_the_environment_is_not_asked(triton: RealTriton, mon
 
 
 @BOTH
-async def test_refused_requests_are_quoted(triton: RealTriton, protocol: Protocol) -> None:
+async def test_refused_requests_are_quoted(triton: Running, protocol: Protocol) -> None:
     a, b = sum_request().inputs
     ints = Tensor("A", "INT32", np.zeros((1, 4), dtype=np.int32))
     cases: list[tuple[InferenceRequest, type[TritonctlError], str]] = [
@@ -233,7 +226,7 @@ async def test_grpc_over_tls_wants_the_right_ca(
     assert capfd.readouterr().err == ""  # it would land in the middle of the screen
 
 
-async def test_a_header_that_grpc_cannot_carry_is_refused_without_its_value(triton: RealTriton) -> None:
+async def test_a_header_that_grpc_cannot_carry_is_refused_without_its_value(triton: Running) -> None:
     async with Inferencer(replace(triton.address, headers={"x": Secret("señal")})) as inferencer:
         with pytest.raises(UsageError, match="cannot be sent") as caught:
             await inferencer.infer(sum_request())
@@ -241,7 +234,7 @@ async def test_a_header_that_grpc_cannot_carry_is_refused_without_its_value(trit
 
 
 @BOTH
-async def test_an_answer_without_outputs_is_said_as_such(triton: RealTriton, protocol: Protocol) -> None:
+async def test_an_answer_without_outputs_is_said_as_such(triton: Running, protocol: Protocol) -> None:
     request = InferenceRequest("undeclared", (Tensor("IN", "FP32", np.zeros(1, dtype=np.float32)),))
     async with Inferencer(triton.address, protocol=protocol) as inferencer:
         answer = await inferencer.infer(request)
@@ -262,7 +255,7 @@ def test_inputs_are_checked_before_anything_is_sent() -> None:
 # Streams
 
 
-async def test_a_decoupled_model_streams_its_answers_as_they_come(triton: RealTriton) -> None:
+async def test_a_decoupled_model_streams_its_answers_as_they_come(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         answers = [each async for each in inferencer.stream(count_request(4))]
         assert [each.outputs[0].data.tolist() for each in answers] == [[f"token {each}".encode()] for each in range(4)]
@@ -273,7 +266,7 @@ async def test_a_decoupled_model_streams_its_answers_as_they_come(triton: RealTr
         assert single.outputs[0].data.tolist() == [[2, 4, 6, 8]]
 
 
-async def test_a_stream_that_breaks_gives_what_came_and_then_the_servers_words(triton: RealTriton) -> None:
+async def test_a_stream_that_breaks_gives_what_came_and_then_the_servers_words(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         answers = inferencer.stream(count_request(-2))
         seen = [await anext(answers), await anext(answers)]
@@ -284,7 +277,7 @@ async def test_a_stream_that_breaks_gives_what_came_and_then_the_servers_words(t
     assert all(each.outputs for each in seen)
 
 
-async def test_closing_a_stream_cancels_it_and_nothing_else(triton: RealTriton) -> None:
+async def test_closing_a_stream_cancels_it_and_nothing_else(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         async with aclosing(inferencer.stream(count_request(200))) as answers:
             assert (await anext(answers)).outputs
@@ -296,7 +289,7 @@ async def _first(inferencer: Inferencer) -> bytes:
         return bytes((await anext(answers)).outputs[0].data[0])
 
 
-async def test_a_cancelled_task_ends_its_stream(triton: RealTriton) -> None:
+async def test_a_cancelled_task_ends_its_stream(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
 
         async def read() -> None:
@@ -311,7 +304,7 @@ async def test_a_cancelled_task_ends_its_stream(triton: RealTriton) -> None:
             await task
 
 
-async def test_a_connection_closed_under_a_stream_is_an_error_not_a_cancellation(triton: RealTriton) -> None:
+async def test_a_connection_closed_under_a_stream_is_an_error_not_a_cancellation(triton: Running) -> None:
     inferencer = Inferencer(triton.address)
     answers = inferencer.stream(count_request(200))
     await anext(answers)
@@ -321,7 +314,7 @@ async def test_a_connection_closed_under_a_stream_is_an_error_not_a_cancellation
             pass
 
 
-async def test_a_stream_ends_at_its_deadline(triton: RealTriton) -> None:
+async def test_a_stream_ends_at_its_deadline(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         with pytest.raises(Unreachable, match=r"no answer within 0\.3 s") as caught:
             async for _ in inferencer.stream(count_request(200), timeout_s=0.3):
@@ -329,7 +322,7 @@ async def test_a_stream_ends_at_its_deadline(triton: RealTriton) -> None:
     assert caught.value.kind == "timeout"
 
 
-async def test_decoupled_models_need_grpc_and_a_stream(triton: RealTriton) -> None:
+async def test_decoupled_models_need_grpc_and_a_stream(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         with pytest.raises(OperationFailed, match="decoupled transaction policy") as caught:
             await inferencer.infer(count_request(1))
@@ -345,7 +338,7 @@ async def test_decoupled_models_need_grpc_and_a_stream(triton: RealTriton) -> No
 # Repeated
 
 
-async def test_repeated_requests_give_latencies_and_count_errors(triton: RealTriton) -> None:
+async def test_repeated_requests_give_latencies_and_count_errors(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         repeated = await inferencer.repeat(sum_request(), 20)
         assert len(repeated.latencies_us) == 20
@@ -358,7 +351,7 @@ async def test_repeated_requests_give_latencies_and_count_errors(triton: RealTri
             await inferencer.repeat(sum_request(), 0)
 
 
-async def test_a_server_lost_in_between_ends_the_repetition(triton: RealTriton) -> None:
+async def test_a_server_lost_in_between_ends_the_repetition(triton: Running) -> None:
     async with Inferencer(triton.address) as inferencer:
         send, left = inferencer.infer, iter([True, False, True])
 
@@ -376,7 +369,7 @@ async def test_a_server_lost_in_between_ends_the_repetition(triton: RealTriton) 
 # Ports that do not behave
 
 
-async def test_a_dead_server(triton: RealTriton) -> None:
+async def test_a_dead_server(triton: Running) -> None:
     dead = ServerAddress(f"http://127.0.0.1:{free_port()}", grpc=f"127.0.0.1:{free_port()}")
     for protocol in (None, *Protocol):
         async with Inferencer(dead, protocol=protocol) as inferencer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.inference_models import SUM_CONFIG, write_repository
-from tests.real_triton import RealTriton, running_triton
+from tests.servers import Factory, Running
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import InstanceGroup, as_text, ensemble_members, schema
 from tritonctl.server.tensors import DATATYPES, TensorSpec
@@ -75,7 +74,7 @@ RICH: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
+def triton(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> Running:
     work = tmp_path_factory.mktemp("triton")
     write_repository(work / "repository")
     ensemble = work / "repository" / "both"
@@ -92,8 +91,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
                  input_map { key: "A" value: "mid" } input_map { key: "B" value: "mid" }
                  output_map { key: "SUM" value: "SUM" } }
         }""")
-    with running_triton(work, work / "repository") as server:
-        yield server
+    return triton_factory(work / "repository", control_mode="none")
 
 
 def parsed(text: str) -> Any:
@@ -124,7 +122,7 @@ def same_config(text: str, config: dict[str, Any]) -> bool:
     return bool(plain(parsed(text)) == plain(json_format.ParseDict(config, model_config_pb2.ModelConfig())))
 
 
-async def test_the_schema_of_real_models(triton: RealTriton) -> None:
+async def test_the_schema_of_real_models(triton: Running) -> None:
     async with ServerClient(triton.address) as client:
         found = schema(await client.model_metadata("sum"), await client.config("sum"))
         echo = schema(await client.model_metadata("echo"), await client.config("echo"))
@@ -148,7 +146,7 @@ async def test_the_schema_of_real_models(triton: RealTriton) -> None:
     assert (both.platform, both.ensemble_members) == ("ensemble", ("sum",))
 
 
-async def test_real_configurations_as_text_say_the_same(triton: RealTriton) -> None:
+async def test_real_configurations_as_text_say_the_same(triton: Running) -> None:
     async with ServerClient(triton.address) as client:
         configs = [await client.config(name) for name in ("sum", "echo", "tokens", "both")]
     for config in configs:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import UsageError
 from tritonctl.server.answer import document, output_document, summarise
-from tritonctl.server.inference import InferenceAnswer, Latency, Protocol
+from tritonctl.server.inference import Latency
+from tritonctl.server.request import InferenceAnswer, Protocol
 from tritonctl.server.tensors import (
     DATATYPES,
     Tensor,

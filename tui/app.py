@@ -13,7 +13,7 @@ from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
 
-from tritonctl.backend import Capability, Intent
+from tritonctl.backend import Backend, Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
@@ -149,11 +149,31 @@ class TritonctlApp(App[int]):
         if isinstance(self.screen, LiveScreen):
             self.screen.ask(":", complete=self._complete)
 
+    def ask_mode(self) -> None:
+        """Ask for the mode to switch to, where the service's place can switch it."""
+        try:
+            self._of_the_place(Capability.MODE)
+        except TritonctlError as error:
+            self.say(error.headline, "warn")
+            return
+        if isinstance(self.screen, LiveScreen):
+            self.screen.ask(":", "mode ", complete=self._complete)
+
+    def _of_the_place(self, action: Capability) -> tuple[ServiceStatus, Backend]:
+        """The service that is meant and its backend. Raises OperationFailed where the place cannot do it."""
+        status = self.fleet.resolve(self._service_here())
+        backend = self.fleet.backend_of(status.service)
+        if action not in backend.capabilities:
+            raise OperationFailed(f"{action} of {status.id}", backend.reason_against(action))
+        return status, backend
+
     def _complete(self, typed: str) -> Sequence[str]:
         words = typed.split(" ")
         if len(words) == 1:
             names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
             return [name for name in names if name.startswith(typed)]
+        if words[0] == "mode":
+            return [f"mode {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
         if words[0] in ("load", "unload", "model", "infer"):
             models = {model.name for each in self._services_here() for model in each.models}
             return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
@@ -226,10 +246,7 @@ class TritonctlApp(App[int]):
 
     def _propose_place(self, action: Capability, rest: list[str]) -> None:
         """A change that the service's place makes: its plan is the backend's."""
-        status = self.fleet.resolve(self._service_here())
-        backend = self.fleet.backend_of(status.service)
-        if action not in backend.capabilities:
-            raise OperationFailed(f"{action} of {status.id}", backend.reason_against(action))
+        status, backend = self._of_the_place(action)
         loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
         intent = Intent(action, status.service, rest[0] if rest else "", loaded, tuple(rest[1:]))
         self._propose(Propose(str(action), lambda: backend.plan(intent)))

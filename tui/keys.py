@@ -39,6 +39,9 @@ SERVICES = (
     Action("services.request", "i", "request", "request", "send a test request to one of its models"),
     Action("services.logs", "l", "logs", "logs", "its log"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
+    Action("services.mode", "m", "mode", "mode", "switch its control mode, after showing the plan", writes=True),
+    Action("services.restart", "r", "restart", "restart", "restart it, after showing the plan", writes=True),
+    Action("services.delete", "ctrl+d", "delete", "delete", "delete it, after showing what hangs on it", writes=True),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
@@ -49,6 +52,8 @@ SERVICE = (
     Action("service.filter", "slash", "filter", "filter", "only lines that match"),
     Action("service.logs", "l", "logs", "logs", "the log"),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
+    Action("service.mode", "m", "mode", "mode", "switch the control mode, after showing the plan", writes=True),
+    Action("service.restart", "r", "restart", "restart", "restart the service, after showing the plan", writes=True),
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
@@ -103,6 +108,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "move.page_down": "pagedown,ctrl+d,ctrl+f",
         "move.page_up": "pageup,ctrl+u,ctrl+b",
         "app.back": "escape,h",
+        "services.delete": "D",
         "services.open": "enter,l",
         "service.open": "enter,l",
         "services.logs": "o",

@@ -6,7 +6,8 @@ import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tritonctl.server.inference import NO_OUTPUTS, InferenceAnswer, Latency
+from tritonctl.server.inference import Latency
+from tritonctl.server.request import NO_OUTPUTS, InferenceAnswer
 from tritonctl.server.tensors import FLOATS, Tensor, shape_text
 
 if TYPE_CHECKING:

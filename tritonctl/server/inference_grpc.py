@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import ServerAddress
-from tritonctl.server.inference import InferenceAnswer, InferenceRequest, Parameter, Protocol, refusal
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode
 
 if TYPE_CHECKING:
@@ -34,12 +34,18 @@ _TRANSPORT = re.compile(
 _RESTRICTED_PREFIX = "triton-grpc-protocol-"
 
 
+def load() -> None:
+    """Import what gRPC needs, which takes 0.2 s: a screen does it in a thread before its first request."""
+    # gRPC's core writes to file descriptor 2 ("Handshake failed …"), in the middle of a screen; it reads this once.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import tritonclient.grpc.service_pb2_grpc  # noqa: F401
+
+
 class GrpcInference:
     """One channel. Every call has a deadline."""
 
     def __init__(self, address: ServerAddress, max_bytes: int) -> None:
-        # gRPC's core writes to file descriptor 2 ("Handshake failed …"), in the middle of a screen; it reads this once.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        load()
         from grpc import aio, ssl_channel_credentials
         from tritonclient.grpc import service_pb2_grpc
 

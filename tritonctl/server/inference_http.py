@@ -11,7 +11,7 @@ from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient
 from tritonctl.server.http import Answer, failure, server_words
-from tritonctl.server.inference import InferenceAnswer, InferenceRequest, Protocol, refusal
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode, numpy_type
 
 _HEADER_LENGTH = "inference-header-content-length"

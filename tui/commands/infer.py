@@ -7,12 +7,12 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
-from tritonctl.server.modelconfig import ModelSchema, schema
-
 from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
-from tritonctl.server.inference import InferenceAnswer, Inferencer, InferenceRequest, Latency, check_request
+from tritonctl.server.inference import Inferencer, Latency
+from tritonctl.server.modelconfig import ModelSchema, schema
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, check_request
 from tritonctl.server.tensors import Tensor, TensorSpec, random, zeros
 from tritonctl.server.typed import find_spec, parse_value, split_assignment
 from tui import figures

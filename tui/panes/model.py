@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from tritonctl.server.modelconfig import ModelSchema, as_text
 
 from tritonctl.inventory import JoinedModel, ServiceStatus
+from tritonctl.server.modelconfig import ModelSchema, as_text
 from tritonctl.server.rates import ModelRates
 from tritonctl.server.tensors import shape_text
 from tui.figures import age, duration_us, number, percent

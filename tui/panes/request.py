@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from tritonctl.server.modelconfig import ModelSchema
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, ServiceStatus
 from tritonctl.server.address import ServerAddress
+from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.tensors import shape_text
 from tui.figures import duration_us
 from tui.keys import REQUEST
@@ -21,7 +21,8 @@ from tui.panes.model import ModelPane
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
 if TYPE_CHECKING:
-    from tritonctl.server.inference import InferenceAnswer, Inferencer, InferenceRequest
+    from tritonctl.server.inference import Inferencer
+    from tritonctl.server.request import InferenceAnswer, InferenceRequest
     from tui.screens.model import ModelScreen
 
 TIMEOUT_S = 30.0
@@ -114,10 +115,10 @@ class RequestPane(ModelPane):
         import asyncio
 
         try:
-            inference, tensors = await asyncio.to_thread(_load)
+            inference, make_request, tensors = await asyncio.to_thread(_load)
             fill = tensors.random if self._random else tensors.zeros
             options = {"seed": self._seed} if self._random else {}
-            request = inference.InferenceRequest(
+            request = make_request(
                 model, tuple(fill(spec, **options) for spec in shape.inputs if not spec.optional), self._version
             )
             async with inference.Inferencer(address, timeout_s=TIMEOUT_S) as inferencer:
@@ -160,11 +161,13 @@ class RequestPane(ModelPane):
             self._answer = [Heading("answer"), Block("the stream ended without an answer", "warn")]
 
 
-def _load():  # type: ignore[no-untyped-def]
-    from tritonctl.server import inference, tensors
+def _load() -> tuple[Any, Any, Any]:
+    """The modules that bring numpy and gRPC with them."""
+    from tritonctl.server import inference, inference_grpc, request, tensors
 
     tensors.numpy_type("FP32")
-    return inference, tensors
+    inference_grpc.load()
+    return inference, request.InferenceRequest, tensors
 
 
 def _about(answer: InferenceAnswer, inferencer: Inferencer) -> list[Piece]:

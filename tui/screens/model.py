@@ -10,11 +10,11 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
-from tritonctl.server.modelconfig import ModelSchema, schema
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, Level, ServiceStatus, Snapshot
 from tritonctl.server.client import ServerClient
+from tritonctl.server.modelconfig import ModelSchema, schema
 from tui.keys import MODEL, REQUEST, Action
 from tui.messages import Propose
 from tui.panes.model import ConfigPane, ModelPane, SchemaPane, StatisticsPane, VersionsPane

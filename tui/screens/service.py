@@ -124,6 +124,12 @@ class ServiceScreen(LiveScreen):
         names = list(TABS)
         await self.action_tab(names[(names.index(self.tab) + step) % len(names)])
 
+    def action_mode(self) -> None:
+        self.triton.ask_mode()
+
+    def action_restart(self) -> None:
+        self.triton.run_command("restart")
+
     async def action_logs(self) -> None:
         await self.action_tab("logs")
 

@@ -152,6 +152,20 @@ class ServicesScreen(LiveScreen):
     def _opened(self, event: Table.RowSelected) -> None:
         self.post_message(OpenService(event.key))
 
+    @property
+    def service_id(self) -> str | None:
+        """The service under the cursor: what commands are about."""
+        return self.query_one("#services", Table).cursor_key
+
+    def action_mode(self) -> None:
+        self.triton.ask_mode()
+
+    def action_restart(self) -> None:
+        self.triton.run_command("restart")
+
+    def action_delete(self) -> None:
+        self.triton.run_command("delete")
+
     def action_logs(self) -> None:
         self._open_tab("logs")
 
