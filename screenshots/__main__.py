@@ -36,7 +36,9 @@ def main() -> int:
             picture = to_png(terminal.screen)
             (target / f"{name}.svg").write_text(to_svg(terminal.screen, f"tritonctl: {title}"), encoding="utf-8")
             (target / f"{name}.png").write_bytes(picture)
-            print(f"{name:16} {terminal.screen.columns}x{terminal.screen.lines}  {len(picture) / 1024:5.1f} kB  {title}")
+            print(
+                f"{name:16} {terminal.screen.columns}x{terminal.screen.lines}  {len(picture) / 1024:5.1f} kB  {title}"
+            )
 
         take_all(open_terminal, save, scene / "runtime")
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyte
 from PIL import Image, ImageDraw, ImageFont
 
-from screenshots.cells import BACKGROUND, Run, runs
+from screenshots.cells import Run, runs
 from screenshots.glyphs import boxes
 
 _PAD = 8
@@ -50,13 +50,14 @@ def to_png(screen: pyte.Screen) -> bytes:
     size = 13 if screen.columns > 160 else 15
     width = round(_font(size, False).getlength("M"))
     high = round(size * 1.27)
-    picture = Image.new("RGB", (screen.columns * width + 2 * _PAD, screen.lines * high + 2 * _PAD), f"#{BACKGROUND}")
+    ground = runs(screen)[0][0].style.background
+    picture = Image.new("RGB", (screen.columns * width + 2 * _PAD, screen.lines * high + 2 * _PAD), f"#{ground}")
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(runs(screen)):
         top = _PAD + number * high
         for run in line:
             left = _PAD + run.column * width
-            if run.style.background != BACKGROUND:
+            if run.style.background != ground:
                 right = left + len(run.text) * width
                 draw.rectangle((left, top, right - 1, top + high - 1), f"#{run.style.background}")
         for run in line:
@@ -70,7 +71,7 @@ def _palette(screen: pyte.Screen) -> Image.Image:
     """The colours on the screen as they are, and the shades between each text and its ground that smooth its edges."""
     styles = Counter(run.style for line in runs(screen) for run in line)
     pairs = {(_rgb(style.background), _rgb(style.foreground)): None for style, _ in styles.most_common()}
-    colours = {_rgb(BACKGROUND): None} | {colour: None for pair in pairs for colour in pair}
+    colours = {colour: None for pair in pairs for colour in pair}
     for part in (0.5, 0.25, 0.75, 0.12, 0.87):
         for ground, text in pairs:
             colours.setdefault(tuple(round(a + (b - a) * part) for a, b in zip(ground, text, strict=True)))
@@ -98,4 +99,6 @@ def _paint(draw: ImageDraw.ImageDraw, run: Run, top: int, size: int, width: int,
         elif character != " ":
             draw.text((left, base), character, colour, font, anchor="ls")
     if run.style.underline:
-        draw.line((_PAD + run.column * width, base + 2, _PAD + (run.column + len(run.text)) * width - 1, base + 2), colour)
+        draw.line(
+            (_PAD + run.column * width, base + 2, _PAD + (run.column + len(run.text)) * width - 1, base + 2), colour
+        )

@@ -6,7 +6,7 @@ from html import escape
 
 import pyte
 
-from screenshots.cells import BACKGROUND, Run, Style, runs
+from screenshots.cells import Run, Style, runs
 from screenshots.glyphs import boxes
 
 WIDTH, HEIGHT = 8.4, 17
@@ -17,15 +17,17 @@ _FONTS = "'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 def to_svg(screen: pyte.Screen, title: str) -> str:
     wide, high = screen.columns * WIDTH + 2 * _PAD, screen.lines * HEIGHT + 2 * _PAD
+    lines = runs(screen)
+    ground = lines[0][0].style.background
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" height="{high:g}" '
         f'font-family="{_FONTS}" font-size="14">',
         f"<title>{escape(title)}</title>",
-        f'<rect width="100%" height="100%" rx="6" fill="#{BACKGROUND}"/>',
+        f'<rect width="100%" height="100%" rx="6" fill="#{ground}"/>',
     ]
-    for number, line in enumerate(runs(screen)):
+    for number, line in enumerate(lines):
         top = _PAD + number * HEIGHT
-        parts += [_ground(run, top) for run in line if run.style.background != BACKGROUND]
+        parts += [_ground(run, top) for run in line if run.style.background != ground]
         for run in line:
             parts += _drawn(run, top)
             parts += _written(run, top)

@@ -57,7 +57,8 @@ def _dashboard(demo: Terminal, save: Save) -> None:
     demo.press("?")
     demo.wait("everywhere")
     save(demo, "help", "the keys that work here")
-    _back(demo)
+    demo.press(ESCAPE)
+    demo.wait("following")
     demo.press("3")
     demo.wait("pending requests")
     demo.watch(_CHARTS_S)
@@ -127,13 +128,13 @@ def _model_pages(demo: Terminal, save: Save) -> None:
 def _others(open_terminal: Open, save: Save) -> None:
     """The same server in poorer terminals."""
     with open_terminal(size=SMALL, TRITONCTL_ASCII="1", NO_COLOR="1") as client:
-        client.wait("8/12")
+        client.wait("9/12")
         client.press(ENTER)
         client.wait("add_sub")
         client.watch(8)
         save(client, "ascii", "ASCII and no colour, 80 columns and 24 lines")
     with open_terminal(size=USUAL, COLORTERM="") as client:
-        client.wait("8/12")
+        client.wait("9/12")
         client.press(ENTER)
         client.wait("add_sub")
         client.watch(8)
