@@ -11,13 +11,14 @@ sys.path.insert(0, str(ROOT))
 
 _HEAD = """# Keys
 
-This page is written by `python docs/keys.py` from `tui/keys.py`. In the dashboard `?` lists the keys that work where you are.
+This page is written by `python docs/keys.py` from `tui/keys.py`. In the dashboard `?` lists the keys that work where
+you are.
 
-The defaults are those of k9s where k9s has one. No single key destroys anything: what changes something opens a plan first, and in
-the plan Cancel has the focus. In read-only mode the keys marked *changes* are not bound.
+The defaults are those of k9s where k9s has one. No single key destroys anything: what changes something opens a plan
+first, and in the plan Cancel has the focus. In read-only mode the keys marked *changes* are not bound.
 
-Any id can be given other keys in the settings, several apart by commas; see [settings.md](settings.md). The names of keys are Textual's:
-`ctrl+l`, `shift+tab`, `f2`, `slash`, `colon`.
+Any id can be given other keys in the settings, several apart by commas; see [settings.md](settings.md). The names of
+keys are Textual's: `ctrl+l`, `shift+tab`, `f2`, `slash`, `colon`.
 
 ```toml
 [keys]

@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from screenshots.png import NoFont, find_font, to_png
@@ -51,7 +50,7 @@ def check(text: str, folder: str) -> None:
             raise ValueError(f"a picture shows {private}")
 
 
-def _environ(scene: Path) -> Mapping[str, str]:
+def _environ(scene: Path) -> dict[str, str]:
     """Nothing of this machine's but what is needed to run: no settings, no history, no token."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")  # the server's libpython may lie there
     return {

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from screenshots.terminal import Size, Terminal
+from screenshots.terminal import Terminal
 
 SMALL, USUAL, LARGE = (80, 24), (120, 36), (200, 50)
 ENTER, ESCAPE, TAB = "\r", "\x1b", "\t"
