@@ -16,7 +16,9 @@ from tests.commands.proxy import recording
 from tests.servers import IDENTITY, Factory, Running, write_model
 
 ERROR = 'raise RuntimeError("no \\x1b[31mweights\\x1b[0m for [red]you[/red]")'
-SLOW = IDENTITY.replace("    def execute", "    def initialize(self, arguments):\n        time.sleep(6)\n\n    def execute")
+SLOW = IDENTITY.replace(
+    "    def execute", "    def initialize(self, arguments):\n        time.sleep(6)\n\n    def execute"
+)
 SLOW = f"import time\n{SLOW}"
 
 
@@ -132,7 +134,9 @@ def test_the_override_wins_over_config_pbtxt(on_it: Tritonctl, server: Running, 
     assert on_it("model", "it", "steady", "-o", "json").document["config"]["max_batch_size"] == 3
 
 
-def test_settings_before_the_command_and_an_override_after_it(on_it: Tritonctl, server: Running, tmp_path: Path) -> None:
+def test_settings_before_the_command_and_an_override_after_it(
+    on_it: Tritonctl, server: Running, tmp_path: Path
+) -> None:
     settings = tmp_path / "elsewhere.toml"
     settings.write_text(f'[backends.mine]\nkind = "urls"\nservers = [{{ name = "x", http = "{server.http}" }}]')
     override = tmp_path / "override.json"

@@ -60,7 +60,7 @@ def test_the_document_has_the_promised_fields(five: Tritonctl) -> None:
 
 def test_the_table_has_the_worst_first_and_no_escape_codes(five: Tritonctl) -> None:
     done = five("services")
-    assert done.rows[0].split() == "SERVICE PLATFORM SERVER MODELS REPLICAS MODE TRITON NOTE".split()
+    assert done.rows[0].split() == ["SERVICE", "PLATFORM", "SERVER", "MODELS", "REPLICAS", "MODE", "TRITON", "NOTE"]
     names = [row.split()[1] for row in done.rows[1:]]
     assert names == ["s/dead", "s/failing", "s/notready", "s/good", "s/restricted"]
     assert "unreachable" in done.rows[1]
