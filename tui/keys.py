@@ -1,4 +1,4 @@
-"""Every action with its key: the defaults (those of k9s where k9s has one), the presets, and how settings change them."""
+"""Every action with its key: the defaults (k9s's where k9s has one), the presets, and how settings change them."""
 
 from __future__ import annotations
 
