@@ -88,7 +88,8 @@ async def test_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = FakeTriton([FakeModel("m", successes_per_scrape=2)])
     async with server, dashboard(FakeBackend(service("s", server)), work=tmp_path) as shown:
         await shown.until(lambda: "4 ms" in shown.text)
-        for keys in ((), ("enter",), ("3",), ("2",), ("4",), ("1", "L"), ("escape", "enter"), ("5",), ("question_mark",)):
+        ways = ((), ("enter",), ("3",), ("2",), ("4",), ("1", "L"), ("escape", "enter"), ("5",), ("question_mark",))
+        for keys in ways:
             await shown.press(*keys)
             odd = {letter for letter in shown.text if not letter.isascii()}
             assert not odd, (keys, odd)
