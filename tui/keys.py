@@ -34,7 +34,7 @@ EVERYWHERE = (
     Action("app.quit", "q,ctrl+c", "quit", "quit", "leave tritonctl"),
 )
 SERVICES = (
-    Action("services.open", "enter", "open", "open", "the service under the cursor"),
+    Action("table.open", "enter", "open", "open", "the service under the cursor"),
     Action("services.filter", "slash", "filter", "filter", "only rows that match; !text is every other row"),
     Action("services.request", "i", "request", "request", "send a test request to one of its models"),
     Action("services.logs", "l", "logs", "logs", "its log"),
@@ -45,7 +45,7 @@ SERVICES = (
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
-    Action("service.open", "enter", "open", "open", "the model under the cursor"),
+    Action("table.open", "enter", "open", "open", "the model under the cursor"),
     Action("service.load", "L", "load", "load", "load the model under the cursor, after showing the plan", writes=True),
     Action("service.unload", "U", "unload", "unload", "unload it, after showing the plan", writes=True),
     Action("service.request", "i", "request", "request", "send it a test request"),
@@ -111,8 +111,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "move.page_up": "pageup,ctrl+u,ctrl+b",
         "app.back": "escape,h",
         "services.delete": "D",
-        "services.open": "enter,l",
-        "service.open": "enter,l",
+        "table.open": "enter,l",
         "services.logs": "o",
         "service.logs": "o",
     },

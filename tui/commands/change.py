@@ -134,7 +134,11 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 say(f"{where}{result.state}{seconds}")
 
-    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    try:
+        outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    except asyncio.CancelledError:
+        say("tritonctl: interrupted: what was asked of a server goes on there, and nobody waits for it any more")
+        raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]

@@ -14,7 +14,7 @@ from tui.commands.streams import say, tell
 async def services(session: Session) -> int:
     """Exit code 0 also where some do not answer; that of the first where none does."""
     async with session.fleet() as fleet:
-        snapshot = await fleet.first_look(session.read_timeout_s)
+        snapshot = await fleet.first_look(session.look_timeout_s)
     rows = sorted(snapshot.services, key=lambda each: (each.level, each.id))
     if session.json:
         tell(documents.dump([documents.service(each) for each in rows]))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 10.0
 INFER_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 300.0
+_GRACE_S = 0.5
 
 
 class Ability(NamedTuple):
@@ -55,6 +56,11 @@ class Session:
     @property
     def read_timeout_s(self) -> float:
         return self._timeout_s(READ_TIMEOUT_S)
+
+    @property
+    def look_timeout_s(self) -> float:
+        """For looks that end by themselves after `read_timeout_s`: a little more, so that they say what they met."""
+        return self.read_timeout_s + _GRACE_S
 
     @property
     def infer_timeout_s(self) -> float:
@@ -107,7 +113,7 @@ class Session:
         found = await self.named(fleet)
         snapshot = fleet.snapshot
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.read_timeout_s):
+            async with asyncio.timeout(self.look_timeout_s):
                 while not all(each.looked for each in fleet.resolve(found.id).replicas):
                     snapshot = await fleet.changed(snapshot)
         return fleet.resolve(found.id)

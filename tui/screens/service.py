@@ -67,7 +67,7 @@ class ServiceScreen(LiveScreen):
 
     NAME = "a service"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(action.binding() for action in SERVICE if action.id != "service.open"),
+        *(action.binding() for action in SERVICE if action.id != "table.open"),
         *(
             Binding(str(number), f"tab('{name}')", title, show=False, id=f"service.tab_{name}")
             for number, (name, (title, _)) in enumerate(TABS.items(), 1)

@@ -31,7 +31,7 @@ class ServicesScreen(LiveScreen):
 
     NAME = "services"
     ACTIONS = SERVICES
-    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in SERVICES if action.id != "services.open"]
+    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in SERVICES if action.id != "table.open"]
 
     def __init__(self) -> None:
         super().__init__()
