@@ -59,7 +59,7 @@ def typed_commands() -> Iterator[str]:
     for page in OWN_PAGES:
         for block in re.findall(r"^```[a-z]*\n(.*?)^```", read(page), re.M | re.S):
             for line in block.splitlines():
-                if found := re.match(r"(?:\$ )?tritonctl( .*|$)", line):
+                if found := re.match(r"(?:\$ )?tritonctl( (?! ).*|$)", line):
                     if re.search(r"[…\[]COMMAND|\[[a-z]+ options\]", line):
                         continue  # a pattern, not a command
                     yield found[1]
