@@ -294,3 +294,26 @@ async def test_a_dead_port_is_told_at_once() -> None:
     seen = await look(local(free_port()))
     assert (seen.error_kind, seen.looked, seen.seen_at) == ("refused", True, None)
     assert time.monotonic() - began < 0.5
+
+
+async def test_a_server_replaced_between_two_looks_is_met_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    version, explicit = "1.0", True
+
+    def respond(method: str, target: str) -> bytes:
+        if target == "/v2":
+            return answer(json.dumps({"version": version}))
+        if target.endswith("/unload") and not explicit:
+            return answer(json.dumps({"error": "not allowed if polling is enabled"}), 503)
+        return like_triton(method, target)
+
+    async with listening(responding(respond)) as port:
+        probe = ServerProbe(replica(local(port)))
+        seen = await probe.look(ReplicaStatus(replica(local(port))))
+        assert (seen.version, seen.control_mode) == ("1.0", ControlMode.EXPLICIT)
+        version, explicit = "2.0", False
+        seen = await probe.look(seen)
+        assert seen.version == "1.0"  # not asked each time
+        monkeypatch.setattr("tritonctl.probe._MEET_AGAIN_S", 0.0)
+        seen = await probe.look(seen)
+        assert (seen.version, seen.control_mode) == ("2.0", ControlMode.NONE_OR_POLL)
+        await probe.aclose()
