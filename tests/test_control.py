@@ -93,7 +93,7 @@ async def test_unloading_what_an_ensemble_needs_warns(server: Running, audit: Au
         assert any(warning.startswith("both (ensemble) needs it") for warning in plan.warnings)
         assert not any("ensemble" in warning for warning in (await plan_unload(status, "both")).warnings)
         await carry_out(await plan_unload(status, "both", dependents=True), audit, read_only=False)
-        # What was loaded by its own name stays (measured on 2.51.0); the member came with the ensemble and goes with it.
+        # What was loaded by its own name stays (measured on 2.51.0); the member came by the ensemble and goes with it.
         assert {each.name for each in (await look()).models if each.ready_on} == {"plain"}
 
 
