@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
@@ -446,7 +447,7 @@ def _fault(backend: Backend, fault: Exception) -> TritonctlError:
     where = fault.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
-    place = f" in {where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else ""
+    place = f" in {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else ""
     return OperationFailed(
         f"watch {backend.name}", f"{type(fault).__name__}{place}", "this is a fault of tritonctl: please report it"
     )

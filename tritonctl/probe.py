@@ -98,6 +98,7 @@ class ServerProbe:
             status = replace(status, version=metadata.version, extensions=metadata.extensions)
         mode = status.replica.control_mode
         if mode is None and self._may_ask_mode:
+            mode = status.control_mode  # as it was known, where no answer comes
             with suppress(TritonctlError):
                 mode = await self._client.detect_control_mode(_MODE_DEADLINE_S)
         self._met_at = time.monotonic()
