@@ -32,6 +32,7 @@ from tritonctl.server import log
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
 _TOGETHER = 8
+_LEAST_WINDOW = 0.8  # of the interval
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
@@ -337,7 +338,10 @@ class Fleet:
         backend = self.backends[tracked.service.backend]
         hurry = self._hurry[service_id, replica.name]
         probe = ServerProbe(
-            replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
+            replica,
+            may_ask_mode=not (self.read_only or backend.read_only),
+            deadline_s=self._deadline_s,
+            least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._probing.wait()
         try:
@@ -371,8 +375,10 @@ class Fleet:
         tracked.replicas[replica] = replace(seen, replica=before.replica)
         self._publish(tracked)
         now = self._status(tracked)
-        if seen.rates is not None and now.rates is not None:
-            tracked.history.append(Point.of(now.rates, time.time()))
+        at = time.time()
+        newest = tracked.history[-1].at if tracked.history else 0.0
+        if seen.rates is not None and now.rates is not None and at - newest >= self.interval_s / 2:
+            tracked.history.append(Point.of(now.rates, at))  # charts have even steps: a hurried look adds none
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
