@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.commands.process import Tritonctl
+from tests.commands.sent_files import removed_after
 from tests.commands.test_services import RESTRICTED
 from tests.servers import IDENTITY, Factory, Running
 
@@ -68,10 +69,11 @@ def test_a_model_loaded_from_a_request_is_seen_as_overridden(tritonctl: Tritonct
     }
     file = base64.b64encode(IDENTITY.encode()).decode()
     parameters = {"config": json.dumps(config), "file:1/model.py": file}
-    answer = httpx.post(f"{server.http}/v2/repository/models/fresh/load", json={"parameters": parameters}, timeout=30)
-    assert answer.status_code == 200, answer.text
     tritonctl.knows(it=server)
-    rows = {row["name"]: row for row in tritonctl("models", "it", "-o", "json").document}
+    load = f"{server.http}/v2/repository/models/fresh/load"
+    with removed_after(server):
+        httpx.post(load, json={"parameters": parameters}, timeout=30).raise_for_status()
+        rows = {row["name"]: row for row in tritonctl("models", "it", "-o", "json").document}
     assert rows["fresh"]["overridden"] is True  # the index does not list it at all
     assert rows["fresh"]["state"] == "READY"
 
