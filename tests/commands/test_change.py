@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands.process import DEADLINE_S, Tritonctl
 from tests.commands.proxy import recording
+from tests.commands.sent_files import removed_after
 from tests.servers import IDENTITY, Factory, Running, write_model
 
 ERROR = 'raise RuntimeError("no \\x1b[31mweights\\x1b[0m for [red]you[/red]")'
@@ -173,8 +174,9 @@ def test_a_file_of_the_model_goes_along_with_a_configuration(on_it: Tritonctl, s
     )
     file = f"1/model.py={code}"
     assert "needs a model configuration" in on_it("load", "it", "sent", "--file", file, "--yes", code=2).err
-    on_it("load", "it", "sent", "--config", str(override), "--file", file, "--yes")
-    assert httpx.get(f"{server.http}/v2/models/sent/ready").status_code == 200
+    with removed_after(server):
+        on_it("load", "it", "sent", "--config", str(override), "--file", file, "--yes")
+        assert httpx.get(f"{server.http}/v2/models/sent/ready").status_code == 200
     assert "PATH=FILE" in on_it("load", "it", "sent", "--file", "1/model.py", code=2).err
 
 

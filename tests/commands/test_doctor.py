@@ -26,6 +26,7 @@ def test_every_setting_has_its_origin(tritonctl: Tritonctl, demo: Running) -> No
     assert origins["backends.edge"][1].startswith(f"{path}:")
     assert any("TRITONCTL_NOPE" in warning for warning in document["warnings"])
     assert [(each["name"], each["state"]) for each in document["backends"]] == [("edge", "connected")]
+    assert document["backends"][0]["services"] == {"answering": 1, "total": 1}
     abilities = {each["name"]: each for each in document["machine"]}
     assert list(abilities["demo"]) == ["name", "there", "detail", "advice"]
     assert abilities["demo"]["there"] is True
@@ -43,6 +44,8 @@ def test_what_is_optional_and_missing_is_no_fault(tritonctl: Tritonctl, tmp_path
     began = time.monotonic()
     document = tritonctl("doctor", "-o", "json", env={"PATH": str(tmp_path), "TERM": "dumb"}).document
     assert time.monotonic() - began < 5
+    assert document["backends"][0]["services"] == {"answering": 0, "total": 1}
+    assert "edge/it: nothing listens" in tritonctl("doctor").out
     abilities = {each["name"]: each for each in document["machine"]}
     assert abilities["tmux"]["there"] is False
     assert abilities["colours"]["there"] is False

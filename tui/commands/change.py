@@ -66,11 +66,12 @@ async def mode(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         reachable_or_raise(found)
+        read_only = session.settings.read_only or fleet.backend_of(found.service).read_only
     if session.json:
         tell(documents.dump({"service": found.id, "control_mode": found.control_mode}))
     else:
         tell(found.control_mode or "unknown")
-        if found.control_mode is None and session.settings.read_only:
+        if found.control_mode is None and read_only:
             say("the server tells it only when it is asked for a change, and read-only mode asks for none")
     return 0
 

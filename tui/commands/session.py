@@ -128,15 +128,20 @@ def is_lost(backend: BackendStatus) -> bool:
     return backend.state is not BackendState.CONNECTED and not backend.optional
 
 
+def trouble(backend: BackendStatus) -> str:
+    """Why its services are not known; "" where they are."""
+    return "" if backend.state is BackendState.CONNECTED else backend.detail or "did not answer in time"
+
+
 def raise_lost(snapshot: Snapshot) -> None:
     for backend in filter(is_lost, snapshot.backends):
-        raise Unreachable(f"backend {backend.name}", backend.detail or "did not answer in time", backend.advice)
+        raise Unreachable(f"backend {backend.name}", trouble(backend), backend.advice)
 
 
 def warn_lost(snapshot: Snapshot) -> None:
     """To stderr: the backends whose services are missing from what is printed."""
     for backend in filter(is_lost, snapshot.backends):
-        say(f"backend {backend.name}: {backend.detail or 'did not answer in time'}")
+        say(f"backend {backend.name}: {trouble(backend)}")
         if backend.advice:
             say(f"  → {backend.advice}")
 
