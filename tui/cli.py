@@ -69,6 +69,10 @@ def _run(argv: Sequence[str]) -> int:
         backends=tuple(arguments.backend),
         read_only=True if arguments.read_only else None,
         timeout_s=arguments.timeout,
+        interval_s=arguments.interval,
+        ascii=True if arguments.ascii else None,
+        theme=arguments.theme,
+        mouse=arguments.mouse,
     )
     loaded = settings.load(flags, os.environ, Path.home())
     session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus, _abilities))

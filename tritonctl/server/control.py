@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
@@ -15,6 +15,7 @@ from tritonctl.server.modelconfig import ensemble_members
 
 LOAD_DEADLINE_S = 300.0
 _POLL_S = 0.25
+_ALIVE_S = 2.0
 _CONFIG_READ_S = 2.0
 
 
@@ -130,8 +131,28 @@ class _Load:
 
     async def run(self) -> str:
         async with _client(self._target) as client:
-            await client.load(self._model, config=self._config, files=self._files, timeout_s=self._deadline_s)
+            load = client.load(self._model, config=self._config, files=self._files, timeout_s=self._deadline_s)
+            await _while_alive(client, load, f"load {self._model}")
             return "loaded"
+
+
+async def _while_alive(client: ServerClient, work: Coroutine[None, None, None], what: str) -> None:
+    """Wait for the work, but not for a server that has gone: a Python stub that it leaves behind holds its connections
+    open (measured on 2.51.0), so that a load would hang until its deadline."""
+    task = asyncio.create_task(work)
+    strikes = 0
+    try:
+        while not (await asyncio.wait({task}, timeout=_ALIVE_S))[0]:
+            try:
+                await client.live()
+                strikes = 0
+            except Unreachable as error:
+                strikes += error.kind in ("refused", "lost")
+            if strikes == 2:
+                raise Unreachable(what, "the server went away while it was at it", "see its log", kind="lost")
+        await task
+    finally:
+        task.cancel()
 
 
 class _Unload:

@@ -74,7 +74,7 @@ class HttpConnection:
         return self._client
 
     def _is_plain_metrics(self, url: str) -> bool:
-        """The metrics of a server that is reached over TLS, on a port without: a token must not go there in the clear."""
+        """The metrics of a server that is reached over TLS, on a port without: no token goes there in the clear."""
         return url == self._address.metrics and url.startswith("http:") and self._address.http.startswith("https:")
 
     def _secret_headers(self) -> dict[str, str]:
