@@ -13,7 +13,6 @@ from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
 from tui.commands.streams import tell
 
-
 _SHORTEST = 0.75  # of the window that was asked for
 
 
@@ -30,7 +29,10 @@ async def metrics(session: Session) -> int:
 
 
 async def _window(session: Session, fleet: Fleet, found: ServiceStatus) -> Rates:
-    """What was counted between two samples about a window apart. Raises Unreachable where no replica's metrics can be read, and why."""
+    """What was counted between two samples about a window apart.
+
+    Raises Unreachable where no replica's metrics can be read, and why.
+    """
     # Looks come at common beats, so that the second one may be a beat and a half away.
     window_s = float(session.arguments.window)
     deadline_s = session.read_timeout_s + 1.5 * window_s
