@@ -137,7 +137,7 @@ class Fleet:
         return self.snapshot
 
     def history(self, service_id: str) -> tuple[Point, ...]:
-        """The service's figures, oldest first, one for each look that brought some."""
+        """The service's figures, oldest first, one for each look; a gap for one that brought none."""
         tracked = self._tracked.get(service_id)
         return tuple(tracked.history) if tracked else ()
 
@@ -369,6 +369,8 @@ class Fleet:
         now = self._status(tracked)
         if seen.rates is not None and now.rates is not None:
             tracked.history.append(Point.of(now.rates, time.time()))
+        elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
+            tracked.history.append(Point.unknown(time.time()))
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:

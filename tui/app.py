@@ -12,6 +12,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 
 from tritonctl.backend import Backend, Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
@@ -97,9 +98,13 @@ class TritonctlApp(App[int]):
             await asyncio.sleep(PAINT_S - _GATHER_S)
 
     def paint_now(self) -> None:
-        screen = self.screen
+        screen = self.screen if self.screen_stack else None
         if isinstance(screen, LiveScreen) and screen.is_mounted:
-            screen.show(self.fleet.snapshot)
+            try:
+                screen.show(self.fleet.snapshot)
+            except NoMatches:  # at the end Textual takes the screen apart while this loop still runs
+                if screen.is_whole:
+                    raise
 
     # Where to
 
