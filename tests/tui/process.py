@@ -106,7 +106,7 @@ async def running(
         if ignore_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220 - a fork of a few milliseconds
         [sys.executable, "-m", "tui.cli", *arguments],
         stdin=slave, stdout=slave, stderr=slave, env={**kept, **own, **environ},
         start_new_session=True, preexec_fn=prepare,
