@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
@@ -30,6 +31,8 @@ from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+_TOGETHER = 8
+_LEAST_WINDOW = 0.8  # of the interval
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
@@ -41,6 +44,7 @@ class _Tracked:
     """A service with what its replicas' probes saw last."""
 
     service: Service
+    phase: float = 0.0  # where in the interval its looks are due, 0..1
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
@@ -142,7 +146,10 @@ class Fleet:
         return tuple(tracked.history) if tracked else ()
 
     def look_at(self, service_ids: Collection[str] | None, *, detailed: str | None = None) -> None:
-        """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics."""
+        """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics.
+
+        What comes into view is looked at now; its next look may have been far off.
+        """
         before, was_in_view = self._detailed, self._in_view
         self._in_view = frozenset(service_ids) if service_ids is not None else None
         self._detailed = detailed
@@ -288,7 +295,7 @@ class Fleet:
         self._publish()
 
     def _keep(self, service: Service) -> None:
-        tracked = self._tracked.setdefault(service.id, _Tracked(service))
+        tracked = self._tracked.setdefault(service.id, _Tracked(service, _phase(len(self._tracked))))
         tracked.service = service
         tracked.derived = None
         wanted = {replica.name: replica for replica in service.replicas}
@@ -331,7 +338,10 @@ class Fleet:
         backend = self.backends[tracked.service.backend]
         hurry = self._hurry[service_id, replica.name]
         probe = ServerProbe(
-            replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
+            replica,
+            may_ask_mode=not (self.read_only or backend.read_only),
+            deadline_s=self._deadline_s,
+            least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._probing.wait()
         try:
@@ -344,20 +354,18 @@ class Fleet:
                 )
                 self._saw(tracked, replica.name, seen)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause(service_id)):
+                    async with asyncio.timeout(self._pause(tracked)):
                         await hurry.wait()
         finally:
             await probe.aclose()
 
-    def _pause(self, service_id: str) -> float:
-        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together.
-
-        After a look that ended just before a beat the next one is off the beat, but never later than an interval.
-        """
+    def _pause(self, tracked: _Tracked) -> float:
+        """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
+        service_id = tracked.service.id
         in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
         interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
-        pause = interval - time.monotonic() % interval
-        return pause if pause > interval / 4 else interval
+        pause = interval - (time.monotonic() - tracked.phase * interval) % interval
+        return pause if pause > interval / 4 else interval / 2
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -367,10 +375,14 @@ class Fleet:
         tracked.replicas[replica] = replace(seen, replica=before.replica)
         self._publish(tracked)
         now = self._status(tracked)
-        if seen.rates is not None and now.rates is not None:
-            tracked.history.append(Point.of(now.rates, time.time()))
+        at = time.time()
+        newest = tracked.history[-1].at if tracked.history else 0.0
+        if at - newest < self.interval_s / 2:
+            pass  # charts have even steps: a hurried look adds none
+        elif seen.rates is not None and now.rates is not None:
+            tracked.history.append(Point.of(now.rates, at))
         elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
-            tracked.history.append(Point.unknown(time.time()))
+            tracked.history.append(Point.unknown(at))
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
@@ -445,10 +457,19 @@ def _fault(backend: Backend, fault: Exception) -> TritonctlError:
     where = fault.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
-    place = f" in {where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else ""
+    place = f" in {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else ""
     return OperationFailed(
         f"watch {backend.name}", f"{type(fault).__name__}{place}", "this is a fault of tritonctl: please report it"
     )
+
+
+def _phase(number: int) -> float:
+    """Eight services are looked at together, so that one frame shows what they saw; the next eight at another time.
+
+    A thousand looks at one beat would keep the event loop from the keys for as long as they all take (measured: 2 s).
+    Steps of the golden ratio spread any number of groups evenly.
+    """
+    return (number // _TOGETHER) * 0.618034 % 1.0
 
 
 def _is_end(service: ServiceStatus, name: str) -> bool:

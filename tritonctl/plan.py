@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import getpass
 import json
 import os
@@ -243,8 +244,9 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
             undone = replace(results[place], state=StepState.UNDONE, seconds=time.monotonic() - began, answer=answer)
             put(place, undone, True)
             continue
-        cause = results[place].error
-        first = f"{cause.answer}; " if cause is not None else ""
-        stuck = OperationFailed(step.undo_call, f"{first}undoing it failed: {words}", "finish it by hand")
+        stuck: TritonctlError = OperationFailed(step.undo_call, f"undoing it failed: {words}", "finish it by hand")
+        if (cause := results[place].error) is not None:  # stays of its kind: the exit code hangs on it
+            stuck = copy.copy(cause)
+            stuck.answer = f"{cause.answer}; undoing it failed: {words}"
         put(place, replace(results[place], state=StepState.FAILED, error=stuck), True)
         return

@@ -132,7 +132,7 @@ def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[
 
 def short_reason(reason: str | None) -> str:
     """The line of a reason that says most: Python's exception, not its traceback."""
-    if not reason:
+    if not reason or reason.isspace():
         return "no reason given"
     first = reason.strip().splitlines()[0]
     return first.removeprefix("Internal: ").removeprefix("Invalid argument: ")

@@ -71,9 +71,10 @@ def _values(output: Tensor) -> list[Any]:
 
         # FP16 and BF16 widen to double without loss. 32-bit floats are written with the digits that they have:
         # 0.1, not 0.10000000149011612, and read back as the same 32 bits.
-        exact = output.datatype != "FP32"
-        numbers = flat.astype(np.float64).tolist() if exact else [float(str(each)) for each in flat]
-        if np.isfinite(flat.astype(np.float64)).all():
+        with np.errstate(invalid="ignore"):  # a signalling NaN is no error here
+            wide = flat.astype(np.float64)
+        numbers = wide.tolist() if output.datatype != "FP32" else [float(str(each)) for each in flat]
+        if np.isfinite(wide).all():
             return numbers
         return [_finite_or_name(each) for each in numbers]
     values: list[Any] = flat.tolist()
@@ -122,7 +123,8 @@ def summarise(output: Tensor) -> list[str]:
     import numpy as np
 
     if output.datatype == "BF16":  # numpy's reductions and its printing do not know it
-        numbers: Array = output.data.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            numbers: Array = output.data.astype(np.float32)
     else:
         numbers = output.data
     return [f"{head} · {_range(numbers)}", *_highest(output, numbers), *_excerpt(numbers)]

@@ -63,7 +63,7 @@ class HttpConnection:
             from httpx import Limits, Timeout
 
             self._client = client(
-                headers=self._headers(),
+                headers={"accept-encoding": "identity"},  # unpacked, an answer would grow past every limit
                 verify=self._tls(),
                 follow_redirects=False,
                 # A proxy from the environment has no way to this machine's own servers.
@@ -73,7 +73,11 @@ class HttpConnection:
             )
         return self._client
 
-    def _headers(self) -> dict[str, str]:
+    def _is_plain_metrics(self, url: str) -> bool:
+        """The metrics of a server that is reached over TLS, on a port without: a token must not go there in the clear."""
+        return url == self._address.metrics and url.startswith("http:") and self._address.http.startswith("https:")
+
+    def _secret_headers(self) -> dict[str, str]:
         """Raises UsageError for a value that HTTP cannot carry: the libraries below would quote it, secret and all."""
         headers = {name: value.reveal() for name, value in self._address.headers.items()}
         for name, value in headers.items():
@@ -83,8 +87,7 @@ class HttpConnection:
                     "its value holds a line end, a space at an end or a character outside ASCII",
                     "write the token again, without a newline at its end",
                 )
-        # Compressed answers would grow past every limit while they are unpacked.
-        return {"accept-encoding": "identity", **headers}
+        return headers
 
     def _tls(self) -> ssl.SSLContext:
         urls = (self._address.http, self._address.metrics or "")
@@ -113,6 +116,8 @@ class HttpConnection:
         """
         try:
             client = self._open()
+            if not self._is_plain_metrics(url):
+                headers = {**self._secret_headers(), **(headers or {})}
         except (ImportError, ValueError) as error:
             raise UsageError(
                 "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
-from urllib.parse import quote
 
 from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.server.address import ServerAddress
-from tritonctl.server.client import ServerClient
+from tritonctl.server.client import ServerClient, model_path
 from tritonctl.server.http import Answer, failure, server_words
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode, numpy_type
@@ -26,9 +25,7 @@ class HttpInference:
         await self._client.aclose()
 
     async def infer(self, request: InferenceRequest, timeout_s: float) -> InferenceAnswer:
-        path = f"/v2/models/{quote(request.model, safe='')}"
-        if request.version:
-            path += f"/versions/{quote(request.version, safe='')}"
+        path = model_path(request.model, request.version)
         path += "/infer"
         header, body = encode_request(request)
         headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)}

@@ -205,7 +205,8 @@ def _floats(spec: TensorSpec, flat: list[object]) -> Array:
     wide = np.array(numbers, dtype=np.float64)
     with np.errstate(over="ignore"):
         data: Array = wide.astype(numpy_type(spec.datatype))
-    overflown = np.isinf(data.astype(np.float64)) & ~np.isinf(wide)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is no error here
+        overflown = np.isinf(data.astype(np.float64)) & ~np.isinf(wide)
     if overflown.any():
         raise UsageError(f"input {spec.name!r}", f"{wide[overflown][0]:g} is too large for {spec.datatype}")
     return data

@@ -66,11 +66,12 @@ async def mode(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         reachable_or_raise(found)
+        read_only = session.settings.read_only or fleet.backend_of(found.service).read_only
     if session.json:
         tell(documents.dump({"service": found.id, "control_mode": found.control_mode}))
     else:
         tell(found.control_mode or "unknown")
-        if found.control_mode is None and session.settings.read_only:
+        if found.control_mode is None and read_only:
             say("the server tells it only when it is asked for a change, and read-only mode asks for none")
     return 0
 
@@ -134,7 +135,11 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 say(f"{where}{result.state}{seconds}")
 
-    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    try:
+        outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    except asyncio.CancelledError:
+        say("tritonctl: interrupted: what was asked of a server goes on there, and nobody waits for it any more")
+        raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]

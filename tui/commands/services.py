@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from tritonctl.errors import Unreachable
 from tritonctl.inventory import Level, ServiceStatus
 from tui.commands import documents, text
-from tui.commands.session import Session, is_lost, service_error, warn_lost
+from tui.commands.session import Session, is_lost, service_error, trouble, warn_lost
 from tui.commands.streams import say, tell
 
 
 async def services(session: Session) -> int:
     """Exit code 0 also where some do not answer; that of the first where none does."""
     async with session.fleet() as fleet:
-        snapshot = await fleet.first_look(session.read_timeout_s)
+        snapshot = await fleet.first_look(session.look_timeout_s)
     rows = sorted(snapshot.services, key=lambda each: (each.level, each.id))
     if session.json:
         tell(documents.dump([documents.service(each) for each in rows]))
@@ -75,7 +75,7 @@ async def backends(session: Session) -> int:
                     each.state,
                     str(sum(service.service.backend == each.name for service in snapshot.services)),
                     "yes" if each.read_only else "no",
-                    f"{each.detail}  → {each.advice}" if each.advice else each.detail,
+                    f"{trouble(each)}  → {each.advice}" if each.advice else trouble(each),
                 )
                 for each in snapshot.backends
             ],

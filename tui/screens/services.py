@@ -50,14 +50,12 @@ class ServicesScreen(LiveScreen):
     def focus_body(self) -> None:
         self.query_one("#services", Table).focus()
 
-    def on_screen_resume(self) -> None:
-        self.triton.fleet.look_at(None)
-        super().on_screen_resume()
-
     def show(self, snapshot: Snapshot) -> None:
         rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
         self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
-        self.query_one("#services", Table).show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
+        table = self.query_one("#services", Table)
+        table.show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
+        self.triton.fleet.look_at(table.keys_in_view)
         self._show_header(snapshot, len(rows))
         self._show_note()
 
