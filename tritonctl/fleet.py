@@ -141,7 +141,7 @@ class Fleet:
         return self.snapshot
 
     def history(self, service_id: str) -> tuple[Point, ...]:
-        """The service's figures, oldest first, one for each look that brought some."""
+        """The service's figures, oldest first, one for each look; a gap for one that brought none."""
         tracked = self._tracked.get(service_id)
         return tuple(tracked.history) if tracked else ()
 
@@ -377,8 +377,12 @@ class Fleet:
         now = self._status(tracked)
         at = time.time()
         newest = tracked.history[-1].at if tracked.history else 0.0
-        if seen.rates is not None and now.rates is not None and at - newest >= self.interval_s / 2:
-            tracked.history.append(Point.of(now.rates, at))  # charts have even steps: a hurried look adds none
+        if at - newest < self.interval_s / 2:
+            pass  # charts have even steps: a hurried look adds none
+        elif seen.rates is not None and now.rates is not None:
+            tracked.history.append(Point.of(now.rates, at))
+        elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
+            tracked.history.append(Point.unknown(at))
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:

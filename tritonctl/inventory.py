@@ -200,6 +200,11 @@ class Point:
     gpu_power_watts: float | None  # of all
 
     @classmethod
+    def unknown(cls, at: float) -> Point:
+        """A look that brought no figures: a gap in the charts."""
+        return cls(at, *[None] * (len(cls.__slots__) - 1))
+
+    @classmethod
     def of(cls, rates: Rates, at: float) -> Point:
         total, gpus = rates.total, rates.gpus
         return cls(

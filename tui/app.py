@@ -12,6 +12,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 
 from tritonctl.backend import Backend, Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
@@ -23,6 +24,7 @@ from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.widgets.panel import Panel
 
 Progress = Callable[[Plan, Sequence[StepResult], float, Sequence[str]], None]
@@ -51,7 +53,7 @@ class TritonctlApp(App[int]):
         theme: str = "",
     ) -> None:
         # Textual chooses its colour filter here; an ANSI theme that is set later would be drawn black on black.
-        super().__init__(ansi_color=theme.startswith("ansi"))
+        super().__init__(driver_class=TerminalDriver, ansi_color=theme.startswith("ansi"))
         self.fleet = fleet
         self.keys_now = {**default_keys(), **(keymap or {})}
         self.running = ""
@@ -73,8 +75,12 @@ class TritonctlApp(App[int]):
         # under a parent that ignores SIGHUP the dead terminal would be read for ever (Textual pull request 6690).
         loop = asyncio.get_running_loop()
         for name in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(name, self.exit, None, 128 + name)
+            loop.add_signal_handler(name, self._leave_by, name)
         self.call_after_refresh(self._begin)
+
+    def _leave_by(self, name: signal.Signals) -> None:
+        let_go_of_a_lost_terminal()
+        self.exit(None, 128 + name)
 
     def _begin(self) -> None:
         self.fleet.start_probing()
@@ -97,9 +103,13 @@ class TritonctlApp(App[int]):
             await asyncio.sleep(PAINT_S - _GATHER_S)
 
     def paint_now(self) -> None:
-        screen = self.screen
+        screen = self.screen if self.screen_stack else None
         if isinstance(screen, LiveScreen) and screen.is_mounted:
-            screen.show(self.fleet.snapshot)
+            try:
+                screen.show(self.fleet.snapshot)
+            except NoMatches:  # at the end Textual takes the screen apart while this loop still runs
+                if screen.is_whole:
+                    raise
 
     # Where to
 

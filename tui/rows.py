@@ -11,6 +11,7 @@ from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
 from tritonctl.status import short_reason
 from tui.figures import age, duration_us, number, percent, size_bytes
+from tui.widgets.plaintext import plain, width_of
 from tui.widgets.table import Cell, Column, Row
 
 STATES = {
@@ -56,7 +57,10 @@ def service_columns(services: Sequence[ServiceStatus]) -> tuple[Column, ...]:
     gpus = any(each.rates is not None and each.rates.gpus for each in services)
     ages = any(each.service.created_at is not None for each in services)
     without = {*(() if gpus else ("gpu", "memory")), *(() if ages else ("age",))}
-    return tuple(replace(column, hidden=True) if column.key in without else column for column in SERVICE_COLUMNS)
+    # Names are told apart by their ends, so they are cut last.
+    name = max([16, *(min(40, width_of(plain(each.id))) for each in services)])
+    columns = (replace(column, minimum=name) if column.key == "service" else column for column in SERVICE_COLUMNS)
+    return tuple(replace(column, hidden=True) if column.key in without else column for column in columns)
 
 
 def service_row(status: ServiceStatus) -> Row:

@@ -1,4 +1,4 @@
-"""The charts of a service: as many as fit whole, none cut, those of GPUs where there are any, words for the unknown."""
+"""The charts of a service: as many as fit whole, none cut, GPUs where there are any, words where nothing is known."""
 
 from __future__ import annotations
 

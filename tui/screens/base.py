@@ -81,6 +81,11 @@ class LiveScreen(QuietScreen):
         service_id = getattr(self, "service_id", None)
         return self.triton.fleet.read_only_for(service_id) if service_id else self.triton.fleet.read_only
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all its widgets still."""
+        return all(self.query(kind) for kind in (Header, Panel, Prompt, KeyHints))
+
     def show_now(self) -> None:
         """Draw again from the newest snapshot: after a key changed what is to be seen."""
         if self.is_mounted:

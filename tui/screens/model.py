@@ -78,7 +78,8 @@ class ModelScreen(LiveScreen):
 
     @property
     def pane(self) -> ModelPane | None:
-        return next((pane for pane in self.query(ModelPane) if pane.id == self.tab), None)
+        """The tab in view, once its widgets are there."""
+        return next((pane for pane in self.query(ModelPane) if pane.id == self.tab and pane.is_mounted), None)
 
     def focus_body(self) -> None:
         if self.pane is not None:
@@ -88,7 +89,7 @@ class ModelScreen(LiveScreen):
         switcher = self.query_one("#panes", ContentSwitcher)
         self.tab = name
         self.query_one(TabBar).show([title for title, _ in TABS.values()], list(TABS).index(name))
-        if self.pane is None:
+        if all(pane.id != name for pane in switcher.children):
             pane = TABS[name][1]()
             pane.id = name
             await switcher.mount(pane)

@@ -96,7 +96,8 @@ class ServiceScreen(LiveScreen):
 
     @property
     def pane(self) -> Pane | None:
-        return next((pane for pane in self.query(Pane) if pane.id == self.tab), None)
+        """The tab in view, once its widgets are there."""
+        return next((pane for pane in self.query(Pane) if pane.id == self.tab and pane.is_mounted), None)
 
     @property
     def status(self) -> ServiceStatus | None:
@@ -110,7 +111,7 @@ class ServiceScreen(LiveScreen):
         switcher = self.query_one("#panes", ContentSwitcher)
         self.tab = name
         self.query_one(TabBar).show([title for title, _ in TABS.values()], list(TABS).index(name))
-        if self.pane is None:
+        if all(pane.id != name for pane in switcher.children):
             pane = TABS[name][1]()
             pane.id = name
             await switcher.mount(pane)

@@ -138,8 +138,8 @@ class Lines(Widget):
             self._frame = self.frame(size.width, size.height)
         if y >= len(self._frame):
             return Strip.blank(size.width, self.style_named(""))
-        named = self.style_named
-        return Strip([Segment(text, named(style)) for text, style in self._frame[y]]).adjust_cell_length(
+        named, ours = self.style_named, self.symbols.ours
+        return Strip([Segment(ours(text), named(style)) for text, style in self._frame[y]]).adjust_cell_length(
             size.width, named("")
         )
 
