@@ -420,6 +420,11 @@ class Fleet:
                     while not self._shows_reasons(service_id):
                         snapshot = await self.changed(snapshot)
 
+    async def logs_read(self) -> Snapshot:
+        """The snapshot once `log_read` is so for every service."""
+        await asyncio.gather(*(self.log_read(service_id) for service_id in list(self._tracked)))
+        return self.snapshot
+
     def _shows_reasons(self, service_id: str) -> bool:
         """Whether each silent model that the log has a reason for shows it; so does a service that is gone."""
         tracked = self._tracked.get(service_id)

@@ -98,6 +98,13 @@ class Model:
         return self.state is ModelState.NOT_LOADED and self.reason is not None
 
     @property
+    def in_words(self) -> str:
+        """The state as a person says it: what was unloaded is not loaded, what the server could not read is refused."""
+        if self.failed:
+            return "refused" if self.state is ModelState.NOT_LOADED else "unavailable"
+        return "not loaded" if self.state is ModelState.UNAVAILABLE else str(self.state).lower()
+
+    @property
     def level(self) -> Level:
         if self.failed:
             return Level.FAILED

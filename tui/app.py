@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import on, work
@@ -20,15 +20,13 @@ from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
 from tritonctl.status import short_reason
+from tui.desk import Progress
 from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import LiveScreen
 from tui.screens.services import ServicesScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.widgets.panel import Panel
-
-Progress = Callable[[Plan, Sequence[StepResult], float, Sequence[str]], None]
-"""Told of the plan, its steps, the seconds so far and the newest lines of the log."""
 
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
@@ -324,8 +322,10 @@ class TritonctlApp(App[int]):
             tell()
 
         async def tick() -> None:
+            pause = 0.2  # the first look soon: a load shows as LOADING at once
             while True:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(pause)
+                pause = 1.0
                 self.fleet.hurry(plan.service)
                 tell()
 

@@ -29,6 +29,13 @@ def _digits(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 0.001 else "<0.001"
 
 
+def rate(value: float | None) -> str:
+    """A rate for a column: one decimal below a hundred, so that the decimals stand under each other."""
+    if value is None or not isfinite(value) or value == 0 or value >= 99.95:
+        return number(value)
+    return f"{value:.1f}" if value >= 0.05 else "<0.1"
+
+
 def duration_us(value: float | None) -> str:
     if value is None or not isfinite(value):
         return UNKNOWN
@@ -44,7 +51,7 @@ def percent(value: float | None) -> str:
     if value is None or not isfinite(value):
         return UNKNOWN
     points = value * 100
-    return f"{points:.0f} %" if points >= 10 or points == 0 else f"{points:.1f} %"
+    return f"{points:.0f} %" if points >= 9.95 or points == 0 else f"{points:.1f} %"
 
 
 def size_bytes(value: float | None) -> str:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from textual.binding import Binding
 
+from tritonctl.backend import Capability
 from tritonctl.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`keys` are Textual's names, several apart by commas; `writes` marks what read-only mode must not even bind."""
+    """`keys` are Textual's names, several apart by commas; `writes` marks what read-only mode must not even bind,
+    `needs` what the service's place must be able to do."""
 
     id: str
     keys: str
@@ -21,6 +23,7 @@ class Action:
     label: str
     help: str
     writes: bool = False
+    needs: Capability | None = None
 
     def binding(self) -> Binding:
         return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
@@ -37,11 +40,35 @@ SERVICES = (
     Action("table.open", "enter", "open", "open", "the service under the cursor"),
     Action("services.filter", "slash", "filter", "filter", "only rows that match; !text is every other row"),
     Action("services.request", "i", "request", "request", "send a test request to one of its models"),
-    Action("services.logs", "l", "logs", "logs", "its log"),
+    Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action("services.mode", "m", "mode", "mode", "switch its control mode, after showing the plan", writes=True),
-    Action("services.restart", "r", "restart", "restart", "restart it, after showing the plan", writes=True),
-    Action("services.delete", "ctrl+d", "delete", "delete", "delete it, after showing what hangs on it", writes=True),
+    Action(
+        "services.mode",
+        "m",
+        "mode",
+        "mode",
+        "switch its control mode, after showing the plan",
+        writes=True,
+        needs=Capability.MODE,
+    ),
+    Action(
+        "services.restart",
+        "r",
+        "restart",
+        "restart",
+        "restart it, after showing the plan",
+        writes=True,
+        needs=Capability.RESTART,
+    ),
+    Action(
+        "services.delete",
+        "ctrl+d",
+        "delete",
+        "delete",
+        "delete it, after showing what hangs on it",
+        writes=True,
+        needs=Capability.DELETE,
+    ),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
@@ -50,10 +77,26 @@ SERVICE = (
     Action("service.unload", "U", "unload", "unload", "unload it, after showing the plan", writes=True),
     Action("service.request", "i", "request", "request", "send it a test request"),
     Action("service.filter", "slash", "filter", "filter", "only lines that match"),
-    Action("service.logs", "l", "logs", "logs", "the log"),
+    Action("service.logs", "l", "logs", "logs", "the log", needs=Capability.LOGS),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action("service.mode", "m", "mode", "mode", "switch the control mode, after showing the plan", writes=True),
-    Action("service.restart", "r", "restart", "restart", "restart the service, after showing the plan", writes=True),
+    Action(
+        "service.mode",
+        "m",
+        "mode",
+        "mode",
+        "switch the control mode, after showing the plan",
+        writes=True,
+        needs=Capability.MODE,
+    ),
+    Action(
+        "service.restart",
+        "r",
+        "restart",
+        "restart",
+        "restart the service, after showing the plan",
+        writes=True,
+        needs=Capability.RESTART,
+    ),
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )

@@ -185,6 +185,8 @@ class EmbeddedBackend(Backend):
             await self._server.stop()
 
     def reason_against(self, capability: Capability) -> str:
+        if capability in (Capability.MODE, Capability.RESTART):
+            return f"{capability}: only the tritonctl demo that started this server can do that"
         return f"an embedded server has no {capability}: it lives and dies with the tritonctl demo that started it"
 
 

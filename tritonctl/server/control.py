@@ -206,9 +206,9 @@ def _now(status: ServiceStatus, known: Sequence[JoinedModel]) -> str:
     if not known:
         return "not in the repository index"
     states = ", ".join(
-        f"version {each.version or '–'} {each.worst.state} on {each.ready_on}/{each.replicas}"
+        f"version {each.version or '–'} {each.worst.in_words} on {each.ready_on}/{each.replicas}"
         if each.replicas > 1
-        else f"version {each.version or '–'} {each.worst.state}"
+        else f"version {each.version or '–'} {each.worst.in_words}"
         for each in known
     )
     return f"{states}; {status.counts.ready} of {status.counts.total} models ready"

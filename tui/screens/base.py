@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,15 +13,13 @@ from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
+from tui.desk import Desk
 from tui.keys import CHANGES, EVERYWHERE, Action, shown
 from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
 from tui.widgets.lines import QuietScreen
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt, no_candidates
-
-if TYPE_CHECKING:
-    from tui.app import TritonctlApp
 
 _STAYS_S = 10.0  # how long a word is kept in the reserved line
 _FAULT_STAYS_S = 60.0
@@ -92,17 +90,24 @@ class LiveScreen(QuietScreen):
             self.show(self.triton.fleet.snapshot)
 
     @property
-    def triton(self) -> TritonctlApp:
-        from tui.app import TritonctlApp
-
-        assert isinstance(self.app, TritonctlApp)
-        return self.app
+    def triton(self) -> Desk:
+        return cast(Desk, self.app)
 
     # The lines around the body
 
     def actions_here(self) -> Sequence[Action]:
         """What can be done here now, the most wanted first; the hint line shows as many as fit."""
         return self.ACTIONS
+
+    def is_possible(self, action: Action) -> bool:
+        """Whether the place of the service that keys are about can do it; a key that cannot says why when pressed."""
+        service_id = getattr(self, "service_id", None)
+        status = self.triton.fleet.snapshot.by_id.get(service_id or "")
+        return (
+            action.needs is None
+            or status is None
+            or action.needs in self.triton.fleet.backend_of(status.service).capabilities
+        )
 
     def show_hints(self) -> None:
         actions = [*self.actions_here(), *EVERYWHERE]
@@ -112,6 +117,7 @@ class LiveScreen(QuietScreen):
             for action in actions
             if action.label
             and action.id != "app.help"
+            and self.is_possible(action)
             and not (action.writes and self.read_only)
             and not (action.id == "app.back" and len(self.app.screen_stack) == 1)
         ]

@@ -141,6 +141,7 @@ class ServicesScreen(LiveScreen):
 
     @on(Table.RowHighlighted)
     def _moved(self) -> None:
+        self.show_hints()
         self._show_note()
 
     @on(Table.SortRequested)
