@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -36,7 +37,9 @@ async def test_an_idle_screen_writes_its_clock_alone(tmp_path: Path) -> None:
         await asyncio.sleep(2.5)
         before = len(shown.raw)
         written = await bytes_in(shown, 5)
-        assert written <= 3 * 120, shown.raw[before:]
+        new = shown.raw[before:]
+        assert written <= 3 * 260, new  # the header's line, every two seconds
+        assert set(re.findall(rb"\x1b\[(\d+);1H", new)) <= {b"1"}, new
 
 
 async def test_five_services_with_light_traffic(tmp_path: Path) -> None:
