@@ -80,7 +80,7 @@ def _common(*, top: bool, config: bool = True) -> _Parser:
     group.add_argument("--interval", type=_seconds, metavar="S", default=default(None), help="between two looks")
     group.add_argument("--theme", metavar="NAME", default=default(None), help="the dashboard's colours")
     group.add_argument("--ascii", action="store_true", default=default(False), help="letters instead of symbols")
-    group.add_argument("--mouse", action=argparse.BooleanOptionalAction, default=default(None))
+    group.add_argument("--mouse", action=argparse.BooleanOptionalAction, default=default(None), help="in the dashboard")
     group.add_argument("--no-color", action="store_true", default=default(False))
     return common
 
