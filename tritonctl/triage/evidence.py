@@ -1,4 +1,4 @@
-"""What is known of a service at one moment, from all its layers, as plain values; what did not come in time is named."""
+"""What is known of a service at one moment, from all its layers, as plain values; what is missing is named."""
 
 from __future__ import annotations
 

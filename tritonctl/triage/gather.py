@@ -48,9 +48,7 @@ async def gather(
 
 
 class _Gathering:
-    def __init__(
-        self, status: ServiceStatus, backend: Backend, deadline_s: float, window_s: float, told: Told
-    ) -> None:
+    def __init__(self, status: ServiceStatus, backend: Backend, deadline_s: float, window_s: float, told: Told) -> None:
         self._status = status
         self._backend = backend
         self._began = time.monotonic()
@@ -212,9 +210,7 @@ class _Gathering:
             self._missing.append(Missing(f"models of {name}", error.headline))
             self._replicas[name] = now
             return
-        self._replicas[name] = replace(
-            now, version=metadata.version, models=models.join(index, ()), models_known=True
-        )
+        self._replicas[name] = replace(now, version=metadata.version, models=models.join(index, ()), models_known=True)
 
     async def _scrape(self, name: str, client: ServerClient) -> rates.Scrape | None:
         at = time.monotonic()

@@ -51,7 +51,7 @@ def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
             cut = block.find(b"\n") if start else -1
             rest = block[: cut + 1][:_LINE_BYTES] if cut >= 0 else b""
             block = b"\n" + block if start == 0 else block[cut:]
-            found = [line for line in _WORTH.findall(block)][-(_MOST_LINES - kept) :]
+            found: list[bytes] = _WORTH.findall(block)[-(_MOST_LINES - kept) :]
             kept += len(found)
             parts.append(found)
             if _RUN_BEGINS.search(block):
@@ -63,5 +63,7 @@ def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
     for part in reversed(parts):
         reader.feed(line.decode("utf-8", "replace") for line in part)
     searched = size - position
-    left = "" if complete or position == 0 else f"only the last {searched >> 20} of {size >> 20} MB were searched in time"
+    left = (
+        "" if complete or position == 0 else f"only the last {searched >> 20} of {size >> 20} MB were searched in time"
+    )
     return reader.reading, left

@@ -18,7 +18,8 @@ _JSON_LIMIT = 64 * 1024
 _JSON_TEXTS = ("log", "message", "msg", "text")
 
 _ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,4096}(?:\x07|\x1b\\|\x9c)?|\x1b.?"
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,4096}(?:\x07|\x1b\\|\x9c)?|\x1b.?"
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
@@ -187,7 +188,9 @@ class LogReader:
             self._stub_lines += 1
             self._stub = replace(self._stub, text=f"{self._stub.text}\n{raw}"[:LINE_LIMIT])
             return
-        if self._usage and (raw[0] in " \t" or raw.rstrip().endswith(":") or raw.startswith("--") and "Got" not in raw):
+        if self._usage and (
+            raw[0] in " \t" or raw.rstrip().endswith(":") or (raw.startswith("--") and "Got" not in raw)
+        ):
             return
         self._last_text = raw
         if not _BENIGN.search(raw):

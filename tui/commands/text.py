@@ -43,6 +43,11 @@ def symbol(level: Level, *, colour: bool) -> str:
     return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if colour and level in _COLOURS else mark
 
 
+def symbol_set() -> bool:
+    """Whether stdout may show more than ASCII."""
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf") and not os.environ.get("TRITONCTL_ASCII")
+
+
 def use_colour(no_color: bool) -> bool:
     return not no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
 
