@@ -83,7 +83,22 @@ def _of_signatures(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[M
         first = catalogue.first_match(piece, versions.get(piece.replica), by_source[piece.source])
         if first is not None:
             matches.append((*first, piece))
-    return [_finding(evidence, *match) for match in matches]
+    now = {each.name: each for each in evidence.replicas}
+    return [
+        _finding(evidence, *match)
+        for match in matches
+        if _holds_now(match[0], match[1].get("model", match[2].model), now.get(match[2].replica))
+    ]
+
+
+def _holds_now(signature: Signature, model: str, replica: ReplicaEvidence | None) -> bool:
+    """A ready server has started, and what a text says of the loading of no model or of a ready one is not so any more:
+    a library that speaks of a module it can do without, for example."""
+    if replica is None or not replica.answered or ORDER.index(signature.stage) > ORDER.index(Stage.MODELS):
+        return True
+    if ORDER.index(signature.stage) < ORDER.index(Stage.MODELS) or not model:
+        return not replica.ready or signature.weight is Weight.NOTE
+    return _still_true(Piece(Source.LOG, "", replica.name, model), replica)
 
 
 def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str], piece: Piece) -> Finding:
@@ -132,15 +147,13 @@ def _joined(first: Finding, other: Finding) -> Finding:
 def _without_explained(findings: Sequence[Finding]) -> list[Finding]:
     """Leave out what another finding says better."""
     explained = {each.model for each in findings if each.model and each.id != "model-failed"}
-    special = any(each.weight is Weight.FAILED and each.id not in _VAGUE for each in findings)
+    failed = [each.id for each in findings if each.weight is Weight.FAILED]
     probe_kills = any(each.id == "probe-kills" for each in findings)
     left = []
     for each in findings:
         if each.id == "model-failed" and each.model in explained:
             continue
-        if each.id == "exit-code" and special:
-            continue
-        if each.id == "start-failed" and any(e.id not in _VAGUE and e.weight is Weight.FAILED for e in findings):
+        if each.id in _VAGUE and any(other not in _VAGUE[_VAGUE.index(each.id) :] for other in failed):
             continue
         if each.id == "probe-refused" and probe_kills:
             continue
@@ -148,7 +161,8 @@ def _without_explained(findings: Sequence[Finding]) -> list[Finding]:
     return left
 
 
-_VAGUE = frozenset(("exit-code", "start-failed", "nothing-known"))
+# They tell that something ended rather than why; each gives way to those before it, and to all others.
+_VAGUE = ("bad-option-value", "start-failed", "exit-code")
 
 
 def _rank(findings: Sequence[Finding]) -> list[Finding]:

@@ -15,7 +15,7 @@ from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import ServerClient, Statistics
 from tritonctl.triage import logfile
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
-from tritonctl.triage.logreading import LogReader, LogReading
+from tritonctl.triage.logreading import LogReader
 
 DEADLINE_S = 3.0
 WINDOW_S = 1.0  # between the two looks that tell what moves
@@ -138,7 +138,7 @@ class _Gathering:
                 raise Unreachable(f"read {path}", error.strerror or "it cannot be read") from None
             if left_out:
                 self._missing.append(Missing(f"part of the log of {name}", left_out))
-            self._replicas[name] = replace(self._replicas[name], log=reading)
+            self._update(name, log=reading)
             return
         await self._read_log(name, previous=False)
         if Capability.PREVIOUS_LOGS in backend.capabilities and self._wants_previous(name):
@@ -170,7 +170,7 @@ class _Gathering:
             raise
         if late:
             self._missing.append(Missing(f"{'previous ' * previous}log of {name}", late))
-        self._replicas[name] = _with_log(self._replicas[name], reader.reading, previous=previous)
+        self._update(name, **{"previous_log" if previous else "log": reader.reading})
 
     # The server
 
@@ -183,8 +183,8 @@ class _Gathering:
                 await self._first_look(name, client)
             except TritonctlError as error:
                 kind = error.kind if isinstance(error, Unreachable) else "failed"
-                self._replicas[name] = replace(
-                    self._replicas[name],
+                self._update(
+                    name,
                     live=None,
                     ready=None,
                     error=error.headline,
@@ -203,14 +203,13 @@ class _Gathering:
     async def _first_look(self, name: str, client: ServerClient) -> None:
         ready = await client.ready()
         live = ready or await client.live()
-        now = replace(self._replicas[name], ready=ready, live=live, error=None, error_kind=None, seen_before=True)
+        self._update(name, ready=ready, live=live, error=None, error_kind=None, seen_before=True)
         try:
             metadata, index = await asyncio.gather(client.metadata(), client.index())
         except (OperationFailed, Forbidden, NotFound) as error:
             self._missing.append(Missing(f"models of {name}", error.headline))
-            self._replicas[name] = now
             return
-        self._replicas[name] = replace(now, version=metadata.version, models=models.join(index, ()), models_known=True)
+        self._update(name, version=metadata.version, models=models.join(index, ()), models_known=True)
 
     async def _scrape(self, name: str, client: ServerClient) -> rates.Scrape | None:
         at = time.monotonic()
@@ -218,7 +217,7 @@ class _Gathering:
             page = await client.metrics()
         except TritonctlError as error:
             guess = " (guessed from the HTTP port)" if client.address.guessed else ""
-            self._replicas[name] = replace(self._replicas[name], metrics_error=f"{error.headline}{guess}")
+            self._update(name, metrics_error=f"{error.headline}{guess}")
             return None
         return rates.Scrape(await asyncio.to_thread(metrics.parse, page, None), at)
 
@@ -233,16 +232,21 @@ class _Gathering:
         counted = await _statistics(client)
         window_s = time.monotonic() - began
         again = await self._scrape(name, client)
-        now = self._replicas[name]
-        seen = models.join(await client.index(), counted) if now.models_known else models.join((), counted)
-        now = replace(
-            now,
+        known = self._replicas[name].models_known
+        seen = models.join(await client.index() if known else (), counted)
+        self._update(
+            name,
             models=seen,
             moved=_moved(before, counted),
             window_s=window_s,
             rates=rates.rates(scrape, again) if again is not None else None,
         )
-        self._replicas[name] = replace(now, configs=await self._configs(client, seen))
+        self._tell()
+        self._update(name, configs=await self._configs(client, seen))
+
+    def _update(self, name: str, **changes: Any) -> None:
+        """Log and server of a replica are asked side by side, so only what is new may be written."""
+        self._replicas[name] = replace(self._replicas[name], **changes)
 
     async def _configs(self, client: ServerClient, seen: Sequence[Model]) -> dict[str, Any]:
         """Of the models that do something, the busiest first."""
@@ -275,10 +279,6 @@ def _known(status: ReplicaStatus) -> ReplicaEvidence:
         advice=status.advice or "",
         seen_before=status.seen_at is not None,
     )
-
-
-def _with_log(now: ReplicaEvidence, reading: LogReading, *, previous: bool) -> ReplicaEvidence:
-    return replace(now, previous_log=reading) if previous else replace(now, log=reading)
 
 
 async def _statistics(client: ServerClient) -> tuple[Statistics, ...]:

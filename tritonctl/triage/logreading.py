@@ -27,6 +27,8 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u
 _BENIGN = re.compile(
     r"CudaDriverHelper has not been initialized|Unable to allocate pinned system memory|DCGM unable to start"
     r"|Failed to initialize NVML|CUDA memory pool disabled|Cannot get CUDA device count"
+    r"|unable to create stream for .*: CUDA driver version is insufficient"
+    r"|^Invalid argument: load failed for model '"  # each of these models has a line of its own before
     r"|Waiting for in-flight requests|Timeout \d+: Found \d+|All models are stopped|No server context available"
 )
 # The first words of a run: the pinned memory pool comes first in every start that gets as far as making a server.
