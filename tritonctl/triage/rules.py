@@ -187,12 +187,21 @@ def queue_grows(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
 
 
 def counters_frozen(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """The statistics count on while the metrics have no durations and stay at 0 (measured on tritonserver 2.51.0)."""
     for each in evidence.replicas:
-        frozen = sorted({model.name for model in each.models if model.stats_incomplete})
-        if frozen:
-            text = f"{frozen[0]}: last_inference is set, but success, failure and execution_count are 0"
-            quotes = [Quote(_at(Source.STATISTICS, each, evidence), text)]
+        for key, moved in each.moved.items():
+            rates = next((r for k, r in (each.rates.models if each.rates else {}).items() if k == key), None)
+            if rates is None or rates.windows or not moved.success or moved.total_success == moved.success:
+                continue
+            quotes = [
+                Quote(_at(Source.STATISTICS, each, evidence), f"{key[0]}: {moved.total_success} requests answered"),
+                Quote(
+                    _at(Source.METRICS, each, evidence),
+                    f"{key[0]}: no nv_inference_request_duration_us; nv_inference_request_success does not move",
+                ),
+            ]
             yield _found(catalogue, "counters-frozen", quotes, {"service": evidence.service}, (each.name,))
+            break
 
 
 # Replicas

@@ -145,3 +145,34 @@ def _explain(session: Session, wanted: str) -> int:
             print(text.clean(f"  next  {filled(step, values)}"))
         print(text.clean(f"  {each.doc}"))
     return 0
+
+
+async def lint(session: Session) -> int:
+    """Print every problem with file, line and column; 1 where one of them is an error."""
+    import asyncio
+
+    from tritonctl.triage import lint as linting
+
+    arguments = session.arguments
+    memory = int(arguments.gpu_memory * 2**30) if arguments.gpu_memory else None
+    target = linting.Target(arguments.gpus, memory, arguments.cache)
+    problems = await asyncio.to_thread(linting.lint, arguments.repository, target)
+    if session.json:
+        rows = [
+            {
+                "rule": each.rule,
+                "severity": each.severity,
+                "path": each.path,
+                "line": each.line or None,
+                "column": each.column or None,
+                "text": each.text,
+            }
+            for each in problems
+        ]
+        print(documents.dump(rows))
+    else:
+        for each in problems:
+            print(text.clean(str(each)))
+        counts = [f"{sum(p.severity is s for p in problems)} {s}s" for s in linting.Severity]
+        say(f"{', '.join(counts)}; tritonctl triage --explain RULE says more")
+    return 1 if any(each.severity is linting.Severity.ERROR for each in problems) else 0
