@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tritonctl.triage.lint import ModelFolder, Problem, Severity, Target
 
@@ -118,7 +117,7 @@ def tensors(model: ModelFolder, _: Target) -> Iterator[Problem]:
             yield model.problem("L11", Severity.ERROR, text, each.name)
         elif config.max_batch_size > 0 and dims[0] == -1 and len(dims) > 1 and -1 not in dims[1:]:
             most = config.max_batch_size
-            text = f"{way} {each.name!r}: dims {dims} begin with -1; with max_batch_size {most} the batch is not part of them"
+            text = f"{way} {each.name!r}: dims {dims} begin with -1; max_batch_size {most} adds the batch by itself"
             yield model.problem("L10", Severity.NOTE, text, each.name)
         if way == "output" and each.label_filename and not (model.folder / each.label_filename).is_file():
             yield model.problem("L17", Severity.ERROR, f"{each.label_filename} is not there", each.label_filename)
