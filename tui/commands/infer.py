@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from tritonctl.errors import NotFound, TritonctlError, UsageError
@@ -17,35 +18,43 @@ from tritonctl.server.tensors import Tensor, TensorSpec, random, zeros
 from tritonctl.server.typed import find_spec, parse_value, split_assignment
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.read import client_of, first_reachable
-from tui.commands.session import Session, say
+from tui.commands.session import Session, client_of, first_reachable
+from tui.commands.streams import say, tell
 
 
 async def infer(session: Session) -> int:
+    """With -o json the document is written also where the request fails; its `error` then says why."""
     arguments = session.arguments
     if arguments.deployment:
         raise UsageError("infer --deployment", "only an endpoint with several deployments has one to choose")
-    async with session.fleet() as fleet:
-        found = await session.find(fleet)
-        target = first_reachable(found)
-    shape = await _schema(target, arguments.model, arguments.model_version)
-    request = InferenceRequest(arguments.model, inputs_of(shape, arguments), arguments.model_version)
-    check_request(request, shape.inputs)
+    got: list[InferenceAnswer] = []
     try:
-        got, latency, errors = await _send(session, target, shape, request)
+        async with session.fleet() as fleet:
+            target = first_reachable(await session.find(fleet), arguments.model)
+        shape = await _schema(session, target)
+        request = InferenceRequest(arguments.model, inputs_of(shape, arguments), arguments.model_version)
+        check_request(request, shape.inputs)
+        latencies, errors = await _send(session, target, shape, request, got)
+    except UsageError:
+        raise
     except TritonctlError as error:
         if session.json:
-            print(documents.dump(answers.document(arguments.model, error=error.answer)))
+            tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
         raise
+    failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]
     if session.json:
-        print(documents.dump(answers.document(arguments.model, got, latency)))
+        latency = Latency.of(latencies) if latencies else None
+        tell(documents.dump(answers.document(arguments.model, got, latency, "; ".join(failed) or None)))
     else:
-        _print(got, latency, errors)
+        _print(got, latencies)
+    for line in failed:
+        say(line)
     return 1 if errors else 0
 
 
-async def _schema(target: ReplicaStatus, model: str, version: str | None) -> ModelSchema:
-    async with client_of(target) as client:
+async def _schema(session: Session, target: ReplicaStatus) -> ModelSchema:
+    model, version = session.arguments.model, session.arguments.model_version
+    async with client_of(target, session.read_timeout_s) as client:
         try:
             metadata, config = await asyncio.gather(
                 client.model_metadata(model, version), client.config(model, version)
@@ -75,34 +84,43 @@ def inputs_of(shape: ModelSchema, arguments: Namespace) -> tuple[Tensor, ...]:
 
 
 async def _send(
-    session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest
-) -> tuple[Sequence[InferenceAnswer], Latency, dict[str, int]]:
+    session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest, got: list[InferenceAnswer]
+) -> tuple[Sequence[float], Mapping[str, int]]:
+    """Fills `got` with the answers of the last request; returns each one's latency in µs, and what failed how often."""
     assert target.replica.address is not None
-    timeout_s: float = session.arguments.timeout or 30.0
-    async with Inferencer(target.replica.address, timeout_s=timeout_s) as inferencer:
+    async with Inferencer(target.replica.address, timeout_s=session.infer_timeout_s) as inferencer:
         if shape.decoupled:
-            got: list[InferenceAnswer] = []
-            async with aclosing(inferencer.stream(request)) as stream:
-                async for answer in stream:
-                    got.append(answer)
-                    if not session.json:
-                        for line in answers.summarise_answer(answer):
-                            say(f"{figures.duration_us(answer.latency_us)}  {line}")
-            times = [each.latency_us for each in got] or [0.0]
-            return got, Latency.of(times[-1:]), {}
+            return [await _stream(session, inferencer, request, got) for _ in range(session.arguments.repeat)], {}
         repeated = await inferencer.repeat(request, session.arguments.repeat)
         if inferencer.why_not_grpc and not session.json:
             say(f"by HTTP: {inferencer.why_not_grpc}")
-        return [repeated.answer], repeated.latency, dict(repeated.errors)
+        got.append(repeated.answer)
+        return repeated.latencies_us, repeated.errors
 
 
-def _print(got: Sequence[InferenceAnswer], latency: Latency, errors: dict[str, int]) -> None:
+async def _stream(
+    session: Session, inferencer: Inferencer, request: InferenceRequest, got: list[InferenceAnswer]
+) -> float:
+    """One request to a model that answers as often as it likes; returns the time to its last answer in µs."""
+    got.clear()
+    began = time.monotonic()
+    async with aclosing(inferencer.stream(request)) as stream:
+        async for answer in stream:
+            got.append(answer)
+            if not session.json:
+                for line in answers.summarise_answer(answer):
+                    say(f"{figures.duration_us(answer.latency_us)}  {line}")
+    return got[-1].latency_us if got else (time.monotonic() - began) * 1e6
+
+
+def _print(got: Sequence[InferenceAnswer], latencies_us: Sequence[float]) -> None:
+    latency = Latency.of(latencies_us)
     if not got:
-        print("the model ended its stream without an answer")
+        tell("the model ended its stream without an answer")
         return
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
-    print(f"{last.model} version {last.version or '?'} answered by {last.protocol}{several}")
+    tell(text.clean(f"{last.model} version {last.version or '?'} answered by {last.protocol}{several}"))
     spread = (
         ""
         if latency.min == latency.max
@@ -111,8 +129,6 @@ def _print(got: Sequence[InferenceAnswer], latency: Latency, errors: dict[str, i
             f"max {figures.duration_us(latency.max)})"
         )
     )
-    print(f"latency {figures.duration_us(latency.p50)}{spread}")
+    tell(f"latency {figures.duration_us(latency.p50)}{spread}")
     for line in answers.summarise_answer(last):
-        print(text.clean(line))
-    for words, count in errors.items():
-        say(f"{count} failed: {words}")
+        tell(text.clean(line))

@@ -12,7 +12,8 @@ from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Finding
 from tritonctl.triage.stages import StageState
 from tui.commands import documents, text
-from tui.commands.session import Session, say
+from tui.commands.session import Session
+from tui.commands.streams import say
 
 _MARKS = {
     StageState.DONE: ("●", "o"),
@@ -47,7 +48,7 @@ async def triage(session: Session) -> int:
     if session.json:
         print(documents.dump(document(diagnosis)))
     else:
-        for line in lines(diagnosis, utf8=text.symbol_set()):
+        for line in lines(diagnosis, utf8=not session.style.ascii):
             print(text.clean(line))
     for missing in diagnosis.evidence.missing:
         say(f"not known: {missing.what}: {missing.why}")
