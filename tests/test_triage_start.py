@@ -98,7 +98,8 @@ CASES = (
         "python-error",
         "RuntimeError: weights are missing",
         code(
-            "class TritonPythonModel:\n    def initialize(self, args):\n        raise RuntimeError('weights are missing')\n"
+            "class TritonPythonModel:\n    def initialize(self, args):\n"
+            "        raise RuntimeError('weights are missing')\n"
         ),
         title="weights are missing",
     ),

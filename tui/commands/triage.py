@@ -13,7 +13,7 @@ from tritonctl.triage.finding import Finding
 from tritonctl.triage.stages import StageState
 from tui.commands import documents, text
 from tui.commands.session import Session
-from tui.commands.streams import say
+from tui.commands.streams import say, tell
 
 _MARKS = {
     StageState.DONE: ("●", "o"),
@@ -46,10 +46,10 @@ async def triage(session: Session) -> int:
         if arguments.bundle is not None:
             await _bundle(session, fleet.backend_of(found.service), diagnosis, arguments.bundle)
     if session.json:
-        print(documents.dump(document(diagnosis)))
+        tell(documents.dump(document(diagnosis)))
     else:
         for line in lines(diagnosis, utf8=not session.style.ascii):
-            print(text.clean(line))
+            tell(text.clean(line))
     for missing in diagnosis.evidence.missing:
         say(f"not known: {missing.what}: {missing.why}")
     return 0
@@ -127,7 +127,7 @@ def _explain(session: Session, wanted: str) -> int:
     if not found:
         raise NotFound(f"explain {wanted!r}", "no entry has this id, and none fits this text", "see docs/catalogue.md")
     if session.json:
-        print(
+        tell(
             documents.dump(
                 [
                     {"id": each.id, "title": each.title, "cause": each.cause, "next_steps": each.steps, "doc": each.doc}
@@ -140,11 +140,11 @@ def _explain(session: Session, wanted: str) -> int:
         values = each.matched(wanted) or {}
         from tritonctl.triage.finding import filled
 
-        print(text.clean(f"{each.id}   {filled(each.title, values)}"))
-        print(text.clean(f"  {filled(each.cause, values)}"))
+        tell(text.clean(f"{each.id}   {filled(each.title, values)}"))
+        tell(text.clean(f"  {filled(each.cause, values)}"))
         for step in each.steps:
-            print(text.clean(f"  next  {filled(step, values)}"))
-        print(text.clean(f"  {each.doc}"))
+            tell(text.clean(f"  next  {filled(step, values)}"))
+        tell(text.clean(f"  {each.doc}"))
     return 0
 
 
@@ -170,10 +170,10 @@ async def lint(session: Session) -> int:
             }
             for each in problems
         ]
-        print(documents.dump(rows))
+        tell(documents.dump(rows))
     else:
         for each in problems:
-            print(text.clean(str(each)))
+            tell(text.clean(str(each)))
         counts = [f"{sum(p.severity is s for p in problems)} {s}s" for s in linting.Severity]
         say(f"{', '.join(counts)}; tritonctl triage --explain RULE says more")
     return 1 if any(each.severity is linting.Severity.ERROR for each in problems) else 0

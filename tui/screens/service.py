@@ -11,7 +11,7 @@ from textual.widgets import ContentSwitcher
 
 from tritonctl.inventory import ServiceStatus, Snapshot
 from tui.figures import age
-from tui.keys import LOGS, SERVICE, Action
+from tui.keys import LOGS, SERVICE, TRIAGE, Action
 from tui.messages import OpenModel, Propose
 from tui.panes.base import Pane
 from tui.panes.models import ModelsPane
@@ -45,6 +45,12 @@ def _events() -> Pane:
     return EventsPane()
 
 
+def _triage() -> Pane:
+    from tui.panes.triage import TriagePane
+
+    return TriagePane()
+
+
 def _describe() -> Pane:
     from tui.panes.describe import DescribePane
 
@@ -58,6 +64,7 @@ TABS: dict[str, tuple[str, Callable[[], Pane]]] = {
     "metrics": ("Metrics", _metrics),
     "logs": ("Logs", _logs),
     "events": ("Events", _events),
+    "triage": ("Triage", _triage),
     "describe": ("Describe", _describe),
 }
 
@@ -133,6 +140,9 @@ class ServiceScreen(LiveScreen):
     async def action_logs(self) -> None:
         await self.action_tab("logs")
 
+    async def action_triage(self) -> None:
+        await self.action_tab("triage")
+
     async def action_describe(self) -> None:
         await self.action_tab("describe")
 
@@ -141,6 +151,8 @@ class ServiceScreen(LiveScreen):
             return [action for action in SERVICE if action.id not in ("service.logs", "service.describe")]
         if self.tab == "logs":
             return [*LOGS, *(action for action in SERVICE if action.id in ("service.filter", "service.next_tab"))]
+        if self.tab == "triage":
+            return [*TRIAGE, *(action for action in SERVICE if action.id == "service.next_tab")]
         return [action for action in SERVICE if action.id == "service.next_tab"]
 
     def show(self, snapshot: Snapshot) -> None:
