@@ -150,9 +150,11 @@ def test_a_file_that_is_no_text_and_one_that_is_too_large(folder: Path) -> None:
 def test_placeholders_reach_nothing_but_their_values() -> None:
     from tritonctl.triage.finding import filled
 
-    assert filled(
-        "{model.__class__} {0} {model} {unknown}", {"model": "m"}
-    ) == "{model.__class__} {0} m UNKNOWN".replace("{0}", "{0}" if "{0}" in filled("{0}", {}) else "0")
+    values = {"model": "m", "empty": ""}
+    assert (
+        filled("{model.__class__} {model} {unknown} {empty} {model", values)
+        == "{model.__class__} m UNKNOWN EMPTY {model"
+    )
 
 
 def test_versions() -> None:

@@ -15,13 +15,13 @@ BUDGET_S = 1.5
 _MOST_LINES = 20_000
 _LINE_BYTES = 4096
 
-# Of a large log only the lines that can say something are looked at one by one: warnings and errors, what has no
-# prefix, the tables, and of the information what the reader takes in.
-_WORTH = re.compile(
-    rb"\n((?:[WEF]\d{4} |\d{4}-\d\d-\d\dT\S+ \d+ [WEF] |(?!I\d{4} |\d{4}-\d\d-\d\dT)[^\n]"
-    rb"|I\d{4} \S+ \d+ (?:model_lifecycle|pb_stub|http_server|grpc_server|pinned_memory_manager))[^\n]{0,4096})"
-)
-_RUN_BEGINS = re.compile(rb"pinned_memory_manager\.cc:|Triton Inference Server ?=|: unrecognized option '")
+# Of a large log only the lines that can say something are read one by one: of the information, what these files write.
+_TELLING = (b"model_lifecycle.cc", b"pb_stub.cc", b"http_server.cc", b"grpc_server.cc", b"pinned_memory_manager.cc")
+_INFO = re.compile(rb"model_lifecycle|pb_stub|http_server|grpc_server|pinned_memory_manager")
+_ISO_INFO = re.compile(rb"\d{4}-\d\d-\d\dT\S+ \d+ I ")
+_RUN_BEGINS = (b"pinned_memory_manager.cc:", b"= Triton Inference Server =", b": unrecognized option '")
+# A literal first character lets `re` search by memchr: 2 GB/s measured, where an alternation makes 0.25.
+_NO_INFO = re.compile(rb"\n[^I\n][^\n]{0,4095}")
 
 
 def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
@@ -50,11 +50,10 @@ def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
             # The first line may be cut: it belongs to the block before.
             cut = block.find(b"\n") if start else -1
             rest = block[: cut + 1][:_LINE_BYTES] if cut >= 0 else b""
-            block = b"\n" + block if start == 0 else block[cut:]
-            found: list[bytes] = _WORTH.findall(block)[-(_MOST_LINES - kept) :]
+            found = _worth(block[cut + 1 :])[-(_MOST_LINES - kept) :]
             kept += len(found)
             parts.append(found)
-            if _RUN_BEGINS.search(block):
+            if any(words in block for words in _RUN_BEGINS):
                 complete = True
                 break
         if not complete and position > 0:
@@ -67,3 +66,19 @@ def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
         "" if complete or position == 0 else f"only the last {searched >> 20} of {size >> 20} MB were searched in time"
     )
     return reader.reading, left
+
+
+def _worth(block: bytes) -> list[bytes]:
+    """The lines of a block that may matter, cut to a length."""
+    if any(name in block for name in _TELLING):
+        lines = block.split(b"\n")
+        found = [line for line in lines if line and (not _is_info(line) or _INFO.search(line, 0, 120))]
+    else:
+        found = [line[1:] for line in _NO_INFO.findall(b"\n" + block)]
+        if any(line[:2] == b"20" for line in found):
+            found = [line for line in found if not _is_info(line)]
+    return [line[:_LINE_BYTES] for line in found]
+
+
+def _is_info(line: bytes) -> bool:
+    return line[:1] == b"I" or (line[:2] == b"20" and _ISO_INFO.match(line) is not None)
