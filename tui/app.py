@@ -196,7 +196,7 @@ class TritonctlApp(App[int]):
         if words[0] in ("load", "unload", "model", "infer"):
             models = {model.name for each in self._services_here() for model in each.models}
             return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
-        if words[0] in ("service", "logs", "describe", "metrics"):
+        if words[0] in ("service", "logs", "triage", "describe", "metrics"):
             return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
         return []
 
@@ -236,7 +236,7 @@ class TritonctlApp(App[int]):
             self._open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
         elif name in _OF_THE_PLACE:
             self._propose_place(_OF_THE_PLACE[name], rest)
-        elif name in ("logs", "describe", "metrics", "events", "service"):
+        elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self._open_service(OpenService(service, "models" if name == "service" else name))
         elif name in _COMMANDS:
@@ -396,6 +396,7 @@ _COMMANDS = {
     "metrics": "metrics NAME",
     "events": "events NAME",
     "describe": "describe NAME",
+    "triage": "triage NAME",
     "mode": "mode none|poll|explicit",
     "restart": "restart",
     "scale": "scale N",

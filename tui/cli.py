@@ -37,6 +37,8 @@ _COMMANDS = {
     "delete": "change:delete",
     "traffic": "change:traffic",
     "infer": "infer:infer",
+    "triage": "triage:triage",
+    "lint": "lint:lint",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "dashboard": "dashboard:dashboard",

@@ -41,6 +41,7 @@ SERVICES = (
     Action("services.filter", "slash", "filter", "filter", "only rows that match; !text is every other row"),
     Action("services.request", "i", "request", "request", "send a test request to one of its models"),
     Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
+    Action("services.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
     Action(
         "services.mode",
@@ -78,6 +79,7 @@ SERVICE = (
     Action("service.request", "i", "request", "request", "send it a test request"),
     Action("service.filter", "slash", "filter", "filter", "only lines that match"),
     Action("service.logs", "l", "logs", "logs", "the log", needs=Capability.LOGS),
+    Action("service.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
     Action(
         "service.mode",
@@ -104,6 +106,15 @@ LOGS = (
     Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
+)
+TRIAGE = (
+    Action("triage.copy", "y,a", "copy(0)", "copy", "copy the first next step"),
+    Action("triage.copy_b", "b", "copy(1)", "", "copy the second one"),
+    Action("triage.copy_c", "c", "copy(2)", "", "copy the third one"),
+    Action("triage.plan", "enter", "plan", "plan", "the plan of the step that tritonctl can take", writes=True),
+    Action("triage.all", "e", "all", "all evidence", "all evidence and every finding in full, or the headline"),
+    Action("triage.again", "f5,u", "again", "again", "gather the evidence anew"),
+    Action("triage.bundle", "B", "bundle", "bundle", "save all evidence to a tar.gz, without secrets"),
 )
 MODEL = (
     Action("model.load", "L", "load", "load", "load it, after showing the plan", writes=True),
@@ -141,6 +152,7 @@ GROUPS: Mapping[str, tuple[Action, ...]] = {
     "services": SERVICES,
     "a service": SERVICE,
     "log": LOGS,
+    "triage": TRIAGE,
     "a model": MODEL,
     "test request": REQUEST,
 }

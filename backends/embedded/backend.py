@@ -120,6 +120,9 @@ class EmbeddedBackend(Backend):
         async for batch in filelog.follow(path, service.name, tail=tail, follow=follow):
             yield batch
 
+    def log_file(self, service: Service, replica: str) -> Path | None:
+        return self._server.log if self._server is not None else records.log_of(service.name)
+
     async def describe(self, service: Service) -> tuple[Section, ...]:
         address = service.replicas[0].address
         rows = (

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from tritonctl.inventory import ServiceStatus, Snapshot
 from tritonctl.status import server_word
 from tui.figures import age
-from tui.keys import LOGS, SERVICE, Action
+from tui.keys import LOGS, SERVICE, TRIAGE, Action
 from tui.messages import OpenModel
 from tui.panes.base import Pane
 from tui.panes.models import ModelsPane
@@ -43,6 +43,12 @@ def _events() -> Pane:
     return EventsPane()
 
 
+def _triage() -> Pane:
+    from tui.panes.triage import TriagePane
+
+    return TriagePane()
+
+
 def _describe() -> Pane:
     from tui.panes.describe import DescribePane
 
@@ -55,6 +61,7 @@ TABS: Tabs = {
     "metrics": ("Metrics", _metrics),
     "logs": ("Logs", _logs),
     "events": ("Events", _events),
+    "triage": ("Triage", _triage),
     "describe": ("Describe", _describe),
 }
 
@@ -79,6 +86,9 @@ class ServiceScreen(TabbedScreen):
     async def action_logs(self) -> None:
         await self.action_tab("logs")
 
+    async def action_triage(self) -> None:
+        await self.action_tab("triage")
+
     async def action_describe(self) -> None:
         await self.action_tab("describe")
 
@@ -87,6 +97,8 @@ class ServiceScreen(TabbedScreen):
             return [action for action in SERVICE if action.id not in ("service.logs", "service.describe")]
         if self.tab == "logs":
             return [*LOGS, *(action for action in SERVICE if action.id in ("service.filter", "service.next_tab"))]
+        if self.tab == "triage":
+            return [*TRIAGE, *(action for action in SERVICE if action.id == "service.next_tab")]
         return [action for action in SERVICE if action.id == "service.next_tab"]
 
     def show(self, snapshot: Snapshot) -> None:

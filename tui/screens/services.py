@@ -171,6 +171,9 @@ class ServicesScreen(LiveScreen):
     def action_logs(self) -> None:
         self._open_tab("logs")
 
+    def action_triage(self) -> None:
+        self._open_tab("triage")
+
     def action_describe(self) -> None:
         self._open_tab("describe")
 
