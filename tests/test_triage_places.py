@@ -148,6 +148,22 @@ async def test_an_azure_operation() -> None:
     assert causes(diagnosis) == ["azure-quota"]
 
 
+async def test_a_front_door_that_lets_one_request_through() -> None:
+    rows = (
+        ("request settings", "max_concurrent_requests_per_instance: 1"),
+        ("requests", "envoy_response_code 429: 118 a minute"),
+    )
+    told = Told(Platform("Succeeded", Level.OK), sections=[Section("", rows)], kind="azureml")
+    assert causes(await diagnosed(told)) == ["one-request-at-a-time"]
+    enough = Section("", (("request settings", "max_concurrent_requests_per_instance: 16"), rows[1]))
+    assert causes(await diagnosed(Told(Platform("Succeeded", Level.OK), sections=[enough], kind="azureml"))) == []
+
+
+async def test_a_service_whose_selector_matches_nothing() -> None:
+    section = Section("", (("service text", "selector matches no pod"),))
+    assert causes(await diagnosed(Told(Platform("1/1", Level.OK), sections=[section]))) == ["selector-matches-nothing"]
+
+
 async def test_an_exit_that_nothing_explains_is_not_guessed_at() -> None:
     diagnosis = await diagnosed(Told(Platform("Unhealthy", Level.FAILED), log=["a word", "strange: the moon is wrong"]))
     assert [each.id for each in diagnosis.findings] == ["nothing-known"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -365,8 +366,21 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 return
 
 
+def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """Azure's front door lets one request an instance through by default, and turns the others away."""
+    limit = next((p for p in evidence.pieces if _ONE_REQUEST.search(p.text)), None)
+    refused = next((p for p in evidence.pieces if _TOO_MANY.search(p.text)), None)
+    if limit is not None and refused is not None:
+        quotes = [Quote(str(piece.source), piece.text[:600]) for piece in (refused, limit)]
+        yield _found(catalogue, "one-request-at-a-time", quotes, {"service": evidence.service})
+
+
+_ONE_REQUEST = re.compile(r"max_?concurrent_?requests_?per_?instance\W{1,4}1\b", re.IGNORECASE)
+_TOO_MANY = re.compile(r"\b429\b")
+
 RULES: tuple[Rule, ...] = (
     probe_kills,
+    one_request_at_a_time,
     models_failed,
     not_ready,
     loads_that_hang,
