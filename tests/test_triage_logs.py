@@ -46,6 +46,13 @@ def test_only_the_last_run_counts() -> None:
     assert read(BEGIN, FAILED, BEGIN, LOADING).loading == {"m:1": "01:32:16"}
 
 
+def test_a_word_of_the_pinned_memory_under_traffic_begins_no_run() -> None:
+    """Measured on tritonserver 2.51.0 without a GPU: written at the first ensemble request."""
+    word = 'W1121 02:25:08.0 833 pinned_memory_manager.cc:1] "failed to allocate pinned system memory: no pinned '
+    word += 'memory pool, falling back to non-pinned system memory"'
+    assert [entry.model for entry in read(BEGIN, FAILED, word).entries] == ["m"]
+
+
 def test_the_same_error_a_million_times_is_one_entry() -> None:
     line = 'E1121 01:32:16.360490 23868 x.cc:1] "disk is full"'
     reading = read(*[line] * 50_000)
