@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tritonctl.server.log import Severity
 from tritonctl.triage import logfile
@@ -127,6 +129,14 @@ def test_what_is_hostile_is_harmless(hostile: str) -> None:
         assert len(text) <= LINE_LIMIT + 1
         assert not any(ord(c) < 32 and c != "\n" for c in text)
         assert not any(0x7F <= ord(c) < 0xA0 or ord(c) in (0x202E, 0x2066, 0x1B) for c in text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=200), st.sampled_from([BEGIN, LOADING, FAILED, LOADED, "| a | b | c |"]))))
+def test_any_lines_in_any_order_are_read(lines: list[str]) -> None:
+    reading = read(*lines)
+    assert reading.lines == len(lines)
+    assert all(entry.count > 0 for entry in reading.entries)
 
 
 def test_other_languages_stay() -> None:

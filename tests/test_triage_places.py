@@ -148,6 +148,28 @@ async def test_an_azure_operation() -> None:
     assert causes(diagnosis) == ["azure-quota"]
 
 
+def logged(ago_s: float, text: str) -> str:
+    """A line of the log, written so many seconds ago by a server on this machine's clock."""
+    clock = time.strftime("%m%d %H:%M:%S", time.localtime(time.time() - ago_s))
+    return f'I{clock}.000000 7 model_lifecycle.cc:472] "{text}"'
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "text", "found"),
+    [
+        (900, "loading: large:1", ["load-hangs"]),
+        (30, "loading: large:1", []),
+        (900, "Collecting CPU metrics", ["start-hangs"]),
+        (30, "Collecting CPU metrics", []),
+    ],
+)
+async def test_a_start_that_says_nothing_for_long(ago_s: float, text: str, found: list[str]) -> None:
+    told = Told(Platform("running", Level.OK), log=[logged(ago_s, text)])
+    diagnosis = await diagnosed(told)
+    assert causes(diagnosis) == found
+    assert all(each.confidence is Confidence.POSSIBLE for each in diagnosis.findings)
+
+
 async def test_a_front_door_that_lets_one_request_through() -> None:
     rows = (
         ("request settings", "max_concurrent_requests_per_instance: 1"),

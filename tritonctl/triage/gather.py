@@ -22,6 +22,7 @@ WINDOW_S = 1.0  # between the two looks that tell what moves
 _REPLICAS = 8  # asked at most, the worst first
 _CONFIGS = 12  # models whose configuration is read, at most
 _LOG_TAIL = 20_000
+_LINES_AT_ONCE = 200  # read between two turns of the event loop, so that keys are answered
 _LOG_BYTES = 64 * 1024 * 1024
 
 Told = Callable[[Evidence], None]
@@ -156,12 +157,13 @@ class _Gathering:
                 async for batch in self._backend.logs(
                     self._status.service, replica=name if several else None, tail=_LOG_TAIL, previous=previous
                 ):
-                    reader.feed(line.text for line in batch)
+                    for start in range(0, len(batch), _LINES_AT_ONCE):
+                        reader.feed(line.text for line in batch[start : start + _LINES_AT_ONCE])
+                        await asyncio.sleep(0)
                     size += sum(len(line.text) for line in batch)
                     if size > _LOG_BYTES:
                         late = f"only its first {size >> 20} MB were read"
                         break
-                    await asyncio.sleep(0)
         except TimeoutError:
             late = "it did not come whole in time"
         except OperationFailed:

@@ -92,6 +92,19 @@ def loads_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
             yield _found(catalogue, "load-hangs", quotes, values, (each.name,))
 
 
+def starts_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """The process runs, nothing listens, no load is under way and the log is silent: it waits for something outside."""
+    for each in evidence.replicas:
+        log = each.log
+        if log is None or not log.last or log.loading or log.started or each.answered or each.seen_before:
+            continue
+        silent_s = seconds_since(log.last, evidence.at)
+        if silent_s >= LOAD_SILENT_S and each.replica.platform.level is Level.OK:
+            quotes = [Quote(f"{_at(Source.LOG, each, evidence)} {log.last}", f"{log.last_text} (its last line)")]
+            values = {"service": evidence.service, "seconds": f"{silent_s:.0f}"}
+            yield _found(catalogue, "start-hangs", quotes, values, (each.name,))
+
+
 def seconds_since(clock: str, now: float) -> float:
     """Seconds from a log's hh:mm:ss to now. Its zone is not told: of UTC and this machine's, the later one counts."""
     try:
@@ -328,7 +341,11 @@ _EXITS: Mapping[str, tuple[str, str]] = {
     "127": ("the command does not exist", "The image has no program of this name."),
     "134": ("it aborted (SIGABRT)", "A library gave up: an exception that nobody caught."),
     "137": ("it was killed (SIGKILL)", "For want of memory, by a probe, or by somebody: the place knows which."),
-    "139": ("it crashed (SIGSEGV)", "Native code of a backend or of a library is at fault."),
+    "139": (
+        "it crashed (SIGSEGV)",
+        "Native code of a backend or of a library is at fault, or two servers share /dev/shm without a"
+        " shm-region-prefix-name of their own.",
+    ),
     "143": ("it was told to end (SIGTERM)", "An operator, a rollout or a probe did so."),
 }
 
@@ -384,6 +401,7 @@ RULES: tuple[Rule, ...] = (
     models_failed,
     not_ready,
     loads_that_hang,
+    starts_that_hang,
     unloads_that_hang,
     empty_repository,
     requests_fail,
