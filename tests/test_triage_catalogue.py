@@ -179,3 +179,12 @@ def test_versions() -> None:
         False,
         False,
     ]
+
+
+def test_names_from_outside_are_quoted_in_what_is_copied_into_a_shell() -> None:
+    from tritonctl.triage.finding import Quote
+
+    values = {"service": "urls/a", "model": "x; touch /tmp/p\n$(id)", "module": "numpy"}
+    steps = CATALOGUE.by_id["python-module-missing"].finding([Quote("log", "x")], values).next_steps
+    assert any("pip install numpy" in step for step in steps)
+    assert any("tritonctl load urls/a 'x; touch /tmp/p\n$(id)'" in step for step in steps)

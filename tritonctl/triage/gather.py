@@ -15,7 +15,7 @@ from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import ServerClient, Statistics
 from tritonctl.triage import logfile
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
-from tritonctl.triage.logreading import LogReader
+from tritonctl.triage.logreading import LogReader, cleaned
 
 DEADLINE_S = 3.0
 WINDOW_S = 1.0  # between the two looks that tell what moves
@@ -109,7 +109,7 @@ class _Gathering:
             return
         for event in await self._backend.events(self._status.service):
             self._pieces.append(
-                Piece(Source.EVENT, f"{event.kind} {event.text}"[:2000], at=event.at, warning=event.warning)
+                Piece(Source.EVENT, cleaned(f"{event.kind} {event.text}"), at=event.at, warning=event.warning)
             )
 
     async def _place(self) -> None:
@@ -118,10 +118,10 @@ class _Gathering:
             bad = platform.level in (Level.FAILED, Level.DEGRADED)
             text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
             if bad:
-                self._pieces.append(Piece(Source.PLATFORM, text[:4000], name))
+                self._pieces.append(Piece(Source.PLATFORM, cleaned(text), name))
         for section in await self._backend.evidence(service):
             for key, value in section.rows:
-                self._pieces.append(Piece(Source.PLATFORM, f"{key}: {value}"[:4000], section.heading))
+                self._pieces.append(Piece(Source.PLATFORM, cleaned(f"{key}: {value}"), section.heading))
 
     # Logs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ _ONLY_AT: Mapping[str, frozenset[str]] = {
 # Most of the text is words for the few entries that match. In our own files each of these keys is a line of its own.
 _WORDS = re.compile(r"^(?:cause|steps|doc|match|no_match) = .*\n", re.MULTILINE)
 _HEADER = "[[signature]]\n"
+_NOT_QUOTED = frozenset(("config",))  # lines for config.pbtxt, not words of a command
 _FILE_BYTES = 1024 * 1024
 _QUOTE_CHARACTERS = 600
 
@@ -105,13 +107,15 @@ class Signature:
         stage: Stage | None = None,
     ) -> Finding:
         whole = self.whole()
+        # Steps are copied into shells, and names come from outside.
+        quoted = {key: value if key in _NOT_QUOTED else shlex.quote(value) for key, value in values.items() if value}
         return Finding(
             self.id,
             filled(self.title, values),
             filled(whole.cause, values),
             confidence or self.confidence,
             tuple(quotes),
-            tuple(filled(step, values) for step in (*steps, *whole.steps)),
+            tuple(filled(step, quoted) for step in (*steps, *whole.steps)),
             whole.doc,
             stage or self.stage,
             self.weight if weight is None else weight,
