@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tritonctl.server.log import Severity
 from tritonctl.triage import logfile
@@ -44,6 +46,13 @@ def test_a_later_success_takes_a_failure_back() -> None:
 def test_only_the_last_run_counts() -> None:
     assert read(BEGIN, FAILED, BEGIN, LOADING).entries == ()
     assert read(BEGIN, FAILED, BEGIN, LOADING).loading == {"m:1": "01:32:16"}
+
+
+def test_a_word_of_the_pinned_memory_under_traffic_begins_no_run() -> None:
+    """Measured on tritonserver 2.51.0 without a GPU: written at the first ensemble request."""
+    word = 'W1121 02:25:08.0 833 pinned_memory_manager.cc:1] "failed to allocate pinned system memory: no pinned '
+    word += 'memory pool, falling back to non-pinned system memory"'
+    assert [entry.model for entry in read(BEGIN, FAILED, word).entries] == ["m"]
 
 
 def test_the_same_error_a_million_times_is_one_entry() -> None:
@@ -120,6 +129,14 @@ def test_what_is_hostile_is_harmless(hostile: str) -> None:
         assert len(text) <= LINE_LIMIT + 1
         assert not any(ord(c) < 32 and c != "\n" for c in text)
         assert not any(0x7F <= ord(c) < 0xA0 or ord(c) in (0x202E, 0x2066, 0x1B) for c in text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=200), st.sampled_from([BEGIN, LOADING, FAILED, LOADED, "| a | b | c |"]))))
+def test_any_lines_in_any_order_are_read(lines: list[str]) -> None:
+    reading = read(*lines)
+    assert reading.lines == len(lines)
+    assert all(entry.count > 0 for entry in reading.entries)
 
 
 def test_other_languages_stay() -> None:

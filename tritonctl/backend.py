@@ -126,7 +126,9 @@ class Backend(ABC):
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         """For triage, beyond state, events and logs: conditions, exit codes, error trees, operation texts.
 
-        A section's heading is the replica's name, or "" for the whole service; its rows are name and text.
+        A section's heading is the replica's name, or "" for the whole service; its rows are name and text, as
+        "last state" and "Terminated OOMKilled exit code 137". The catalogue's entries with `where = ["platform"]` are
+        matched against them (docs/catalogue.md).
         """
         return ()
 

@@ -38,7 +38,7 @@ _COMMANDS = {
     "traffic": "change:traffic",
     "infer": "infer:infer",
     "triage": "triage:triage",
-    "lint": "lint:lint",
+    "lint": "triage:lint",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "dashboard": "dashboard:dashboard",

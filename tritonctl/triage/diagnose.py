@@ -48,7 +48,8 @@ def diagnose(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match] 
 
 
 def _blames(finding: Finding) -> bool:
-    return finding.weight in (Weight.FAILED, Weight.CONSEQUENCE) or finding.stage is Stage.HEALTHY
+    failed = finding.weight in (Weight.FAILED, Weight.CONSEQUENCE)
+    return failed or finding.stuck or finding.stage is Stage.HEALTHY
 
 
 # Signatures

@@ -9,7 +9,7 @@ from typing import Any
 
 from tritonctl.inventory import ControlMode, Model, Replica, ServiceStatus
 from tritonctl.server.rates import Rates
-from tritonctl.triage.logreading import LogReading
+from tritonctl.triage.logreading import LogReading, cleaned
 
 
 class Source(StrEnum):
@@ -120,7 +120,7 @@ class Evidence:
         for each in self.replicas:
             for model in each.models:
                 if model.failed and model.reason:
-                    yield Piece(Source.INDEX, model.reason, each.name, model.name)
+                    yield Piece(Source.INDEX, cleaned(model.reason), each.name, model.name)
             for source, log in ((Source.LOG, each.log), (Source.PREVIOUS_LOG, each.previous_log)):
                 for entry in log.entries if log is not None else ():
                     yield Piece(source, entry.text, each.name, entry.model, entry.time, count=entry.count)

@@ -15,13 +15,14 @@ from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import ServerClient, Statistics
 from tritonctl.triage import logfile
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
-from tritonctl.triage.logreading import LogReader
+from tritonctl.triage.logreading import LogReader, cleaned
 
 DEADLINE_S = 3.0
 WINDOW_S = 1.0  # between the two looks that tell what moves
 _REPLICAS = 8  # asked at most, the worst first
 _CONFIGS = 12  # models whose configuration is read, at most
 _LOG_TAIL = 20_000
+_LINES_AT_ONCE = 200  # read between two turns of the event loop, so that keys are answered
 _LOG_BYTES = 64 * 1024 * 1024
 
 Told = Callable[[Evidence], None]
@@ -108,7 +109,7 @@ class _Gathering:
             return
         for event in await self._backend.events(self._status.service):
             self._pieces.append(
-                Piece(Source.EVENT, f"{event.kind} {event.text}"[:2000], at=event.at, warning=event.warning)
+                Piece(Source.EVENT, cleaned(f"{event.kind} {event.text}"), at=event.at, warning=event.warning)
             )
 
     async def _place(self) -> None:
@@ -117,10 +118,10 @@ class _Gathering:
             bad = platform.level in (Level.FAILED, Level.DEGRADED)
             text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
             if bad:
-                self._pieces.append(Piece(Source.PLATFORM, text[:4000], name))
+                self._pieces.append(Piece(Source.PLATFORM, cleaned(text), name))
         for section in await self._backend.evidence(service):
             for key, value in section.rows:
-                self._pieces.append(Piece(Source.PLATFORM, f"{key}: {value}"[:4000], section.heading))
+                self._pieces.append(Piece(Source.PLATFORM, cleaned(f"{key}: {value}"), section.heading))
 
     # Logs
 
@@ -156,12 +157,13 @@ class _Gathering:
                 async for batch in self._backend.logs(
                     self._status.service, replica=name if several else None, tail=_LOG_TAIL, previous=previous
                 ):
-                    reader.feed(line.text for line in batch)
+                    for start in range(0, len(batch), _LINES_AT_ONCE):
+                        reader.feed(line.text for line in batch[start : start + _LINES_AT_ONCE])
+                        await asyncio.sleep(0)
                     size += sum(len(line.text) for line in batch)
                     if size > _LOG_BYTES:
                         late = f"only its first {size >> 20} MB were read"
                         break
-                    await asyncio.sleep(0)
         except TimeoutError:
             late = "it did not come whole in time"
         except OperationFailed:

@@ -26,14 +26,16 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u
 # What tritonserver 2.51.0 writes on every machine without a GPU, and at the end of every failed start.
 _BENIGN = re.compile(
     r"CudaDriverHelper has not been initialized|Unable to allocate pinned system memory|DCGM unable to start"
-    r"|Failed to initialize NVML|CUDA memory pool disabled|Cannot get CUDA device count"
+    r"|failed to allocate pinned system memory: no pinned memory pool|Failed to initialize NVML"
+    r"|CUDA memory pool disabled|Cannot get CUDA device count"
     r"|unable to create stream for .*: CUDA driver version is insufficient"
     r"|^Invalid argument: load failed for model '"  # each of these models has a line of its own before
     r"|Waiting for in-flight requests|Timeout \d+: Found \d+|All models are stopped|No server context available"
 )
 # The first words of a run: the pinned memory pool comes first in every start that gets as far as making a server.
 _RUN_BEGINS = re.compile(
-    r"pinned_memory_manager\.cc:|^=+ ?Triton Inference Server ?=+|: unrecognized option '|^Usage: tritonserver "
+    r"Pinned memory pool is created|Pinned memory pool disabled|Unable to allocate pinned system memory"
+    r"|^=+ ?Triton Inference Server ?=+|: unrecognized option '|^Usage: tritonserver "
 )
 _INFO_WORTH = re.compile(
     r"loading: |successfully (?:un)?loaded|failed to load|[Ff]ailed to|Started |ignore version|is specified"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -89,6 +90,19 @@ def loads_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
             quotes.append(Quote(f"{_at(Source.LOG, each, evidence)} {log.last}", f"{log.last_text} (its last line)"))
             values = {"service": evidence.service, "model": model, "seconds": f"{silent_s:.0f}"}
             yield _found(catalogue, "load-hangs", quotes, values, (each.name,))
+
+
+def starts_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """The process runs, nothing listens, no load is under way and the log is silent: it waits for something outside."""
+    for each in evidence.replicas:
+        log = each.log
+        if log is None or not log.last or log.loading or log.started or each.answered or each.seen_before:
+            continue
+        silent_s = seconds_since(log.last, evidence.at)
+        if silent_s >= LOAD_SILENT_S and each.replica.platform.level is Level.OK:
+            quotes = [Quote(f"{_at(Source.LOG, each, evidence)} {log.last}", f"{log.last_text} (its last line)")]
+            values = {"service": evidence.service, "seconds": f"{silent_s:.0f}"}
+            yield _found(catalogue, "start-hangs", quotes, values, (each.name,))
 
 
 def seconds_since(clock: str, now: float) -> float:
@@ -327,7 +341,11 @@ _EXITS: Mapping[str, tuple[str, str]] = {
     "127": ("the command does not exist", "The image has no program of this name."),
     "134": ("it aborted (SIGABRT)", "A library gave up: an exception that nobody caught."),
     "137": ("it was killed (SIGKILL)", "For want of memory, by a probe, or by somebody: the place knows which."),
-    "139": ("it crashed (SIGSEGV)", "Native code of a backend or of a library is at fault."),
+    "139": (
+        "it crashed (SIGSEGV)",
+        "Native code of a backend or of a library is at fault, or two servers share /dev/shm without a"
+        " shm-region-prefix-name of their own.",
+    ),
     "143": ("it was told to end (SIGTERM)", "An operator, a rollout or a probe did so."),
 }
 
@@ -365,11 +383,25 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 return
 
 
+def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """Azure's front door lets one request an instance through by default, and turns the others away."""
+    limit = next((p for p in evidence.pieces if _ONE_REQUEST.search(p.text)), None)
+    refused = next((p for p in evidence.pieces if _TOO_MANY.search(p.text)), None)
+    if limit is not None and refused is not None:
+        quotes = [Quote(str(piece.source), piece.text[:600]) for piece in (refused, limit)]
+        yield _found(catalogue, "one-request-at-a-time", quotes, {"service": evidence.service})
+
+
+_ONE_REQUEST = re.compile(r"max_?concurrent_?requests_?per_?instance\W{1,4}1\b", re.IGNORECASE)
+_TOO_MANY = re.compile(r"\b429\b")
+
 RULES: tuple[Rule, ...] = (
     probe_kills,
+    one_request_at_a_time,
     models_failed,
     not_ready,
     loads_that_hang,
+    starts_that_hang,
     unloads_that_hang,
     empty_repository,
     requests_fail,

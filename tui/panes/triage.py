@@ -202,7 +202,7 @@ class TriagePane(Pane):
         except OSError as error:
             screen.say(f"{path}: {error.strerror}", "failed")
         else:
-            screen.say(f"saved to {path}, {size / 1024:.0f} kB, without secrets", "ok")
+            screen.say(f"saved without secrets, {size / 1024:.0f} kB: {path}", "ok")
 
 
 def _change_of(step: str) -> str:
