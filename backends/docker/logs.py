@@ -99,7 +99,7 @@ class Lines:
             if place > len(data):
                 break
             ends.append(place)
-        gone = ends[: -_SHOWN_OF_LATE]
+        gone = ends[:-_SHOWN_OF_LATE]
         if not gone:
             return 0
         for pending in self._open.values():
@@ -185,8 +185,8 @@ async def read(
     waiting = _Waiting(began)
     reading = asyncio.create_task(_pump(pieces, lines, waiting), name=f"log {replica}")
     try:
-        async for batch in waiting.batches():
-            yield batch
+        async for taken in waiting.batches():
+            yield taken
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.docker.container import Container, Published
@@ -29,9 +29,9 @@ async def reach(
     options: ServerOptions,
     endpoint: Endpoint,
     tunnel: Tunnel | None,
-    container_of: Callable[[str], Container | None],
+    shared: Container | None = None,
 ) -> Reach:
-    """`container_of` finds the container, by id or name, whose network this one shares."""
+    """`shared` is the container whose network this one shares, if it does."""
     if container.state.status == "paused":
         return Reach(no_address=f"paused: nothing in it answers until `docker unpause {container.name}`")
     if container.state.status != "running":
@@ -40,10 +40,9 @@ async def reach(
         return Reach(no_address="its HTTP server is off (--allow-http=false), and tritonctl asks over HTTP")
     network = container
     if container.network_mode.startswith("container:"):
-        other = container_of(container.network_mode.partition(":")[2])
-        if other is None:
+        if shared is None:
             return Reach(no_address="it shares the network of a container that is gone")
-        network = other
+        network = shared
     hosts = network.network_mode == "host"
     if options.http_address in _LOOPBACK and not hosts:
         return Reach(

@@ -49,7 +49,9 @@ def half_done(group: Sequence[Seen]) -> list[Container]:
 def _in_charge(group: Sequence[Seen]) -> list[Seen]:
     plain = [each for each in group if not each.container.name.endswith((OLD, NEW))]
     if not plain:  # a switch that ended between its two renamings: what runs is in charge, else the old one
-        plain = sorted(group, key=lambda each: (not each.container.state.running, each.container.name.endswith(NEW)))[:1]
+        plain = sorted(group, key=lambda each: (not each.container.state.running, each.container.name.endswith(NEW)))[
+            :1
+        ]
     return sorted(plain, key=lambda each: each.container.name)
 
 
@@ -66,7 +68,9 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
             "a mode switch is under way or was left half done: "
             f"`tritonctl mode {backend}/{name} MODE` finishes or undoes it"
         )
-        worst = Platform(worst.state, min(worst.level, Level.DEGRADED), f"{words}; {worst.reason}" if worst.reason else words)
+        worst = Platform(
+            worst.state, min(worst.level, Level.DEGRADED), f"{words}; {worst.reason}" if worst.reason else words
+        )
     created = [each.container.created_at for each in chosen if each.container.created_at is not None]
     return Service(
         f"{backend}/{name}", backend, chosen[0].found.kind, name, worst, replicas, min(created, default=None)

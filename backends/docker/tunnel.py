@@ -78,7 +78,9 @@ class Tunnel:
             except TimeoutError:
                 adding.kill()
                 await adding.wait()
-                raise Unreachable(self._tried, f"no tunnel to port {port} within {OPEN_S:g} s", kind="timeout") from None
+                raise Unreachable(
+                    self._tried, f"no tunnel to port {port} within {OPEN_S:g} s", kind="timeout"
+                ) from None
             if adding.returncode:
                 raise Unreachable(self._tried, said[:_SAID_BYTES].decode("utf-8", "replace").strip(), _ADVICE)
             self._ports[host, port] = free
