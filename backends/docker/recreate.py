@@ -126,7 +126,7 @@ def _networks(
         endpoint = _endpoint(document, settings if isinstance(settings, dict) else {})
         is_first = mode in (name, text(settings, "NetworkID")) or (mode in ("default", "") and name == "bridge")
         if is_first:
-            first = {mode: endpoint} if any(endpoint.values()) else {}
+            first = {mode: endpoint} if name != "bridge" else {}  # the default bridge takes no settings
         else:
             others.append((name, endpoint))
     return first, tuple(others)
@@ -136,8 +136,8 @@ def _endpoint(document: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[
     """What was asked for, without what the engine gave: addresses, and the old id as a name."""
     short = text(document, "Id")[:12]
     return {
-        "IPAMConfig": settings.get("IPAMConfig") or None,
-        "Links": settings.get("Links") or None,
+        "IPAMConfig": settings.get("IPAMConfig"),
+        "Links": settings.get("Links"),
         "Aliases": [each for each in listing(settings, "Aliases") if each != short] or None,
-        "DriverOpts": settings.get("DriverOpts") or None,
+        "DriverOpts": settings.get("DriverOpts"),
     }
