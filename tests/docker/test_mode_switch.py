@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.docker.place import Place, do, make_plan, until
 from tritonctl.backend import Capability
 from tritonctl.errors import OperationFailed
-from tritonctl.inventory import ControlMode
+from tritonctl.inventory import ControlMode, Level
 
 
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +119,7 @@ async def test_a_model_that_fails_brings_the_old_container_back(place: Place) ->
     assert place.inspect(name)["Id"] == before["Id"]
 
 
-async def test_a_port_that_is_taken_meanwhile_brings_the_old_container_back(place: Place) -> None:
+async def test_a_port_that_is_taken_meanwhile_can_be_undone_later(place: Place) -> None:
     name = place.triton("t", flags=("-p", "127.0.0.1:18461:8000"))
     async with place.fleet() as fleet:
         await until(fleet, place.service(name), lambda each: each.ready is True)
@@ -130,16 +132,21 @@ async def test_a_port_that_is_taken_meanwhile_brings_the_old_container_back(plac
             place.run("thief", "sleep", "60", flags=("-p", "127.0.0.1:18461:8000"))
             return said
 
-        from dataclasses import replace
-
         plan = replace(plan, steps=(plan.steps[0], replace(stop, run=stop_and_take_the_port), *plan.steps[2:]))
         outcome = await do(plan, place.folder)
         assert outcome.error is not None
         assert "18461" in outcome.error.answer or "allocated" in str(outcome.error)
-        assert place.names() == {name, f"{place.mark}-thief"}
+        # The old one cannot start either while the port is taken; it has its name, and both are there.
+        assert place.names() == {name, f"{name}.tritonctl-new", f"{place.mark}-thief"}
         place.docker("rm", "-f", f"{place.mark}-thief")
-        place.docker("start", name)
+        status = await until(fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or ""))
+        assert status.service.platform.level < Level.OK
+        undo = await make_plan(fleet, place.service(name), Capability.MODE, "none")
+        assert undo.title.startswith("Undo")
+        outcome = await do(undo, place.folder)
+        assert outcome.error is None, outcome.error
         await until(fleet, place.service(name), lambda each: each.ready is True)
+    assert place.names() == {name}
 
 
 async def test_one_that_is_not_ready_in_time_brings_the_old_container_back(place: Place) -> None:
@@ -176,11 +183,17 @@ async def test_a_container_of_rm_is_switched_and_brought_back(place: Place) -> N
 
 async def test_the_same_mode_and_a_script_are_refused_with_words(place: Place) -> None:
     name = place.triton("t")
-    script = place.run("s", "sh", "-c", 'exec "$0" --model-repository=/models', "/opt/tritonserver/bin/tritonserver")
-    del script
+    script = place.folder / "serve"
+    script.write_text("#!/bin/sh\nexec tritonserver --model-repository=/models\n")
+    script.chmod(0o755)
+    hidden = place.run("s", "/serve", flags=("-v", f"{script}:/serve:ro", "-v", f"{place.models}:/models:ro"))
     async with place.fleet() as fleet:
         with pytest.raises(OperationFailed, match="in control mode none already"):
             await make_plan(fleet, place.service(name), Capability.MODE, "none")
+        # Its flags are read from what runs in it; they cannot be changed from outside.
+        await until(fleet, place.service(hidden), lambda each: each.ready is True)
+        with pytest.raises(OperationFailed, match="a script starts it"):
+            await make_plan(fleet, place.service(hidden), Capability.MODE, "explicit")
 
 
 async def test_of_two_who_switch_one_is_refused_before_anything_changes(place: Place) -> None:
@@ -190,8 +203,6 @@ async def test_of_two_who_switch_one_is_refused_before_anything_changes(place: P
         await until(other, place.service(name), lambda each: each.ready is True)
         first = await make_plan(one, place.service(name), Capability.MODE, "explicit")
         second = await make_plan(other, place.service(name), Capability.MODE, "poll")
-        import asyncio
-
         outcomes = await asyncio.gather(do(first, place.folder), do(second, place.folder))
         errors = [each.error for each in outcomes if each.error is not None]
         assert len(errors) == 1
