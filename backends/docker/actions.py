@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tritonctl.server.options import EVERY_MODEL
 
 STOP_S = 30  # tritonserver's own --exit-timeout-secs: requests under way may end
 _CALL_S = 60.0
+_GONE_POLL_S = 0.05
 WITH_VOLUMES, WITH_IMAGE = "volumes", "image"
 
 
@@ -135,17 +137,17 @@ def start_step(engine: Engine, container: Container) -> Step:
         run=partial(post, engine, container, "start"),
         replica=container.name,
         undo_call=f"docker stop -t {STOP_S} {container.name}",
-        undo=partial(post, engine, container, "stop", {"t": STOP_S}),
+        undo=partial(end, engine, container.id, STOP_S),
         deadline_s=_CALL_S,
     )
 
 
-def stop_step(engine: Engine, container: Container) -> Step:
+def stop_step(engine: Engine, container: Container, within_s: int = STOP_S) -> Step:
     """Undone by a start where it ran, and where it is still there to be started."""
     back = not container.auto_remove and container.state.status != "restarting"
     return Step(
-        call=f"docker stop -t {STOP_S} {container.name}",
-        run=partial(post, engine, container, "stop", {"t": STOP_S}),
+        call=f"docker stop -t {within_s} {container.name}",
+        run=partial(end, engine, container.id, within_s),
         replica=container.name,
         undo_call=f"docker start {container.name}" if back else "",
         undo=partial(post, engine, container, "start") if back else None,
@@ -153,11 +155,12 @@ def stop_step(engine: Engine, container: Container) -> Step:
     )
 
 
-def ready_step(engine: Engine, name: str, within_s: float) -> Step:
+def ready_step(engine: Engine, container: str, within_s: float, name: str = "") -> Step:
+    """`name` is what it is called by then."""
     return Step(
-        call=f"wait until {name} is ready (at most {within_s:g} s)",
-        run=partial(ready.wait_ready, engine, name, within_s),
-        replica=name,
+        call=f"wait until {name or container} is ready (at most {within_s:g} s)",
+        run=partial(ready.wait_ready, engine, container, within_s),
+        replica=name or container,
         deadline_s=within_s + _CALL_S,
     )
 
@@ -166,6 +169,14 @@ async def post(engine: Engine, container: Container, what: str, query: dict[str,
     """By id: whatever has the name now. The engine's own deadline is that of the step."""
     await engine.call("POST", f"/containers/{container.id}/{what}", query, deadline_s=STOP_S + _CALL_S)
     return {"stop": "stopped", "start": "started"}.get(what, f"{what}ed".replace("eed", "ed"))
+
+
+async def end(engine: Engine, container_id: str, within_s: int) -> str:
+    """Stop it. One of --rm is gone only some time after the engine has said that it stopped."""
+    await engine.call("POST", f"/containers/{container_id}/stop", {"t": within_s}, deadline_s=within_s + _CALL_S)
+    while (left := await look.inspect_or_none(engine, container_id)) is not None and left.auto_remove:
+        await asyncio.sleep(_GONE_POLL_S)
+    return "stopped" if left is not None else "stopped and removed"
 
 
 async def remove(engine: Engine, container: Container, volumes: bool) -> str:

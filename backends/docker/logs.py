@@ -20,7 +20,9 @@ _MAX_LINE = 64 * 1024
 _CUT = " … (the line is longer than 64 KiB)"
 _KEPT_LINES = 5_000  # not yet taken by the reader; beyond, the oldest of what is added are lost
 _KEPT_BYTES = 8 * 1024 * 1024
-_WRONG_OPTION = re.compile(r"unrecognized option|requires an argument|Invalid option value|Bad option:|option format is")
+_WRONG_OPTION = re.compile(
+    r"unrecognized option|requires an argument|Invalid option value|Bad option:|option format is"
+)
 _ERROR = re.compile(r"[EF]\d{4} |\d{4}-\S+ \d+ [EF] |[Ee]rror: ")
 _BATCH_S = 0.05
 _LATE_S = 1.0  # when what is added is older than that when it is read, not all of it is

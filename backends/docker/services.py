@@ -130,6 +130,8 @@ def _ended(seen: Seen) -> Platform:
         return Platform(f"exited {code}", Level.FAILED, _first_line(state.error))
     if code in _STOPPED and state.status == "exited":
         return Platform("stopped", Level.OFF)
+    if "Exit timeout expired" in seen.last_words:  # only after somebody asked it to stop
+        return Platform("stopped", Level.OFF, "it did not end within its --exit-timeout-secs")
     signal = f"ended by {_SIGNALS[code]}" if code in _SIGNALS else ""
     reason = " · ".join(words for words in (signal, seen.last_words) if words)
     return Platform(f"exited {code}", Level.FAILED, reason or f"it ended with {code} and left no word in its log")

@@ -29,6 +29,9 @@ from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 _CHANGES_S = 3.0
+# As the first process of a container, tritonserver ignores SIGTERM until it is up (measured on 2.51.0): one that did not
+# get ready is not waited for.
+_NEW_STOP_S = 5
 
 
 async def plan(ground: Ground) -> Plan:
@@ -116,7 +119,7 @@ async def _switch_one(
         steps.append(
             Step(
                 call=f"docker stop -t {STOP_S} {name}",
-                run=partial(actions.post, engine, container, "stop", {"t": STOP_S}),
+                run=partial(actions.end, engine, container.id, STOP_S),
                 replica=name,
                 undo_call=f"docker start {name}" if ran else "",
                 undo=partial(_start_again, engine, container, made) if ran else None,
@@ -144,18 +147,11 @@ async def _switch_one(
             deadline_s=STOP_S + _CALL_S,
         )
     )
-    steps.append(
-        Step(
-            call=f"wait until {name} is ready (at most {ground.ready_s:g} s)",
-            run=partial(_wait, engine, made, name, ground.ready_s),
-            replica=name,
-            deadline_s=ground.ready_s + _CALL_S,
-        )
-    )
+    steps.append(_wait_step(ground, made, name))
     steps.append(
         Step(
             call=f"docker rm {name + OLD}",
-            run=partial(_remove_old, engine, name + OLD),
+            run=partial(_remove_left, engine, name + OLD, name + OLD),
             replica=name,
             deadline_s=_CALL_S,
         )
@@ -323,7 +319,7 @@ async def _step_back(engine: Engine, name: str, made: _Made) -> str:
     """The new one out of the way: it may have ended by itself, and be gone by --rm."""
     if await look.inspect_or_none(engine, made.new) is None:
         return "is gone"
-    await engine.call("POST", f"/containers/{made.new}/stop", {"t": 5}, deadline_s=_CALL_S)
+    await actions.end(engine, made.new, _NEW_STOP_S)
     if await look.inspect_or_none(engine, made.new) is None:
         return "is gone"
     return await _rename(engine, made.new, name + NEW)
@@ -338,13 +334,22 @@ async def _wait(engine: Engine, made: _Made, name: str, within_s: float) -> str:
         raise OperationFailed(f"start {name} in its new mode", error.answer) from None
 
 
-async def _remove_old(engine: Engine, name: str) -> str:
+async def _remove_left(engine: Engine, container: str, name: str) -> str:
     """The switch is done: what goes wrong here must not undo it."""
     try:
-        await _remove(engine, name)
+        await _remove(engine, container)
     except TritonctlError as error:
         return f"{name} is left: {error.headline}; docker rm {name}"
     return "removed"
+
+
+def _wait_step(ground: Ground, made: _Made, name: str) -> Step:
+    return Step(
+        call=f"wait until {name} is ready (at most {ground.ready_s:g} s)",
+        run=partial(_wait, ground.engine, made, name, ground.ready_s),
+        replica=name,
+        deadline_s=ground.ready_s + _CALL_S,
+    )
 
 
 # A switch that was cut off
@@ -361,14 +366,14 @@ async def _mend(ground: Ground, mode: ControlMode) -> Plan:
     for name, group in groups.items():
         if OLD not in group and NEW not in group:
             continue
-        old, new = _old_and_new(group)
-        if new is not None and _mode_now(new) is mode:
+        cut = _Cut(name, *_old_and_new(group), group[OLD] if len(group) == 3 else None)
+        if cut.new is not None and _mode_now(cut.new) is mode:
             finish = True
-            steps += _finish(ground, name, old, new)
-        elif old is not None and _mode_now(old) is mode:
-            steps += _go_back(ground, name, old, new)
+            steps += _finish(ground, cut)
+        elif cut.old is not None and _mode_now(cut.old) is mode:
+            steps += _go_back(ground, cut)
         else:
-            modes = [str(_mode_now(each)) for each in (new, old) if each is not None]
+            modes = [str(_mode_now(each)) for each in (cut.new, cut.old) if each is not None]
             raise OperationFailed(
                 f"switch {ground.service_id} to {mode}",
                 "a switch of it was left half done",
@@ -383,26 +388,42 @@ async def _mend(ground: Ground, mode: ControlMode) -> Plan:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What a switch that was cut off has left; `spare` is the copy of an old one of --rm that is still there itself."""
+
+    name: str
+    old: Container | None
+    new: Container | None
+    spare: Container | None
+
+    @property
+    def remains(self) -> tuple[Container, ...]:
+        return (self.spare,) if self.spare is not None else ()
+
+
 def _old_and_new(group: dict[str, Container]) -> tuple[Container | None, Container | None]:
-    """Which is which: with only one put aside, the container with the plain name is the other one."""
+    """Which is which: with only one put aside, the container with the plain name is the other one; with two, it is the
+    old one, which --rm has not taken away yet."""
     plain = group.get("")
-    old = group.get(OLD, plain if NEW in group else None)
-    new = group.get(NEW, plain if OLD in group else None)
-    return old, new
+    if len(group) == 3:
+        return plain, group[NEW]
+    return group.get(OLD, plain if NEW in group else None), group.get(NEW, plain if OLD in group else None)
 
 
-def _finish(ground: Ground, name: str, old: Container | None, new: Container) -> list[Step]:
-    engine, made = ground.engine, _Made(new=new.id)
+def _finish(ground: Ground, cut: _Cut) -> list[Step]:
+    engine, name, old, new = ground.engine, cut.name, cut.old, cut.new
+    assert new is not None
+    made = _Made(new=new.id)
     steps: list[Step] = []
     if old is not None and old.state.running:
         steps.append(actions.stop_step(engine, old))
     if old is not None and not old.auto_remove and old.name == name:
         steps.append(_rename_step(engine, old, name + OLD))
+    rename = f"docker rename {new.name} {name} && " if new.name != name else ""
     steps.append(
         Step(
-            call=f"docker rename {new.name} {name} && docker start {name}"
-            if new.name != name
-            else f"docker start {name}",
+            call=f"{rename}docker start {name}",
             run=partial(_take_over, engine, name, made),
             replica=name,
             undo_call=f"docker stop {name} && docker rename {name} {name + NEW}",
@@ -410,40 +431,32 @@ def _finish(ground: Ground, name: str, old: Container | None, new: Container) ->
             deadline_s=STOP_S + _CALL_S,
         )
     )
-    steps.append(
-        Step(
-            call=f"wait until {name} is ready (at most {ground.ready_s:g} s)",
-            run=partial(_wait, engine, made, name, ground.ready_s),
-            replica=name,
-            deadline_s=ground.ready_s + _CALL_S,
-        )
-    )
-    if old is not None:
-        call = f"docker rm {name + OLD}"
-        run = partial(_remove_old, engine, old.id)
-        steps.append(Step(call=call, run=run, replica=name, deadline_s=_CALL_S))
-    return steps
+    steps.append(_wait_step(ground, made, name))
+    gone = () if old is None or old.auto_remove and old.name == name else (old,)
+    return [*steps, *(_remove_step(engine, each) for each in (*gone, *cut.remains))]
 
 
-def _go_back(ground: Ground, name: str, old: Container, new: Container | None) -> list[Step]:
-    engine = ground.engine
+def _go_back(ground: Ground, cut: _Cut) -> list[Step]:
+    engine, name, old, new = ground.engine, cut.name, cut.old, cut.new
+    assert old is not None
     steps: list[Step] = []
     if new is not None and new.state.running:
-        steps.append(actions.stop_step(engine, new))
+        steps.append(actions.stop_step(engine, new, _NEW_STOP_S))
     if new is not None and new.name == name and not new.auto_remove:
         steps.append(_rename_step(engine, new, name + NEW))
     if old.name != name:
         steps.append(_rename_step(engine, old, name))
     if not old.state.running:
-        call = f"docker start {name}"
         run = partial(actions.post, engine, old, "start")
-        steps.append(Step(call=call, run=run, replica=name, deadline_s=_CALL_S))
-    steps.append(actions.ready_step(engine, old.id, ground.ready_s))
-    if new is not None:
-        call = f"docker rm {name + NEW}"
-        run = partial(_remove_old, engine, new.id)
-        steps.append(Step(call=call, run=run, replica=name, deadline_s=_CALL_S))
-    return steps
+        steps.append(Step(call=f"docker start {name}", run=run, replica=name, deadline_s=_CALL_S))
+    steps.append(actions.ready_step(engine, old.id, ground.ready_s, name))
+    gone = () if new is None else (new,)
+    return [*steps, *(_remove_step(engine, each) for each in (*gone, *cut.remains))]
+
+
+def _remove_step(engine: Engine, container: Container) -> Step:
+    run = partial(_remove_left, engine, container.id, container.name)
+    return Step(call=f"docker rm {container.name}", run=run, replica=container.name, deadline_s=_CALL_S)
 
 
 def _rename_step(engine: Engine, container: Container, name: str) -> Step:

@@ -56,7 +56,7 @@ class Place:
 
     def triton(self, name: str, *arguments: str, flags: tuple[str, ...] = ()) -> str:
         """A container with a server over `models`."""
-        command = ("tritonserver", "--model-repository=/models", "--exit-timeout-secs=3", *arguments)
+        command = ("tritonserver", "--model-repository=/models", "--exit-timeout-secs=10", *arguments)
         return self.run(name, *command, flags=("--shm-size=64m", "-v", f"{self.models}:/models:ro", *flags))
 
     @property
@@ -140,7 +140,9 @@ async def do(plan: Plan, folder: Path) -> Outcome:
 def engine() -> Iterator[str]:
     """The address of the private engine, started for this session."""
     need("docker")
-    done = subprocess.run([ROOT / "scripts" / "engine", "start"], capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        [ROOT / "scripts" / "engine", "start"], capture_output=True, text=True, timeout=900, check=False
+    )
     if done.returncode:
         pytest.fail(f"scripts/engine start: {done.stderr}", pytrace=False)
     yield done.stdout.split()[-1]

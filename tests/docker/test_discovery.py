@@ -13,12 +13,18 @@ async def test_what_runs_triton_is_listed_and_what_does_not_is_not(place: Place)
     plain = place.triton("plain")
     shell = place.run(
         "shell",
-        *("bash", "-c", "sleep 0 && exec tritonserver --model-repository=/models --http-port $PORT --metrics-port=9002"),
+        *(
+            "bash",
+            "-c",
+            "sleep 0 && exec tritonserver --model-repository=/models --http-port $PORT --metrics-port=9002",
+        ),
         flags=("-e", "PORT=9000", "-v", f"{place.models}:/models:ro"),
         image=OTHER,
     )
     entry = place.run(
-        "entry", "--model-repository=/models", flags=("--entrypoint", "tritonserver", "-v", f"{place.models}:/models:ro")
+        "entry",
+        "--model-repository=/models",
+        flags=("--entrypoint", "tritonserver", "-v", f"{place.models}:/models:ro"),
     )
     failed = place.run("failed", "tritonserver", "--model-repository=/nowhere", image=OTHER)
     created = place.run("created", "tritonserver", "--model-repository=/models", how="create")

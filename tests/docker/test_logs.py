@@ -57,7 +57,9 @@ async def test_with_a_terminal_attached_the_log_is_read_too(place: Place) -> Non
 
 
 async def test_the_runs_before_and_after_a_restart_are_told_apart(place: Place) -> None:
-    name = place.run("runs", "sh", "-c", "echo $(cat /n 2>/dev/null) run; echo again >> /n; sleep 300", flags=("--init",))
+    name = place.run(
+        "runs", "sh", "-c", "echo $(cat /n 2>/dev/null) run; echo again >> /n; sleep 300", flags=("--init",)
+    )
     async with place.fleet() as fleet:
         status = await until(fleet, place.service(name), lambda each: True)
         with pytest.raises(OperationFailed, match="started once only"):
@@ -123,7 +125,9 @@ async def test_a_flood_loses_no_line_without_a_word_and_stays_small(place: Place
         finally:
             beating.cancel()
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        print(f"flood: {wrote} lines, {seen} shown, {lost} told as lost, longest pause {longest:.3f} s, {grown:.0f} MiB")
+        print(
+            f"flood: {wrote} lines, {seen} shown, {lost} told as lost, longest pause {longest:.3f} s, {grown:.0f} MiB"
+        )
         assert wrote > 100_000
         assert seen + lost == wrote + 1
         assert longest < 0.5

@@ -49,7 +49,17 @@ async def test_only_the_flags_differ_after_a_switch(place: Place) -> None:
             *("-v", f"{place.mark}-data:/data", "-v", "/scratch", "--tmpfs", "/fast:size=8m"),
             *("--ulimit", "nofile=4096:8192", "--restart", "unless-stopped", "--cap-add", "SYS_NICE"),
             *("--memory", "1g", "--cpus", "1.5", "--pids-limit", "500", "--shm-size", "96m", "--ipc", "private"),
-            *("--add-host", "db:10.0.0.5", "--dns", "10.0.0.53", "--log-opt", "max-size=10m", "--init", "-w", "/models"),
+            *(
+                "--add-host",
+                "db:10.0.0.5",
+                "--dns",
+                "10.0.0.53",
+                "--log-opt",
+                "max-size=10m",
+                "--init",
+                "-w",
+                "/models",
+            ),
             *("--device", "/dev/null:/dev/mynull", "--group-add", "20", "--stop-timeout", "7", "--security-opt"),
             *("no-new-privileges", "--sysctl", "net.core.somaxconn=1024", "--health-cmd", "true"),
             *("--health-interval", "5s", "--oom-score-adj", "100", "--blkio-weight", "0", "-u", "0:0", "-t"),
@@ -99,7 +109,9 @@ async def test_what_was_loaded_stays_loaded(place: Place) -> None:
         await until(fleet, place.service(name), lambda each: each.ready is True)
         outcome = await do(await make_plan(fleet, place.service(name), Capability.MODE, "poll"), place.folder)
         assert outcome.error is None
-        await until(fleet, place.service(name), lambda each: each.control_mode is ControlMode.POLL and each.ready is True)
+        await until(
+            fleet, place.service(name), lambda each: each.control_mode is ControlMode.POLL and each.ready is True
+        )
     assert "--model-control-mode=poll" in place.inspect(name)["Args"]
     assert not any("load-model" in each for each in place.inspect(name)["Args"])
 
@@ -139,7 +151,9 @@ async def test_a_port_that_is_taken_meanwhile_can_be_undone_later(place: Place) 
         # The old one cannot start either while the port is taken; it has its name, and both are there.
         assert place.names() == {name, f"{name}.tritonctl-new", f"{place.mark}-thief"}
         place.docker("rm", "-f", f"{place.mark}-thief")
-        status = await until(fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or ""))
+        status = await until(
+            fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or "")
+        )
         assert status.service.platform.level < Level.OK
         undo = await make_plan(fleet, place.service(name), Capability.MODE, "none")
         assert undo.title.startswith("Undo")
@@ -153,7 +167,9 @@ async def test_one_that_is_not_ready_in_time_brings_the_old_container_back(place
     name = place.triton("t", "--model-control-mode=explicit", "--load-model=one")
     (place.models / "slow" / "1").mkdir(parents=True)
     (place.models / "slow" / "config.pbtxt").write_text('backend: "python"\ninstance_group [ { kind: KIND_CPU } ]\n')
-    (place.models / "slow" / "1" / "model.py").write_text("import time\ntime.sleep(60)\nclass TritonPythonModel: pass\n")
+    (place.models / "slow" / "1" / "model.py").write_text(
+        "import time\ntime.sleep(60)\nclass TritonPythonModel: pass\n"
+    )
     async with place.fleet(ready_s=4.0) as fleet:
         await until(fleet, place.service(name), lambda each: each.ready is True)
         outcome = await do(await make_plan(fleet, place.service(name), Capability.MODE, "none"), place.folder)
@@ -171,12 +187,16 @@ async def test_a_container_of_rm_is_switched_and_brought_back(place: Place) -> N
         assert any("--rm" in warning for warning in plan.warnings)
         outcome = await do(plan, place.folder)
         assert outcome.error is None, outcome.error
-        await until(fleet, place.service(name), lambda each: each.control_mode is ControlMode.EXPLICIT and bool(each.ready))
+        await until(
+            fleet, place.service(name), lambda each: each.control_mode is ControlMode.EXPLICIT and bool(each.ready)
+        )
         assert place.names() == {name}
         place.break_model()
         outcome = await do(await make_plan(fleet, place.service(name), Capability.MODE, "none"), place.folder)
         assert outcome.error is not None
-        await until(fleet, place.service(name), lambda each: each.control_mode is ControlMode.EXPLICIT and bool(each.ready))
+        await until(
+            fleet, place.service(name), lambda each: each.control_mode is ControlMode.EXPLICIT and bool(each.ready)
+        )
     assert place.names() == {name}
     assert place.inspect(name)["HostConfig"]["AutoRemove"] is True
 

@@ -19,7 +19,9 @@ from tritonctl.inventory import BackendState, Level
 
 
 async def test_what_happens_to_a_container_is_seen(place: Place) -> None:
-    name = place.triton("t", flags=("--health-cmd", "test ! -e /tmp/ill", "--health-interval", "1s", "--health-retries", "1"))
+    name = place.triton(
+        "t", flags=("--health-cmd", "test ! -e /tmp/ill", "--health-interval", "1s", "--health-retries", "1")
+    )
     key = place.service(name)
     async with place.fleet() as fleet:
         await until(fleet, key, lambda each: each.ready is True)
@@ -70,7 +72,9 @@ async def test_out_of_memory_and_a_restart_loop_are_told(place: Place) -> None:
     )
     loop = place.run("loop", "tritonserver", "--no-such-flag", flags=("--restart", "always"))
     async with place.fleet() as fleet:
-        status = await until(fleet, place.service(hungry), lambda each: each.service.platform.state.startswith("exited"))
+        status = await until(
+            fleet, place.service(hungry), lambda each: each.service.platform.state.startswith("exited")
+        )
         assert "out of memory" in status.note
         status = await until(
             fleet,
