@@ -158,3 +158,15 @@ def test_no_permission_on_the_socket_is_told_with_its_cure(place: Place) -> None
     )
     assert "permission denied" in done.stdout, done.stderr
     assert "usermod -aG docker" in done.stdout
+
+
+async def test_being_looked_at_does_not_keep_a_server_from_stopping(place: Place) -> None:
+    """A tritonserver that stops waits for open HTTP connections, and ends with 1 when its time is up."""
+    name = place.triton("t")
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        await asyncio.to_thread(place.docker, "stop", "-t", "30", name)
+        assert time.monotonic() - began < 8
+    assert place.inspect(name)["State"]["ExitCode"] == 0
