@@ -27,7 +27,9 @@ def triton_missing() -> str | None:
 
 def docker_missing() -> str | None:
     """The tests bring up an engine of their own."""
-    done = subprocess.run([ROOT / "scripts" / "engine", "missing"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [ROOT / "scripts" / "engine", "missing"], capture_output=True, text=True, timeout=60, check=False
+    )
     return done.stdout.strip() or None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from tests.docker.place import IMAGE, Place, do, make_plan, until, until_snapshot
@@ -9,6 +11,7 @@ from tritonctl.backend import Capability
 from tritonctl.errors import OperationFailed, Refused
 from tritonctl.inventory import Level
 from tritonctl.plan import AuditLog, carry_out
+from tritonctl.server.client import ServerClient
 
 
 async def test_stop_start_and_restart(place: Place) -> None:
@@ -18,8 +21,6 @@ async def test_stop_start_and_restart(place: Place) -> None:
         status = await until(fleet, key, lambda each: each.ready is True)
         address = status.service.replicas[0].address
         assert address is not None
-        from tritonctl.server.client import ServerClient
-
         async with ServerClient(address) as client:
             await client.load("two")
         plan = await make_plan(fleet, key, Capability.RESTART)
@@ -105,13 +106,21 @@ async def test_delete_says_what_else_hangs_on_it(place: Place) -> None:
 
 
 async def test_the_undo_of_a_delete_makes_the_same_container(place: Place) -> None:
-    name = place.triton("t", flags=("-e", "PLAIN=a b", "-p", "127.0.0.1::8000", "--ulimit", "nofile=1024:2048"))
+    flags = (
+        "-e",
+        "PLAIN=a b",
+        "-p",
+        "127.0.0.1::8000",
+        "--ulimit",
+        "nofile=1024:2048",
+        "-v",
+        f"{place.models}:/models:ro",
+    )
+    name = place.run("t", "tritonserver", "--model-repository=/models", flags=flags, how="create")
     before = place.inspect(name)
     async with place.fleet() as fleet:
         await until(fleet, place.service(name), lambda each: True)
         plan = await make_plan(fleet, place.service(name), Capability.DELETE)
-        import shlex
-
         assert (await do(plan, place.folder)).error is None
         place.docker(*shlex.split(plan.undo.split("   (")[0])[1:])
     after = place.inspect(name)

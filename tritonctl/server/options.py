@@ -145,7 +145,8 @@ def read_tables(lines: Iterable[str]) -> StartTables:
     models: list[tuple[str, str, str]] = []
     table = ""
     for line in _rows(lines):
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        # A reason may have a | in it, so the row is cut at the first two only.
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|", 1 if table == "options" else 2)]
         if cells == ["Option", "Value"]:
             table, options = "options", {}
         elif cells == ["Model", "Version", "Status"]:
@@ -156,10 +157,10 @@ def read_tables(lines: Iterable[str]) -> StartTables:
             continue
         elif table == "options" and len(cells) == 2 and cells[0]:
             options[cells[0]] = cells[1]
-        elif table == "models" and len(cells) >= 3:
-            status = "|".join(cells[2:]).strip()
-            if cells[0]:
-                models.append((cells[0], cells[1], status))
+        elif table == "models" and len(cells) == 3:
+            name, version, status = cells
+            if name:
+                models.append((name, version, status))
             elif models and status:  # a long reason goes on in the next row
                 models[-1] = (*models[-1][:2], f"{models[-1][2]}\n{status}")
     return StartTables(options, tuple(models))
