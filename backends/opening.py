@@ -32,7 +32,9 @@ def _open(settings: BackendSettings) -> Backend | None:
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
     if settings.optional:
         return None
-    raise UsageError(settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker")
+    raise UsageError(
+        settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker"
+    )
 
 
 def open_demo(*, read_only: bool = False) -> Backend:

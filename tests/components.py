@@ -13,7 +13,6 @@ import pytest
 
 from backends.embedded import wheel
 
-
 ROOT = Path(__file__).parent.parent
 
 

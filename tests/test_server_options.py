@@ -103,7 +103,8 @@ def test_quoted_words_are_read_as_a_shell_reads_them(words: list[str]) -> None:
 def test_a_rewritten_shell_string_means_what_it_says_to_a_real_shell() -> None:
     text = "P=1; tritonserver --id='it''s' --model-control-mode=none \"a b\" >/dev/null & wait"
     changed = with_mode(("sh", "-c", text), ControlMode.EXPLICIT, [("m n", "it's")])[2]
-    shown = f"tritonserver() {{ {shlex.quote(sys.executable)} -c 'import sys; print(sys.argv[1:], file=sys.stderr)' \"$@\"; }}"
+    show = "import sys; print(sys.argv[1:], file=sys.stderr)"
+    shown = f'tritonserver() {{ {shlex.quote(sys.executable)} -c "{show}" "$@"; }}'
     done = subprocess.run(["sh", "-c", f"{shown}; {changed}"], capture_output=True, text=True, timeout=20, check=True)
     flags = ["--model-control-mode=explicit", "--load-model=m n", "--load-model=it's"]
     assert done.stderr.strip() == str(["--id=its", *flags, "a b"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,6 @@ from tritonctl.server.options import EVERY_MODEL
 
 STOP_S = 30  # tritonserver's own --exit-timeout-secs: requests under way may end
 _CALL_S = 60.0
-_GONE_POLL_S = 0.05
 WITH_VOLUMES, WITH_IMAGE = "volumes", "image"
 
 
@@ -173,10 +172,13 @@ async def post(engine: Engine, container: Container, what: str, query: dict[str,
 
 async def end(engine: Engine, container_id: str, within_s: int) -> str:
     """Stop it. One of --rm is gone only some time after the engine has said that it stopped."""
+    container = await look.inspect(engine, container_id)
     await engine.call("POST", f"/containers/{container_id}/stop", {"t": within_s}, deadline_s=within_s + _CALL_S)
-    while (left := await look.inspect_or_none(engine, container_id)) is not None and left.auto_remove:
-        await asyncio.sleep(_GONE_POLL_S)
-    return "stopped" if left is not None else "stopped and removed"
+    if not container.auto_remove:
+        return "stopped"
+    with suppress(NotFound):
+        await engine.call("POST", f"/containers/{container_id}/wait", {"condition": "removed"}, deadline_s=_CALL_S)
+    return "stopped and removed"
 
 
 async def remove(engine: Engine, container: Container, volumes: bool) -> str:

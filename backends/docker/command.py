@@ -1,4 +1,4 @@
-"""A container as the `docker create` command that makes it, with the secrets left to the environment of who types it."""
+"""A container as the `docker create` command that makes it, its secrets left to the environment of who types it."""
 
 from __future__ import annotations
 

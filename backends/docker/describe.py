@@ -125,7 +125,8 @@ def _mounts(document: Mapping[str, Any]) -> Rows:
     return [
         (
             text(each, "Destination"),
-            f"{text(each, 'Name') or text(each, 'Source')} ({text(each, 'Type')}{'' if each.get('RW') else ', read-only'})",
+            f"{text(each, 'Name') or text(each, 'Source')} "
+            f"({text(each, 'Type')}{'' if each.get('RW') else ', read-only'})",
         )
         for each in listing(document, "Mounts")
         if isinstance(each, dict)

@@ -1,4 +1,4 @@
-"""Where the Docker Engine answers: DOCKER_HOST, contexts, TLS and the default socket, as the docker command reads them."""
+"""Where the Docker Engine answers: DOCKER_HOST, contexts, TLS, the default socket, as the docker command has it."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tritonctl.server.http import client_class
 if TYPE_CHECKING:
     import httpx
 
-# The newest version whose answers are known here; 1.43 is the last that tells a container's own MAC address apart from a
-# generated one. An engine that has none as old gets its oldest.
+# The newest version whose answers are known here; 1.43 is the last that tells a container's own MAC address apart from
+# a generated one. An engine that has none as old gets its oldest.
 API_VERSION = (1, 43)
 REQUEST_S = 10.0
 CONNECT_S = 5.0
@@ -97,7 +97,7 @@ class Engine:
     async def raw(
         self, path: str, query: Query | None = None, opened: Callable[[], None] = lambda: None
     ) -> AsyncIterator[bytes]:
-        """The body of a GET as it comes, in pieces of any size, until the engine ends it. Calls `opened` before the first.
+        """The body of a GET as it comes, in pieces, until the engine ends it. Calls `opened` before the first.
 
         Over HTTP/1.0, which has no chunks: the engine makes one chunk of each line of a log, and h11 takes about 100 us
         for each (measured: 10,000 lines/s on a whole core, against a million without).

@@ -52,7 +52,7 @@ def current_run(container: Container) -> Run:
 def previous_run(container: Container, starts: Sequence[float]) -> Run | None:
     """`starts` are the times of its starts that the engine remembers. None where there was one run only."""
     here = current_run(container)
-    if here.since is None or not any(start < here.since for start in starts) and not _ran_before(container):
+    if here.since is None or (not any(start < here.since for start in starts) and not _ran_before(container)):
         return None
     earlier = [start for start in starts if start < here.since]
     return Run(max(earlier) - _EARLY_S if earlier else None, here.since)
@@ -78,7 +78,7 @@ class Lines:
         self._skipped = 0  # lines that were counted, not read, and not told yet
 
     def feed(self, chunk: bytes, late: float | None = None) -> list[LogLine]:
-        """The lines that the chunk ends. With `late`, of what comes after the start of the following but before that time
+        """The lines that the chunk ends. With `late`, of what comes after the start of the following but before then
         only the last lines are read and the rest is counted: to read all would be to fall ever further behind
         (10 us a line, against 0.3 us to count it)."""
         self._rest += chunk

@@ -1,4 +1,4 @@
-"""The same container once more with another command: the engine's description of one turned into the order for the next.
+"""The same container once more with another command: the engine's description of one made the order for the next.
 
 The Engine API has no such call. What docker inspect shows is nearly what POST /containers/create takes; the differences
 are here, each with its reason (Engine 20.10, API 1.41).
@@ -72,7 +72,7 @@ def _identity(document: Mapping[str, Any], config: dict[str, Any], host: Mapping
 
 
 def _anonymous_volumes(document: Mapping[str, Any], config: Mapping[str, Any], host: dict[str, Any]) -> list[str]:
-    """A volume without a name is made anew for each container; the data is in the old one, so that is mounted by name."""
+    """A volume without a name is made anew for each container; the data is in the old one: it is mounted by name."""
     notes = []
     declared = mapping(config, "Volumes")
     for mount in listing(document, "Mounts"):

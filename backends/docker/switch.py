@@ -1,8 +1,8 @@
 """Switching the control mode: the container made again with other flags, the old one kept until the new one is ready.
 
 The names tell how far it is, also to a tritonctl that comes later: NAME.tritonctl-new is made and waits, the old one is
-put aside as NAME.tritonctl-old, and only when the new one, now NAME, is ready is the old one removed. The engine gives a
-name only once, so of two that switch the same container one is refused before it has changed anything.
+put aside as NAME.tritonctl-old, and only when the new one, now NAME, is ready is the old one removed. The engine gives
+a name only once, so of two that switch the same container one is refused before it has changed anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from backends.docker import actions, logs, look, ready
 from backends.docker.actions import STOP_S, Ground
@@ -29,8 +28,8 @@ from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 _CHANGES_S = 3.0
-# As the first process of a container, tritonserver ignores SIGTERM until it is up (measured on 2.51.0): one that did not
-# get ready is not waited for.
+# As the first process of a container, tritonserver ignores SIGTERM until it is up (measured on 2.51.0): one that did
+# not get ready is not waited for.
 _NEW_STOP_S = 5
 
 
@@ -102,8 +101,8 @@ async def _switch_one(
     if container.auto_remove:
         twin = order(container.document, container.argv, same_image=same_image)
         warnings.append(
-            "it was started with --rm: it is deleted as it stops, with what it wrote inside; a copy of it that was never "
-            "started is kept for going back"
+            "it was started with --rm: it is deleted as it stops, with what it wrote inside; a copy of it that was "
+            "never started is kept for going back"
         )
     steps.append(
         Step(
@@ -432,7 +431,7 @@ def _finish(ground: Ground, cut: _Cut) -> list[Step]:
         )
     )
     steps.append(_wait_step(ground, made, name))
-    gone = () if old is None or old.auto_remove and old.name == name else (old,)
+    gone = () if old is None or (old.auto_remove and old.name == name) else (old,)
     return [*steps, *(_remove_step(engine, each) for each in (*gone, *cut.remains))]
 
 

@@ -1,4 +1,4 @@
-"""What runs on an engine, kept up by its own events: listed once, then looked at again only where something happened."""
+"""What runs on an engine, kept up by its own events: listed once, then looked at only where something happened."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +123,15 @@ async def until_snapshot(fleet: Fleet, holds: Callable[[Snapshot], bool], deadli
         rows = [(each.id, each.service.platform, each.ready, each.note) for each in snapshot.services]
         pytest.fail(f"not so after {time.monotonic() - began:.1f} s: {rows} {snapshot.backends}")
     return snapshot
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], deadline_s: float = 10.0) -> None:
+    """Asks again and again until it is so. Raises TimeoutError."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.1)
 
 
 async def make_plan(

@@ -59,7 +59,8 @@ async def test_several_servers_in_one_container_are_several_replicas(place: Plac
     name = place.run(
         "pair",
         *("sh", "-c"),
-        "tritonserver --model-repository=/models --allow-metrics=false --backend-config=python,shm-region-prefix-name=a & "
+        "tritonserver --model-repository=/models --allow-metrics=false "
+        "--backend-config=python,shm-region-prefix-name=a & "
         "tritonserver --model-repository=/models --http-port=9000 --grpc-port=9001 --metrics-port=9002 "
         "--backend-config=python,shm-region-prefix-name=b --model-control-mode=explicit --load-model=one & wait",
         flags=("--shm-size=256m", "-v", f"{place.models}:/models:ro"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from collections.abc import Callable
 
 import pytest
 
 from backends.docker.logs import Lines
-from tests.docker.place import Place, until
+from tests.docker.place import Place, eventually, until
 from tritonctl.backend import LogLine
 from tritonctl.errors import OperationFailed
 from tritonctl.fleet import Fleet
@@ -23,6 +24,10 @@ async def collect(fleet: Fleet, status: ServiceStatus, *, tail: int = 100_000, p
     return lines
 
 
+async def reads(fleet: Fleet, status: ServiceStatus, holds: Callable[[list[str]], bool]) -> bool:
+    return holds([line.text for line in await collect(fleet, status)])
+
+
 async def test_escape_sequences_broken_text_and_long_lines_come_through_as_they_are(place: Place) -> None:
     name = place.run(
         "odd",
@@ -32,9 +37,7 @@ async def test_escape_sequences_broken_text_and_long_lines_come_through_as_they_
     )
     async with place.fleet() as fleet:
         status = await until(fleet, place.service(name), lambda each: True)
-        async with asyncio.timeout(10):
-            while not any(line.text == "last" for line in await collect(fleet, status)):
-                await asyncio.sleep(0.1)
+        await eventually(lambda: reads(fleet, status, lambda texts: "last" in texts))
         lines = await collect(fleet, status)
         texts = [line.text for line in lines]
         assert "\x1b[2Jcleared" in texts  # as it was written: what shows it takes care of it
@@ -51,9 +54,7 @@ async def test_with_a_terminal_attached_the_log_is_read_too(place: Place) -> Non
     name = place.run("tty", "sh", "-c", "echo one; echo two; sleep 300", flags=("-t",))
     async with place.fleet() as fleet:
         status = await until(fleet, place.service(name), lambda each: True)
-        async with asyncio.timeout(10):
-            while [line.text for line in await collect(fleet, status)] != ["one", "two"]:
-                await asyncio.sleep(0.1)
+        await eventually(lambda: reads(fleet, status, lambda texts: texts == ["one", "two"]))
 
 
 async def test_the_runs_before_and_after_a_restart_are_told_apart(place: Place) -> None:
@@ -67,9 +68,7 @@ async def test_the_runs_before_and_after_a_restart_are_told_apart(place: Place) 
         for _ in range(2):
             place.docker("restart", "-t", "1", name)
             await asyncio.sleep(0.3)
-        async with asyncio.timeout(10):
-            while [line.text for line in await collect(fleet, status)] != ["again again run"]:
-                await asyncio.sleep(0.2)
+        await eventually(lambda: reads(fleet, status, lambda texts: texts == ["again again run"]))
         assert [line.text for line in await collect(fleet, status, previous=True)] == ["again run"]
 
 
