@@ -46,10 +46,16 @@ def test_from_listing_to_deleting(place: Place) -> None:
     assert "Started HTTPService" in tritonctl(place, "logs", service)
     kinds = [each["kind"] for each in json.loads(tritonctl(place, "events", service, "-o", "json"))]
     assert "start" in kinds
+    tritonctl(place, "stop", service, "--yes")
+    assert place.inspect(name)["State"]["Running"] is False
+    tritonctl(place, "start", service, "--yes")
     tritonctl(place, "restart", service, "--yes")
     document = json.loads(tritonctl(place, "delete", service, "--dry-run", "-o", "json"))
     assert [each["call"] for each in document["steps"]] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
     assert place.names() == {name}
+    said = tritonctl(place, "delete", service, "--image", "--volumes", "--dry-run")
+    assert f"docker rm -v {name}" in said
+    assert "docker rmi" in said
     tritonctl(place, "delete", service, "--yes")
     assert place.names() == set()
     audit = (place.folder / "state" / "tritonctl" / "audit.jsonl").read_text().splitlines()
