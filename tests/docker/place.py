@@ -147,15 +147,17 @@ async def do(plan: Plan, folder: Path) -> Outcome:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[str]:
-    """The address of the private engine, started for this session."""
+    """The address of the private engine, started for this session unless it runs already."""
     need("docker")
+    ran = subprocess.run([ROOT / "scripts" / "engine", "alive"], timeout=30, check=False).returncode == 0
     done = subprocess.run(
         [ROOT / "scripts" / "engine", "start"], capture_output=True, text=True, timeout=900, check=False
     )
     if done.returncode:
         pytest.fail(f"scripts/engine start: {done.stderr}", pytrace=False)
     yield done.stdout.split()[-1]
-    subprocess.run([ROOT / "scripts" / "engine", "stop"], capture_output=True, timeout=120, check=False)
+    if not ran:
+        subprocess.run([ROOT / "scripts" / "engine", "stop"], capture_output=True, timeout=120, check=False)
 
 
 @pytest.fixture
