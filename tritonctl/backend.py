@@ -20,6 +20,8 @@ class Capability(StrEnum):
     PREVIOUS_LOGS = "previous logs"
     EVENTS = "events"
     MODE = "mode"
+    START = "start"
+    STOP = "stop"
     RESTART = "restart"
     SCALE = "scale"
     DELETE = "delete"

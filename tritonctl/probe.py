@@ -67,6 +67,8 @@ class ServerProbe:
                 error_kind=_kind(error),
                 looked=True,
             )
+        finally:
+            await self._client.rest()
 
     async def _look(
         self, before: ReplicaStatus, want_statistics: bool, log_reasons: Mapping[str, str]

@@ -32,6 +32,8 @@ _COMMANDS = {
     "load": "change:load",
     "unload": "change:unload",
     "mode": "change:mode",
+    "start": "change:start",
+    "stop": "change:stop",
     "restart": "change:restart",
     "scale": "change:scale",
     "delete": "change:delete",

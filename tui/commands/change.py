@@ -76,6 +76,14 @@ async def mode(session: Session) -> int:
     return 0
 
 
+async def start(session: Session) -> int:
+    return await _of_the_place(session, Capability.START, "")
+
+
+async def stop(session: Session) -> int:
+    return await _of_the_place(session, Capability.STOP, "")
+
+
 async def restart(session: Session) -> int:
     return await _of_the_place(session, Capability.RESTART, "")
 
@@ -87,7 +95,9 @@ async def scale(session: Session) -> int:
 
 
 async def delete(session: Session) -> int:
-    return await _of_the_place(session, Capability.DELETE, "")
+    arguments = session.arguments
+    options = tuple(name for name in ("volumes", "image") if getattr(arguments, name))
+    return await _of_the_place(session, Capability.DELETE, "", options)
 
 
 async def traffic(session: Session) -> int:
