@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import fault, NotFound, OperationFailed, TritonctlError, UsageError
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -203,7 +203,8 @@ class Fleet:
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
         tracked = self._tracked.get(service_id)
-        return self.read_only or (tracked is not None and self.backends[tracked.service.backend].read_only)
+        backend = self.backends.get(service_id.partition("/")[0])  # also of a service that is gone by now
+        return self.read_only or (backend is not None and backend.read_only)
 
     def backend_of(self, service: Service) -> Backend:
         return self.backends[service.backend]
@@ -241,7 +242,7 @@ class Fleet:
             except TritonctlError as failed:
                 error = failed
             except Exception as fault:  # one backend's fault must not leave its services to look alive for ever
-                error = _fault(backend, fault)
+                error = fault(f"watch {backend.name}", fault)
             if error is None and not told:
                 error = OperationFailed(f"watch {backend.name}", "it ended without telling what exists")
             if error is None:
@@ -455,17 +456,6 @@ class Fleet:
             if only is None or service_id in only
             for seen in each.replicas.values()
         )
-
-
-def _fault(backend: Backend, fault: Exception) -> TritonctlError:
-    """Of an exception that nobody put into words only its type and place are told: its text may hold a secret."""
-    where = fault.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" in {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else ""
-    return OperationFailed(
-        f"watch {backend.name}", f"{type(fault).__name__}{place}", "this is a fault of tritonctl: please report it"
-    )
 
 
 def _phase(number: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import IndexEntry, ServerClient, Statistics
@@ -17,6 +17,7 @@ LOOK_DEADLINE_S = 5.0
 LEAST_WINDOW_S = 1.0
 _BIG_PAGE = 256 * 1024  # characters; a larger page is parsed beside the event loop
 _METRICS_RETRY_S = 10.0
+_METRICS_DEADLINE_S = 2.0  # a metrics port that hangs holds up what the server itself tells no longer than this
 _MEET_AGAIN_S = 60.0  # a server may have been replaced between two looks: Triton is up again within a second
 _MODE_DEADLINE_S = 1.0
 
@@ -54,7 +55,8 @@ class ServerProbe:
         """What the server tells now, or `before` with the error that this look met. Never raises but when cancelled."""
         try:
             return await self._look(before, statistics, log_reasons or {})
-        except TritonctlError as error:
+        except Exception as caught:  # what a server sends must not end its probe, whatever it is
+            error = caught if isinstance(caught, TritonctlError) else fault("look at the server", caught)
             self._met_at = None
             self._scrape = self._earlier = None
             return replace(
@@ -138,11 +140,11 @@ class ServerProbe:
         if at < self._metrics_after:
             return None
         try:
-            text = await self._client.metrics()
+            text = await self._client.metrics(_METRICS_DEADLINE_S)
         except TritonctlError as error:
             guess = " (guessed from the HTTP port)" if address.guessed else ""
             self._metrics_error = f"{error.headline}{guess}"
-            self._metrics_after = at + _METRICS_RETRY_S
+            self._metrics_after = time.monotonic() + _METRICS_RETRY_S
             self._scrape = self._earlier = None
             return None
         known = self._scrape.page if self._scrape is not None else None
