@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
-from tritonctl.errors import fault, NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -178,6 +177,14 @@ class Fleet:
             async with asyncio.timeout(deadline_s):
                 while not self._all_looked(only):
                     await self._news.wait()
+                return self.snapshot
+        for each in self._tracked.values():
+            for name, seen in each.replicas.items():
+                if not seen.looked and (only is None or each.service.id in only):
+                    each.replicas[name] = replace(
+                        seen, error=f"no answer within {deadline_s:g} s", error_kind="timeout"
+                    )
+                    self._publish(each)
         return self.snapshot
 
     def resolve(self, name: str) -> ServiceStatus:
@@ -202,7 +209,6 @@ class Fleet:
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
-        tracked = self._tracked.get(service_id)
         backend = self.backends.get(service_id.partition("/")[0])  # also of a service that is gone by now
         return self.read_only or (backend is not None and backend.read_only)
 
@@ -241,8 +247,8 @@ class Fleet:
                     self._apply(backend, update)
             except TritonctlError as failed:
                 error = failed
-            except Exception as fault:  # one backend's fault must not leave its services to look alive for ever
-                error = fault(f"watch {backend.name}", fault)
+            except Exception as caught:  # one backend's fault must not leave its services to look alive for ever
+                error = fault(f"watch {backend.name}", caught)
             if error is None and not told:
                 error = OperationFailed(f"watch {backend.name}", "it ended without telling what exists")
             if error is None:
@@ -374,6 +380,8 @@ class Fleet:
             return
         # What the platform says may have changed while the server was asked.
         tracked.replicas[replica] = replace(seen, replica=before.replica)
+        if before.error is not None and seen.error is None:
+            tracked.log_read_for = frozenset()  # it came back: what its log said of the run before is old
         self._publish(tracked)
         now = self._status(tracked)
         at = time.time()

@@ -265,6 +265,16 @@ class ServiceStatus:
     def id(self) -> str:
         return self.service.id
 
+    def address_for(self, model: str) -> ServerAddress | None:
+        """Of a replica whose server answers, before all of one where the model is ready; None: there is none."""
+        answering = [each for each in self.replicas if each.replica.address is not None and each.error is None]
+        serving = [
+            each
+            for each in answering
+            if any(one.name == model and one.state is ModelState.READY for one in each.models)
+        ]
+        return next((each.replica.address for each in [*serving, *answering]), None)
+
 
 class BackendState(StrEnum):
     CONNECTING = "connecting"

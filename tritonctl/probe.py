@@ -127,8 +127,8 @@ class ServerProbe:
     async def _statistics(self) -> tuple[Statistics, ...]:
         try:
             return await self._client.statistics()
-        except (OperationFailed, Forbidden, NotFound):
-            return ()
+        except (OperationFailed, Forbidden, NotFound, Unreachable):
+            return ()  # health was told a moment ago: a slow or restricted statistics API is not a server that is gone
 
     async def _rates(self) -> rates.Rates | None:
         """The figures of the metrics page; a closed port is a fact about the metrics, not about the server."""

@@ -7,6 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -15,10 +16,10 @@ from textual.binding import BindingType
 from textual.css.query import NoMatches
 
 from tritonctl.backend import Backend, Capability, Intent
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
+from tritonctl.errors import OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
-from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
+from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry_out
 from tritonctl.status import short_reason
 from tui.desk import Progress
 from tui.keys import EVERYWHERE, default_keys
@@ -28,6 +29,7 @@ from tui.screens.services import ServicesScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.widgets.panel import Panel
 
+_ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
@@ -101,6 +103,8 @@ class TritonctlApp(App[int]):
             await asyncio.sleep(PAINT_S - _GATHER_S)
 
     def paint_now(self) -> None:
+        if not self.is_running:  # being taken apart
+            return
         screen = self.screen if self.screen_stack else None
         if isinstance(screen, LiveScreen) and screen.is_mounted:
             try:
@@ -338,7 +342,12 @@ class TritonctlApp(App[int]):
             tell()
             await asyncio.sleep(0.2)  # the log's last word comes a moment after the answer
             tell()
-        except Refused as error:
+        except Exception as caught:  # refused, or a fault of ours: the panel says it, and its button is Close
+            error = caught if isinstance(caught, TritonctlError) else fault(plan.title, caught)
+            newest = (replace(newest[0], state=StepState.FAILED, error=error), *newest[1:])
+            newest = tuple(each if each.state in _ENDED else replace(each, state=StepState.SKIPPED) for each in newest)
+            ended = True
+            tell()
             self.say(error.headline, "failed")
         finally:
             for task in beside:

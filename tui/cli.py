@@ -79,6 +79,11 @@ def _run(argv: Sequence[str]) -> int:
         mouse=arguments.mouse,
     )
     loaded = settings.load(flags, os.environ, Path.home())
+    if loaded.warnings:
+        from tui.commands.streams import say
+
+        for warning in loaded.warnings:
+            say(f"tritonctl: {warning}")
     session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus, _abilities))
     module, _, name = _COMMANDS[arguments.command].partition(":")
     command: Callable[[Session], Coroutine[object, object, int]]

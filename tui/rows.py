@@ -104,7 +104,7 @@ def model_row(status: ServiceStatus, joined: JoinedModel) -> Row:
         (each for key, each in rates.items() if (key.model, key.version) == (joined.name, joined.version)), None
     )
     worst = joined.worst
-    state = worst.in_words
+    state = f"was {worst.in_words}" if status.stale else worst.in_words
     return Row(
         model_key(joined),
         (
@@ -119,7 +119,7 @@ def model_row(status: ServiceStatus, joined: JoinedModel) -> Row:
             f"{joined.ready_on}/{joined.replicas}",
             model_note(joined),
         ),
-        state=STATES[joined.level],
+        state="stale" if status.stale else STATES[joined.level],
         dim=status.stale,
     )
 

@@ -59,13 +59,15 @@ async def plan_load(
                 call=_call(target, model, "load", {"config": "…"} if config is not None else {}),
                 run=_Load(target, model, config, files, deadline_s).run,
                 replica=target.replica.name,
-                undo_call=_call(target, model, "unload", {}),
+                undo_call="" if any(each.ready_on for each in known) else _call(target, model, "unload", {}),
                 deadline_s=deadline_s,
             )
             for target in targets
         ),
         warnings=tuple(warnings),
-        undo=_call(targets[0], model, "unload", {}),
+        undo="load it again with the configuration and files of before"
+        if any(each.ready_on for each in known)
+        else _call(targets[0], model, "unload", {}),
         parallel=True,
     )
 
@@ -90,10 +92,16 @@ async def plan_unload(
         warnings.append(
             f"{', '.join(ensembles)} (ensemble) needs it and stops serving without a word: it becomes unavailable too"
         )
+    loaded = any(each.ready_on for each in known)
     rate = _rate(status, model)
     if rate:
         warnings.append(f"it serves {rate:.3g} req/s now; later requests get 404 until it is loaded again")
-    if not any(each.ready_on for each in known):
+    elif rate is None and loaded:
+        warnings.append("whether it serves requests now is not known; later ones get 404 until it is loaded again")
+    if dependents:
+        members = await _members(targets, model)
+        warnings.append(f"also unloads what it is made of: {', '.join(members) or 'nothing, it is no ensemble'}")
+    if not loaded:
         warnings.append("it is not loaded now; the server answers 200 all the same")
     return Plan(
         action="unload",
@@ -112,7 +120,8 @@ async def plan_unload(
         ),
         warnings=tuple(warnings),
         undo=_call(targets[0], model, "load", {}),
-        typed=model if ensembles and rate else "",
+        # What carries traffic, or may, is not unloaded by a yes alone.
+        typed=model if loaded and (rate or (rate is None and ensembles)) else "",
         parallel=True,
     )
 
@@ -146,13 +155,14 @@ async def _while_alive(client: ServerClient, work: Coroutine[None, None, None], 
             try:
                 await client.live()
                 strikes = 0
-            except Unreachable as error:
-                strikes += error.kind in ("refused", "lost")
+            except TritonctlError as error:  # a health API that is restricted tells nothing against the server
+                strikes += isinstance(error, Unreachable) and error.kind in ("refused", "lost")
             if strikes == 2:
                 raise Unreachable(what, "the server went away while it was at it", "see its log", kind="lost")
         await task
     finally:
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class _Unload:
@@ -219,9 +229,19 @@ def _names(status: ServiceStatus) -> str:
     return "models: " + (", ".join(names[:12]) + (" …" if len(names) > 12 else "") if names else "none")
 
 
-def _rate(status: ServiceStatus, model: str) -> float:
+def _rate(status: ServiceStatus, model: str) -> float | None:
+    """Requests a second now; None: not known, as after a single look or without metrics."""
     figures = status.rates.models if status.rates is not None else {}
-    return sum(each.requests_per_s or 0.0 for (name, _), each in figures.items() if name == model)
+    known = [each.requests_per_s for (name, _), each in figures.items() if name == model]
+    return sum(rate for rate in known if rate is not None) if any(rate is not None for rate in known) else None
+
+
+async def _members(targets: Sequence[ReplicaStatus], model: str) -> tuple[str, ...]:
+    try:
+        async with _client(targets[0]) as client:
+            return ensemble_members(await client.config(model))
+    except TritonctlError:
+        return ()
 
 
 def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str, object]) -> str:

@@ -220,6 +220,8 @@ def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
             'give its CA with ca = "….pem" in the settings, or fix the server\'s certificate',
             kind="tls",
         )
+    if url.startswith("https:") and isinstance(error, httpx.ConnectError) and said == "ConnectError":
+        said = "SSL: the connection was closed in the handshake"
     if "SSL" in said or "WRONG_VERSION_NUMBER" in said:
         return Unreachable(
             tried, f"TLS failed with {where}: {said}", "is this port plain HTTP? then use http://", kind="tls"

@@ -87,7 +87,7 @@ class Session:
             self.places.backends(self.settings),
             read_only=self.settings.read_only,
             interval_s=interval_s if interval_s is not None else self.settings.interval_s,
-            deadline_s=min(self.read_timeout_s, 5.0),
+            deadline_s=self.read_timeout_s if self.arguments.timeout else min(self.read_timeout_s, 5.0),
         ) as fleet:
             yield fleet
 

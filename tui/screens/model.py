@@ -80,14 +80,7 @@ class ModelScreen(TabbedScreen):
 
     @work(group="schema", exclusive=True, exit_on_error=False)
     async def _read(self, status: ServiceStatus) -> None:
-        address = next(
-            (
-                each.replica.address
-                for each in status.replicas
-                if each.replica.address is not None and each.error is None
-            ),
-            None,
-        )
+        address = status.address_for(self.model)
         if address is None:
             self.trouble = status.error or "no server of it can be reached"
         elif not any(each.ready_on for each in self.versions):

@@ -43,7 +43,12 @@ class TabbedScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.call_next(self.action_tab, self.tab)
+        self.call_next(self._open_first)
+
+    async def _open_first(self) -> None:
+        """The tab that was asked for, unless a number was typed ahead."""
+        if not self.query_one("#panes", ContentSwitcher).children:
+            await self.action_tab(self.tab)
 
     def on_screen_resume(self) -> None:
         self.triton.fleet.look_at([self.service_id], detailed=self.service_id)

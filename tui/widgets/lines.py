@@ -100,9 +100,12 @@ class Lines(Widget):
     def paint(self) -> None:
         """Take the new frame and repaint the lines that differ from what is on screen."""
         size = self.size
-        if not self.is_mounted or not size or self._frame_size != size:
-            # The next drawing takes the frame itself, also where a hidden widget comes back in the size it had.
-            self._frame_size = Size(-1, -1)
+        if not self.is_mounted or not size:
+            self._frame_size = Size(-1, -1)  # the next drawing takes the frame itself
+            return
+        if self._frame_size != size:
+            # Textual keeps the lines of a hidden widget: one that comes back in the size it had is not drawn by itself.
+            self.refresh()
             return
         before, now = self._frame, self.frame(size.width, size.height)
         self._frame = now
