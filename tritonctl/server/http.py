@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -119,6 +120,40 @@ class HttpConnection:
                 kind="redirect",
             )
         return Answer(answer.status_code, answer.headers, body)
+
+    async def lines(
+        self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
+    ) -> AsyncGenerator[str | Answer, None]:
+        """POST, and the answer's lines as they come; the whole answer instead, and nothing else, when it is not 200.
+
+        The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
+        """
+        client = self._open()
+        from httpx import HTTPError, InvalidURL
+
+        tried = f"POST {url}"
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        try:
+            request = client.build_request("POST", url, content=content, headers=headers)
+            answer = await client.send(request, stream=True)
+            try:
+                if answer.status_code != 200:
+                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                    return
+                rest, size = b"", 0
+                async for chunk in answer.aiter_bytes():
+                    size += len(chunk)
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if size > max_bytes or len(rest) > max_line:
+                        raise Unreachable(tried, f"the answer is larger than {max_bytes} bytes", kind="too large")
+                    for line in whole:
+                        yield line.decode("utf-8", "replace")
+                if rest:
+                    yield rest.decode("utf-8", "replace")
+            finally:
+                await answer.aclose()
+        except (HTTPError, InvalidURL, OSError) as error:
+            raise _in_words(tried, url, error) from None
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -62,7 +62,8 @@ _WORDS = (
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """An input or output as the model declares it. `shape` has -1 for free dimensions and includes the batch dimension,
-    which is the first one where `batched`. `labels` is the name of the output's label file.
+    which is the first one where `batched`. `labels` is the name of the output's label file, `format` the layout that
+    config.pbtxt gives an image (FORMAT_NCHW, FORMAT_NHWC).
     """
 
     name: str
@@ -71,6 +72,7 @@ class TensorSpec:
     optional: bool = False
     batched: bool = False
     labels: str | None = None
+    format: str = ""
 
     def __str__(self) -> str:
         return f"{self.datatype} {shape_text(self.shape)}"
@@ -237,11 +239,28 @@ def zeros(spec: TensorSpec, *, batch: int = 1, free: int = 1, shape: Sequence[in
     return Tensor(spec.name, spec.datatype, np.zeros(decided, dtype=numpy_type(spec.datatype)))
 
 
+def ones(spec: TensorSpec, *, batch: int = 1, free: int = 1, shape: Sequence[int] | None = None) -> Tensor:
+    """All 1, True or "1"."""
+    import numpy as np
+
+    decided = concrete_shape(spec, batch=batch, free=free, shape=shape)
+    if spec.datatype == "BYTES":
+        return Tensor(spec.name, spec.datatype, np.full(decided, b"1", dtype=object))
+    return Tensor(spec.name, spec.datatype, np.ones(decided, dtype=numpy_type(spec.datatype)))
+
+
 def random(
-    spec: TensorSpec, *, seed: int = 0, batch: int = 1, free: int = 1, shape: Sequence[int] | None = None
+    spec: TensorSpec,
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    free: int = 1,
+    shape: Sequence[int] | None = None,
+    between: tuple[float, float] | None = None,
 ) -> Tensor:
     """The same values for the same seed and name: floats in [0, 1), integers in 0..99 (so that an index into a small
-    vocabulary stays inside; UINT8 0..255, a pixel), short texts for BYTES.
+    vocabulary stays inside; UINT8 0..255, a pixel), short texts for BYTES. `between` gives numbers another range: low
+    and high, of which integers take both ends. Raises UsageError when the datatype does not hold it.
     """
     import numpy as np
 
@@ -257,9 +276,23 @@ def random(
     if spec.datatype == "BOOL":
         data = generator.integers(0, 2, decided).astype(bool)
     elif spec.datatype in FLOATS:
-        data = generator.random(decided).astype(numpy_type(spec.datatype))
+        low, high = between or (0.0, 1.0)
+        data = (low + (high - low) * generator.random(decided)).astype(numpy_type(spec.datatype))
     else:
-        data = generator.integers(0, 256 if spec.datatype == "UINT8" else 100, decided).astype(
-            numpy_type(spec.datatype)
-        )
+        first, last = _whole(spec, between) if between else (0, 255 if spec.datatype == "UINT8" else 99)
+        data = generator.integers(first, last, decided, dtype=numpy_type(spec.datatype).type, endpoint=True)
     return Tensor(spec.name, spec.datatype, data)
+
+
+def _whole(spec: TensorSpec, between: tuple[float, float]) -> tuple[int, int]:
+    import numpy as np
+
+    limits = np.iinfo(numpy_type(spec.datatype))
+    low, high = math.ceil(between[0]), math.floor(between[1])
+    if not int(limits.min) <= low <= high <= int(limits.max):
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"no whole numbers of {spec.datatype} from {between[0]:g} to {between[1]:g}",
+            f"it holds {limits.min} to {limits.max}",
+        )
+    return low, high
