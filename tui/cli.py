@@ -35,6 +35,7 @@ _COMMANDS = {
     "delete": "change:delete",
     "traffic": "change:traffic",
     "infer": "infer:infer",
+    "cases": "cases:cases",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "dashboard": "dashboard:dashboard",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -128,6 +129,31 @@ class Inferencer:
         async with aclosing(grpc.stream(request, timeout_s)) as answers:
             async for answer in answers:
                 yield answer
+
+    async def sender(
+        self, request: InferenceRequest, *, decoupled: bool = False, timeout_s: float | None = None
+    ) -> Callable[[], Awaitable[object]]:
+        """What sends the request once each time it is called, and returns when its answer, or the last of a decoupled
+        model's, is here: encoded once, answers not decoded, for measuring. It may be called many times at once, and
+        raises as `infer` does. The first answer is awaited here, so that a refusal comes now.
+        """
+        timeout_s = timeout_s or self._timeout_s
+        if decoupled:
+
+            async def to_the_end() -> object:
+                async with aclosing(self.stream(request, timeout_s=timeout_s)) as answers:
+                    return [answer.latency_us async for answer in answers]
+
+            send: Callable[[], Awaitable[object]] = to_the_end
+        else:
+            async with self._choosing:
+                grpc = await self._choose(timeout_s)
+            if grpc is not None:
+                send = await grpc.sender(request, timeout_s)
+            else:
+                send = functools.partial(self._infer_http, request, timeout_s)
+        await send()
+        return send
 
     async def repeat(self, request: InferenceRequest, times: int, *, timeout_s: float | None = None) -> Repeated:
         """The same request `times` times, one after the other. What the server refuses is counted and the run goes on;

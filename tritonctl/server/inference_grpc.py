@@ -7,10 +7,11 @@ keep their status, a stream is one call that can be cancelled, and nothing is co
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,10 @@ class GrpcInference:
             _raise_if_ours(self._tried(request))
             raise
         return raw
+
+    async def sender(self, request: InferenceRequest, timeout_s: float) -> Callable[[], Awaitable[object]]:
+        message = await asyncio.to_thread(_serialized, request)
+        return functools.partial(self.send, message, request, timeout_s)
 
     def _tried(self, request: InferenceRequest) -> str:
         return f"infer {request.model} on gRPC {self._target}"

@@ -60,9 +60,12 @@ class Filled:
     errors: Mapping[str, TritonctlError]
 
 
-def fill(form: Form, schema: ModelSchema) -> Filled:
-    """Every input, in the schema's order; reads the files that are named. Blocks: a screen calls it in a thread."""
-    tensors: dict[str, Tensor] = {}
+def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = None) -> Filled:
+    """Every input, in the schema's order; reads the files that are named. Blocks: a screen calls it in a thread.
+
+    `given` are tensors that come from elsewhere; a value that was typed goes before them.
+    """
+    tensors: dict[str, Tensor] = {name: each for name, each in (given or {}).items() if name not in form.values}
     errors: dict[str, TritonctlError] = {}
     for name in {**form.values, **form.shapes}:
         try:
@@ -226,6 +229,10 @@ def with_value(form: Form, name: str, text: str) -> Form:
     """An empty text takes the value away."""
     values = {key: value for key, value in form.values.items() if key != name}
     return replace(form, values={**values, name: text} if text else values)
+
+
+def with_parameters(form: Form, parameters: Mapping[str, Parameter], request_id: str) -> Form:
+    return replace(form, parameters=parameters, request_id=request_id)
 
 
 def sequence_of(parameters: Mapping[str, Parameter]) -> str:

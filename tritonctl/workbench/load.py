@@ -98,8 +98,9 @@ async def run_load(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None
     finally:
         ticker.cancel()
         await asyncio.gather(ticker, return_exceptions=True)
+        points = len(run.result.points)
         run.close()
-        if told is not None:
+        if told is not None and len(run.result.points) > points:
             told(run.result)
     return run.result
 

@@ -68,7 +68,7 @@ def _image(tensor: Tensor, batched: bool) -> Array | None:
         data = data.transpose(1, 2, 0)
     rows, columns, channels = data.shape
     sides = sorted((rows, columns))
-    if channels not in (1, 3) or not _LEAST <= sides[0] or sides[1] > _MOST or sides[1] > 8 * sides[0]:
+    if channels not in (1, 3) or not sides[0] >= _LEAST or sides[1] > _MOST or sides[1] > 8 * sides[0]:
         return None
     if tensor.datatype == "BF16":
         import numpy as np

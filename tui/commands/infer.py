@@ -1,24 +1,37 @@
-"""The command `infer`: one test request, or several, with values that were typed, read or generated."""
+"""The command `infer`: one test request, with values that were typed, read or generated, and its answer."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
+from tritonctl.server.client import ServerClient
 from tritonctl.server.inference import Inferencer, Latency
 from tritonctl.server.modelconfig import ModelSchema, schema
-from tritonctl.server.request import InferenceAnswer, InferenceRequest, check_request
-from tritonctl.server.tensors import Tensor, TensorSpec, random, zeros
-from tritonctl.server.typed import find_spec, parse_value, split_assignment
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, WantedOutput, check_request
+from tritonctl.server.tensors import Tensor
+from tritonctl.server.typed import split_assignment
+from tritonctl.workbench import form as forms
+from tritonctl.workbench.form import Form, Made
+from tritonctl.workbench.history import History, Sent
+from tritonctl.workbench.split import Counted, Split, counted, split
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.read import client_of, first_reachable
 from tui.commands.session import Session, say
+
+REQUEST_TIMEOUT_S = 30.0
+TOP = 5
 
 
 async def infer(session: Session) -> int:
@@ -28,81 +41,245 @@ async def infer(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         target = first_reachable(found)
-    shape = await _schema(target, arguments.model, arguments.model_version)
-    request = InferenceRequest(arguments.model, inputs_of(shape, arguments), arguments.model_version)
-    check_request(request, shape.inputs)
-    try:
-        got, latency, errors = await _send(session, target, shape, request)
-    except TritonctlError as error:
-        if session.json:
-            print(documents.dump(answers.document(arguments.model, error=error.answer)))
-        raise
-    if session.json:
-        print(documents.dump(answers.document(arguments.model, got, latency)))
-    else:
-        _print(got, latency, errors)
-    return 1 if errors else 0
-
-
-async def _schema(target: ReplicaStatus, model: str, version: str | None) -> ModelSchema:
     async with client_of(target) as client:
+        shape = await read_schema(client, arguments.model, arguments.model_version)
+        history = History.usual(os.environ, Path.home())
+        form = form_of(arguments, history)
+        request, kept = request_of(form, shape, arguments)
+        if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
+            from tui.commands.measure import measure
+
+            return await measure(session, target, client, shape, request)
+        if arguments.generate:
+            from tui.commands.generate import generate_text
+
+            return await generate_text(session, target, shape, request)
+        sent = Sent(time.time(), found.id, form, None, "")
         try:
-            metadata, config = await asyncio.gather(
-                client.model_metadata(model, version), client.config(model, version)
-            )
-        except NotFound as error:
-            raise NotFound(f"model {model!r}", error.answer, "is it loaded? tritonctl models tells") from None
+            return await _once(session, target, client, shape, request, sent if kept else None, history)
+        except TritonctlError as error:
+            if session.json:
+                print(documents.dump(answers.document(arguments.model, error=error.answer)))
+            raise
+
+
+async def read_schema(client: ServerClient, model: str, version: str | None) -> ModelSchema:
+    try:
+        metadata, config = await asyncio.gather(client.model_metadata(model, version), client.config(model, version))
+    except NotFound as error:
+        raise NotFound(f"model {model!r}", error.answer, "is it loaded? tritonctl models tells") from None
     return schema(metadata, config)
 
 
-def inputs_of(shape: ModelSchema, arguments: Namespace) -> tuple[Tensor, ...]:
-    """What was given for the inputs it was given for, and generated values for the others that are needed.
+# What is sent
 
-    Raises UsageError for an input that the model does not have, or a value that does not fit it.
-    """
+
+def form_of(arguments: Namespace, history: History) -> Form:
+    """The form that the options make; with --last they change what was sent last. Raises UsageError."""
+    before = history.last(arguments.model) if arguments.last else Form()
+    if before is None:
+        raise UsageError(f"infer {arguments.model} --last", "nothing was sent to this model from here yet")
+    kind = "zeros" if arguments.zeros else "ones" if arguments.ones else "random"
+    between = forms.parse_range(arguments.range) if arguments.range else None
+    made = Made(kind, arguments.seed, between)
+    given = (Made(), 1) != (made, arguments.batch)
+    return Form(
+        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        made if given or not arguments.last else before.made,
+        {**before.shapes, **dict(forms.shape_assignment(each) for each in arguments.shape)},
+        arguments.batch if given or not arguments.last else before.batch,
+        arguments.model_version or before.version,
+        {**before.parameters, **_parameters(arguments)},
+        arguments.request_id or before.request_id,
+    )
+
+
+def _parameters(arguments: Namespace) -> dict[str, Parameter]:
+    found = dict(forms.parse_parameter(each) for each in arguments.parameter)
+    if arguments.sequence_id is not None:
+        text_id: str = arguments.sequence_id
+        found["sequence_id"] = int(text_id) if text_id.isdigit() else text_id
+    for name in ("sequence_start", "sequence_end"):
+        if getattr(arguments, name):
+            found[name] = True
+    if arguments.priority:
+        found["priority"] = arguments.priority
+    if arguments.queue_timeout:
+        found["timeout"] = arguments.queue_timeout
+    return found
+
+
+def request_of(form: Form, shape: ModelSchema, arguments: Namespace) -> tuple[InferenceRequest, bool]:
+    """The request, and whether the form says all of it. Raises UsageError, of several wrong inputs with all of them."""
     given: dict[str, Tensor] = {}
-    for each in arguments.input:
-        name, value = split_assignment(each)
-        given[name] = parse_value(find_spec(shape.inputs, name), value)
-    batches = {len(tensor.data) for name, tensor in given.items() if find_spec(shape.inputs, name).batched}
-    batch = batches.pop() if len(batches) == 1 else arguments.batch
-    fill: Callable[[TensorSpec], Tensor]
-    if arguments.zeros:
-        fill = lambda spec: zeros(spec, batch=batch)  # noqa: E731
-    else:
-        fill = lambda spec: random(spec, seed=arguments.seed, batch=batch)  # noqa: E731
-    return tuple(given.get(spec.name) or fill(spec) for spec in shape.inputs if spec.name in given or not spec.optional)
+    parameters: dict[str, Parameter] = {}
+    request_id = ""
+    if arguments.request is not None:
+        from tritonctl.workbench import request_file
+
+        given, parameters, request_id = request_file.read(arguments.request, shape)
+    filled = forms.fill(form, shape, given)
+    errors = list(filled.errors.values())
+    if len(errors) > 1:
+        raise UsageError("", "\n".join(f"{each.tried}: {each.answer}" for each in errors), errors[0].advice)
+    if errors:
+        raise errors[0]
+    form = forms.with_parameters(form, {**parameters, **form.parameters}, form.request_id or request_id)
+    request = forms.as_request(form, shape, filled.tensors)
+    check_request(request, shape.inputs)
+    return request, arguments.request is None
 
 
-async def _send(
-    session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest
-) -> tuple[Sequence[InferenceAnswer], Latency, dict[str, int]]:
-    assert target.replica.address is not None
-    timeout_s: float = session.arguments.timeout or 30.0
-    async with Inferencer(target.replica.address, timeout_s=timeout_s) as inferencer:
-        if shape.decoupled:
-            got: list[InferenceAnswer] = []
-            async with aclosing(inferencer.stream(request)) as stream:
-                async for answer in stream:
-                    got.append(answer)
-                    if not session.json:
-                        for line in answers.summarise_answer(answer):
-                            say(f"{figures.duration_us(answer.latency_us)}  {line}")
-            times = [each.latency_us for each in got] or [0.0]
-            return got, Latency.of(times[-1:]), {}
-        repeated = await inferencer.repeat(request, session.arguments.repeat)
-        if inferencer.why_not_grpc and not session.json:
+# Sending
+
+
+async def _once(
+    session: Session,
+    target: ReplicaStatus,
+    client: ServerClient,
+    shape: ModelSchema,
+    request: InferenceRequest,
+    sent: Sent | None,
+    history: History,
+) -> int:
+    arguments = session.arguments
+    outputs = _wanted(session, shape)
+    asked = InferenceRequest(
+        request.model, request.inputs, request.version, outputs, request.parameters, request.request_id
+    )
+    before = None if session.json or shape.decoupled else await statistics(client, request)
+    outcome, latency_us = "", None
+    try:
+        async with inferencer_of(session, target) as inferencer:
+            if shape.decoupled:
+                got = await _stream(session, inferencer, asked)
+                latency, errors = Latency.of([each.latency_us for each in got[-1:]] or [0.0]), {}
+            else:
+                repeated = await inferencer.repeat(asked, arguments.repeat)
+                got, latency, errors = [repeated.answer], repeated.latency, dict(repeated.errors)
+        if inferencer.why_not_grpc and not session.json and not shape.decoupled:
             say(f"by HTTP: {inferencer.why_not_grpc}")
-        return [repeated.answer], repeated.latency, dict(repeated.errors)
+        latency_us = latency.p50
+    except TritonctlError as error:
+        outcome = error.headline
+        raise
+    finally:
+        if sent is not None:
+            history.add(request.model, Sent(sent.at, sent.service, sent.form, latency_us, outcome))
+    _keep(arguments, request, got)
+    if session.json:
+        print(documents.dump(answers.document(arguments.model, got, latency)))
+    else:
+        parts = None
+        if before is not None and not shape.decoupled:
+            after = await statistics(client, request)
+            mean = sum(repeated.latencies_us) / len(repeated.latencies_us)
+            parts = split(before, after, len(repeated.latencies_us), mean, got[-1].client_us) if after else None
+        _print(session, shape, asked, got, latency, errors, parts)
+    return 1 if errors else 0
 
 
-def _print(got: Sequence[InferenceAnswer], latency: Latency, errors: dict[str, int]) -> None:
+def inferencer_of(session: Session, target: ReplicaStatus) -> Inferencer:
+    assert target.replica.address is not None
+    protocol = Protocol(session.arguments.protocol) if session.arguments.protocol else None
+    timeout_s: float = session.arguments.timeout or REQUEST_TIMEOUT_S
+    return Inferencer(target.replica.address, timeout_s=timeout_s, protocol=protocol)
+
+
+def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:
+    """Labels are for a person: a program, a file and a case get the numbers, unless --top asks."""
+    arguments = session.arguments
+    if arguments.top is not None:
+        return forms.classes_of(shape, arguments.top)
+    plain = session.json or arguments.save or arguments.save_case or arguments.repeat > 1 or shape.decoupled
+    return () if plain else forms.classes_of(shape, TOP)
+
+
+async def statistics(client: ServerClient, request: InferenceRequest) -> Counted | None:
+    """What the server counted so far, where it tells: an endpoint in the cloud may not route it."""
+    try:
+        return counted(await client.statistics(request.model, request.version))
+    except TritonctlError:
+        return None
+
+
+async def _stream(session: Session, inferencer: Inferencer, request: InferenceRequest) -> list[InferenceAnswer]:
+    """Ctrl-C closes the stream, at which the server stops its work."""
+    got: list[InferenceAnswer] = []
+    async with aclosing(inferencer.stream(request)) as stream:
+        async for answer in stream:
+            got.append(answer)
+            if not session.json:
+                said = "  ".join(line.strip() for line in answers.summarise_answer(answer))
+                say(f"{figures.duration_us(answer.latency_us)}  {said}")
+    return got
+
+
+def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[InferenceAnswer]) -> None:
+    if arguments.save_case is not None:
+        from tritonctl.workbench import case
+
+        case.save(arguments.save_case, request, got)
+        say(f"saved the case {arguments.save_case}")
+    if arguments.save is not None:
+        for file in save_outputs(arguments.save, arguments.model, got):
+            say(f"saved {file}")
+
+
+def save_outputs(path: Path, model: str, got: Sequence[InferenceAnswer]) -> list[Path]:
+    """A .json holds the whole answer; a .npy the only output; anything else is a directory with a file per output."""
+    from tritonctl.workbench.case import write_tensor
+
+    outputs = [output for answer in got for output in answer.outputs]
+    try:
+        if path.suffix == ".json":
+            path.write_text(documents.dump(answers.document(model, got)) + "\n", encoding="utf-8")
+            return [path]
+        if path.suffix == ".npy":
+            if len(outputs) != 1 or outputs[0].datatype == "BYTES":
+                raise UsageError(f"save {path}", "a .npy holds one output of numbers", "give a directory")
+            return [write_tensor(path.parent, path.stem, outputs[0])]
+        path.mkdir(parents=True, exist_ok=True)
+        names = [text.file_name(output.name) for output in outputs]
+        stems = [name if names.count(name) == 1 else f"{name}-{index}" for index, name in enumerate(names)]
+        return [write_tensor(path, stem, output) for stem, output in zip(stems, outputs, strict=True)]
+    except OSError as error:
+        raise UsageError(f"save {path}", str(error.strerror or error)) from None
+
+
+# Said
+
+
+def split_line(parts: Split) -> str:
+    """client 0.3 ms · network 0.2 ms · queue …, and whose average it is."""
+    words = [
+        *([f"client {figures.duration_us(parts.client_us)}"] if parts.client_us else []),
+        f"network {figures.duration_us(parts.network_us)}",
+        f"queue {figures.duration_us(parts.queue_us)}",
+        f"compute {figures.duration_us(parts.compute_us)} (in {figures.duration_us(parts.input_us)}, "
+        f"infer {figures.duration_us(parts.infer_us)}, out {figures.duration_us(parts.output_us)})",
+    ]
+    cached = "  from the response cache" if parts.cached else ""
+    others = f"  (averages of {parts.requests} requests, others' among them)" if parts.others else ""
+    return " · ".join(words) + cached + others
+
+
+def _print(
+    session: Session,
+    shape: ModelSchema,
+    request: InferenceRequest,
+    got: Sequence[InferenceAnswer],
+    latency: Latency,
+    errors: dict[str, int],
+    parts: Split | None,
+) -> None:
     if not got:
         print("the model ended its stream without an answer")
         return
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
-    print(f"{last.model} version {last.version or '?'} answered by {last.protocol}{several}")
+    where = f", deployment {text.clean(last.deployment)}" if last.deployment else ""
+    print(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{several}")
     spread = (
         ""
         if latency.min == latency.max
@@ -111,8 +288,45 @@ def _print(got: Sequence[InferenceAnswer], latency: Latency, errors: dict[str, i
             f"max {figures.duration_us(latency.max)})"
         )
     )
-    print(f"latency {figures.duration_us(latency.p50)}{spread}")
-    for line in answers.summarise_answer(last):
+    if len(got) > 1:
+        first = figures.duration_us(got[0].latency_us)
+        print(f"first after {first}, {between_line(got)}, total {figures.duration_us(last.latency_us)}")
+    else:
+        print(f"latency {figures.duration_us(latency.p50)}{spread}")
+    if parts is not None:
+        print(split_line(parts))
+    classified = {output.name for output in request.outputs if output.classes}
+    for line in answers.summarise_answer(last, classified):
         print(text.clean(line))
+    _draw(session, shape, last)
     for words, count in errors.items():
         say(f"{count} failed: {words}")
+
+
+def between_line(got: Sequence[InferenceAnswer]) -> str:
+    """Of a stream: what lay between its answers."""
+    gaps = [after.latency_us - before.latency_us for before, after in itertools.pairwise(got)]
+    of = Latency.of(gaps)
+    return (
+        f"between {figures.duration_us(of.p50)} (p99 {figures.duration_us(of.p99)}, max {figures.duration_us(of.max)})"
+    )
+
+
+def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None:
+    if not sys.stdout.isatty():
+        return
+    from tritonctl.workbench import picture
+
+    batched = {spec.name: spec.batched for spec in shape.outputs}
+    size = os.get_terminal_size()
+    for output in answer.outputs:
+        rows = picture.pixels(
+            output, batched=batched.get(output.name, False), width=min(size.columns - 2, 80), height=48
+        )
+        if rows is not None:
+            colour = text.use_colour(session.arguments.no_color) and os.environ.get("COLORTERM") in (
+                "truecolor",
+                "24bit",
+            )
+            for line in picture.coloured(rows) if colour else picture.shaded(rows):
+                print(line)
