@@ -222,29 +222,10 @@ def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[Inferen
         case.save(arguments.save_case, request, got)
         say(f"saved the case {arguments.save_case}")
     if arguments.save is not None:
+        from tritonctl.workbench.keeping import save_outputs
+
         for file in save_outputs(arguments.save, arguments.model, got):
             say(f"saved {file}")
-
-
-def save_outputs(path: Path, model: str, got: Sequence[InferenceAnswer]) -> list[Path]:
-    """A .json holds the whole answer; a .npy the only output; anything else is a directory with a file per output."""
-    from tritonctl.workbench.case import write_tensor
-
-    outputs = [output for answer in got for output in answer.outputs]
-    try:
-        if path.suffix == ".json":
-            path.write_text(documents.dump(answers.document(model, got)) + "\n", encoding="utf-8")
-            return [path]
-        if path.suffix == ".npy":
-            if len(outputs) != 1 or outputs[0].datatype == "BYTES":
-                raise UsageError(f"save {path}", "a .npy holds one output of numbers", "give a directory")
-            return [write_tensor(path.parent, path.stem, outputs[0])]
-        path.mkdir(parents=True, exist_ok=True)
-        names = [text.file_name(output.name) for output in outputs]
-        stems = [name if names.count(name) == 1 else f"{name}-{index}" for index, name in enumerate(names)]
-        return [write_tensor(path, stem, output) for stem, output in zip(stems, outputs, strict=True)]
-    except OSError as error:
-        raise UsageError(f"save {path}", str(error.strerror or error)) from None
 
 
 # Said

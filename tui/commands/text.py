@@ -72,9 +72,3 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
             " ".join(cells[:1]) + (" " if symbols else "  ") + "  ".join(cells[1:]) if symbols else "  ".join(cells)
         )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def file_name(text: str) -> str:
-    """A foreign name as the name of a file: no path, nothing hidden, at most 60 characters."""
-    kept = "".join(each if each.isascii() and (each.isalnum() or each in "-_.") else "_" for each in text)[:60]
-    return kept.lstrip(".") or "_"

@@ -85,6 +85,7 @@ class Fields(Scroller, can_focus=True):
 
     def frame(self, width: int, height: int) -> list[Line]:
         """The fields from `top`."""
+        self.top = max(0, min(self.top, len(self._fields) - height))
         shown = self._fields[self.top : self.top + height]
         names = min(NAME_WIDTH, max([width_of(plain(field.name)) for field in self._fields], default=0))
         kinds = min(KIND_WIDTH, max([width_of(plain(field.kind)) for field in self._fields], default=0))
