@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -132,26 +133,34 @@ class Inferencer:
 
     async def sender(
         self, request: InferenceRequest, *, decoupled: bool = False, timeout_s: float | None = None
-    ) -> Callable[[], Awaitable[object]]:
-        """What sends the request once each time it is called, and returns when its answer, or the last of a decoupled
-        model's, is here: encoded once, answers not decoded, for measuring. It may be called many times at once, and
-        raises as `infer` does. The first answer is awaited here, so that a refusal comes now.
+    ) -> Callable[[], Awaitable[float]]:
+        """What sends the request once each time it is called, and returns the `time.perf_counter` at which its answer,
+        or the last of a decoupled model's, was here: encoded once, answers not decoded, for measuring. It may be called
+        many times at once, and raises as `infer` does. The first answer is awaited here, so that a refusal comes now.
         """
         timeout_s = timeout_s or self._timeout_s
         if decoupled:
 
-            async def to_the_end() -> object:
+            async def to_the_end() -> float:
                 async with aclosing(self.stream(request, timeout_s=timeout_s)) as answers:
-                    return [answer.latency_us async for answer in answers]
+                    async for _ in answers:
+                        pass
+                return time.perf_counter()
 
-            send: Callable[[], Awaitable[object]] = to_the_end
+            send: Callable[[], Awaitable[float]] = to_the_end
         else:
             async with self._choosing:
                 grpc = await self._choose(timeout_s)
             if grpc is not None:
                 send = await grpc.sender(request, timeout_s)
             else:
-                send = functools.partial(self._infer_http, request, timeout_s)
+                http = functools.partial(self._infer_http, request, timeout_s)
+
+                async def by_http() -> float:
+                    await http()
+                    return time.perf_counter()
+
+                send = by_http
         await send()
         return send
 

@@ -13,8 +13,8 @@ from typing import Any
 from tritonctl.errors import Forbidden, NotFound, TritonctlError, Unreachable, UsageError
 from tritonctl.workbench.histogram import Histogram
 
-Send = Callable[[], Awaitable[object]]
-"""Sends the request once and returns when it is answered; raises TritonctlError."""
+Send = Callable[[], Awaitable[float]]
+"""Sends the request once and returns the `time.perf_counter` at which its answer was here; raises TritonctlError."""
 
 TICK_S = 1.0
 RATE_WORKERS = 256
@@ -161,11 +161,11 @@ class _Run:
             elif began >= self.ends:
                 return
             try:
-                await self.send()
+                ended = await self.send()
             except TritonctlError as error:
                 self.failed(error)
                 continue
-            self.answered((clock() - began) * 1e6)
+            self.answered((ended - began) * 1e6)
 
     def answered(self, latency_us: float) -> None:
         self.result.histogram.add(latency_us)

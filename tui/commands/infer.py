@@ -24,6 +24,7 @@ from tritonctl.server.typed import split_assignment
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
+from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
 from tritonctl.workbench.split import Counted, Split, counted, split
 from tui import figures
 from tui.commands import documents, text
@@ -148,15 +149,22 @@ async def _once(
         request.model, request.inputs, request.version, outputs, request.parameters, request.request_id
     )
     before = None if session.json or shape.decoupled else await statistics(client, request)
-    outcome, latency_us = "", None
+    outcome, latency_us, ours, mean_us = "", None, 1, 0.0
+    errors: dict[str, int] = {}
     try:
         async with inferencer_of(session, target) as inferencer:
             if shape.decoupled:
                 got = await _stream(session, inferencer, asked)
-                latency, errors = Latency.of([each.latency_us for each in got[-1:]] or [0.0]), {}
+                latency = Latency.of([each.latency_us for each in got[-1:]] or [0.0])
             else:
-                repeated = await inferencer.repeat(asked, arguments.repeat)
-                got, latency, errors = [repeated.answer], repeated.latency, dict(repeated.errors)
+                got = [await inferencer.infer(asked)]
+                latency, mean_us = Latency.of([got[0].latency_us]), got[0].latency_us
+                if arguments.repeat > 1:
+                    repeated = await run_load(
+                        LoadPlan(requests=arguments.repeat, max_error_rate=1.0), await inferencer.sender(asked)
+                    )
+                    latency, errors = _latency(repeated), dict(repeated.errors)
+                    ours, mean_us = repeated.done + 2, repeated.histogram.mean or 0.0
         if inferencer.why_not_grpc and not session.json and not shape.decoupled:
             say(f"by HTTP: {inferencer.why_not_grpc}")
         latency_us = latency.p50
@@ -173,10 +181,18 @@ async def _once(
         parts = None
         if before is not None and not shape.decoupled:
             after = await statistics(client, request)
-            mean = sum(repeated.latencies_us) / len(repeated.latencies_us)
-            parts = split(before, after, len(repeated.latencies_us), mean, got[-1].client_us) if after else None
+            parts = split(before, after, ours, mean_us, got[-1].client_us) if after else None
         _print(session, shape, asked, got, latency, errors, parts)
     return 1 if errors else 0
+
+
+def _latency(result: LoadResult) -> Latency:
+    """Raises the first error where nothing was answered."""
+    at = result.histogram.percentile
+    p50, p99 = at(50), at(99)
+    if p50 is None or p99 is None:
+        raise result.first_error or UsageError("repeat", "nothing was answered")
+    return Latency(result.histogram.min, p50, p99, result.histogram.max)
 
 
 def inferencer_of(session: Session, target: ReplicaStatus) -> Inferencer:

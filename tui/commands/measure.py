@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from tritonctl.errors import Refused, TritonctlError
@@ -14,7 +14,7 @@ from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest
-from tritonctl.workbench.load import Found, LoadPlan, LoadResult, run_load, search
+from tritonctl.workbench.load import Found, LoadPlan, LoadResult, Send, run_load, search
 from tritonctl.workbench.split import Split, split
 from tui import figures
 from tui.commands import documents
@@ -90,9 +90,7 @@ def _ask_first(session: Session, others: int) -> None:
         raise Refused("load", "not confirmed")
 
 
-async def _until_interrupted(
-    plan: LoadPlan, send: Callable[[], Awaitable[object]], told: Callable[[LoadResult], None] | None
-) -> LoadResult:
+async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None] | None) -> LoadResult:
     newest = LoadResult(plan)
 
     def keep(result: LoadResult) -> None:
@@ -117,7 +115,7 @@ async def _until_interrupted(
 
 async def _search(
     session: Session,
-    send: Callable[[], Awaitable[object]],
+    send: Send,
     request: InferenceRequest,
     told: Callable[[LoadResult], None] | None,
 ) -> int:
