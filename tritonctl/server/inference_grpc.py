@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreach
 from tritonctl.server import wire
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, refusal
-from tritonctl.server.tensors import Tensor, decode, encode
+from tritonctl.server.tensors import Tensor, decode, encode, encode_view
 
 if TYPE_CHECKING:
     import grpc
@@ -233,7 +233,7 @@ def _metadata(address: ServerAddress) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-def _message(request: InferenceRequest) -> Any:
+def _message(request: InferenceRequest, *, contents: bool = True) -> Any:
     from tritonclient.grpc import service_pb2
 
     kind = service_pb2.ModelInferRequest
@@ -246,7 +246,7 @@ def _message(request: InferenceRequest) -> Any:
             for tensor in request.inputs
         ],
         outputs=[kind.InferRequestedOutputTensor(name=output.name) for output in request.outputs],
-        raw_input_contents=[encode(tensor) for tensor in request.inputs],
+        raw_input_contents=[encode(tensor) for tensor in request.inputs] if contents else (),
     )
     for name, value in request.parameters.items():
         _set(message.parameters[name], value)
@@ -257,19 +257,67 @@ def _message(request: InferenceRequest) -> Any:
 
 
 def _serialized(request: InferenceRequest) -> bytes:
-    raw: bytes = _message(request).SerializeToString()
-    return raw
+    """The message's bytes; the tensors are put behind it by hand, since protobuf would copy each of them twice and hold
+    up every other thread meanwhile.
+    """
+    parts: list[bytes | memoryview] = [_message(request, contents=False).SerializeToString()]
+    for tensor in request.inputs:
+        content = encode_view(tensor)
+        parts += [_RAW_INPUT, _varint(len(content)), content]
+    return b"".join(parts)
+
+
+_RAW_INPUT = bytes((7 << 3 | 2,))  # raw_input_contents of ModelInferRequest
+_RAW_OUTPUT = 6 << 3 | 2  # raw_output_contents of ModelInferResponse
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(raw: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = raw[at]
+        value |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is too long")
 
 
 def _parsed(tried: str, raw: bytes, latency_us: float) -> InferenceAnswer:
+    """The tensors are views of `raw`."""
     from google.protobuf.message import DecodeError
     from tritonclient.grpc import service_pb2
 
+    rest: list[memoryview] = []
+    contents: list[memoryview] = []
+    view, at = memoryview(raw), 0
     try:
-        message = service_pb2.ModelInferResponse.FromString(raw)
-    except DecodeError as error:
+        while at < len(view):
+            start = at
+            tag, at = _read_varint(view, at)
+            if tag & 7 != 2:  # ModelInferResponse has no other kind of field; a newer one might
+                _, at = _read_varint(view, at) if tag & 7 == 0 else (0, at + (8 if tag & 7 == 1 else 4))
+                rest.append(view[start:at])
+                continue
+            size, at = _read_varint(view, at)
+            if at + size > len(view):
+                raise ValueError("it is cut off")
+            (contents if tag == _RAW_OUTPUT else rest).append(view[at if tag == _RAW_OUTPUT else start : at + size])
+            at += size
+        message = service_pb2.ModelInferResponse.FromString(b"".join(rest))
+    except (DecodeError, ValueError, IndexError) as error:
         raise Unreachable(tried, f"the answer is not an inference answer: {error}", kind="garbage") from None
-    return _answer(tried, message, latency_us)
+    return _answer(tried, message, latency_us, contents)
 
 
 def _set(parameter: Any, value: Parameter) -> None:
@@ -283,11 +331,15 @@ def _set(parameter: Any, value: Parameter) -> None:
         parameter.string_param = value
 
 
-def _answer(tried: str, answer: Any, latency_us: float) -> InferenceAnswer:
+def _answer(
+    tried: str, answer: Any, latency_us: float, contents: Sequence[memoryview] | None = None
+) -> InferenceAnswer:
     try:
         outputs = tuple(
             Tensor(output.name, output.datatype, decode(raw, output.datatype, tuple(output.shape)))
-            for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+            for output, raw in zip(
+                answer.outputs, answer.raw_output_contents if contents is None else contents, strict=True
+            )
         )
     except ValueError as error:
         raise Unreachable(tried, f"the answer is not an inference answer: {error}", kind="garbage") from None

@@ -14,7 +14,7 @@ from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient
 from tritonctl.server.http import Answer, failure, server_words
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol, refusal
-from tritonctl.server.tensors import Tensor, decode, encode, numpy_type
+from tritonctl.server.tensors import Tensor, decode, encode_view, numpy_type
 
 _HEADER_LENGTH = "inference-header-content-length"
 _DEPLOYMENT = "azureml-model-deployment"  # which deployment of an Azure ML endpoint answered
@@ -78,7 +78,7 @@ def _refused(tried: str, answer: Answer, request: InferenceRequest) -> Exception
 
 def encode_request(request: InferenceRequest) -> tuple[int, bytes]:
     """The length of the JSON header, and the body: header and then the tensors' bytes in the order of the inputs."""
-    contents = [encode(tensor) for tensor in request.inputs]
+    contents = [encode_view(tensor) for tensor in request.inputs]
     document: dict[str, Any] = {
         "parameters": {**request.parameters, "binary_data_output": True},
         "inputs": [

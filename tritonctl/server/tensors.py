@@ -139,6 +139,16 @@ def encode(tensor: Tensor) -> bytes:
     return b"".join(parts)
 
 
+def encode_view(tensor: Tensor) -> memoryview:
+    """`encode` without a copy, where the array lies in memory as it is sent."""
+    data = tensor.data
+    if tensor.datatype == "BYTES" or not data.flags.c_contiguous or data.dtype != numpy_type(tensor.datatype):
+        return memoryview(encode(tensor))
+    import numpy as np
+
+    return memoryview(data.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # numpy 1 does not say Buffer
+
+
 def decode(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Array:
     """The array of a tensor's binary form; read-only where it is a view of `raw`.
 
