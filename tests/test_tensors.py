@@ -22,6 +22,7 @@ from tritonctl.server.tensors import (
     DATATYPES,
     Tensor,
     TensorSpec,
+    as_doubles,
     concrete_shape,
     datatype_of,
     decode,
@@ -172,7 +173,7 @@ def test_what_is_written_as_json_is_read_back_as_the_same_values(tensor: Tensor)
     back = from_document(spec, written["data"]).data
     flat = tensor.data.reshape(-1)
     if tensor.datatype in ("FP16", "BF16", "FP32", "FP64"):  # all NaNs are one "NaN" in JSON
-        flat, back = flat.astype(np.float64), back.astype(np.float64)
+        flat, back = as_doubles(flat), as_doubles(back)
         assert np.array_equal(flat, back, equal_nan=True)
     else:
         assert same_bits(flat, back)

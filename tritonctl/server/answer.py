@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tritonctl.server import classes
 from tritonctl.server.inference import Latency
 from tritonctl.server.request import NO_OUTPUTS, InferenceAnswer
-from tritonctl.server.tensors import FLOATS, Tensor, shape_text
+from tritonctl.server.tensors import FLOATS, Tensor, as_doubles, shape_text
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array
@@ -76,8 +76,8 @@ def _values(output: Tensor) -> list[Any]:
         # FP16 and BF16 widen to double without loss. 32-bit floats are written with the digits that they have:
         # 0.1, not 0.10000000149011612, and read back as the same 32 bits.
         exact = output.datatype != "FP32"
-        numbers = flat.astype(np.float64).tolist() if exact else [float(str(each)) for each in flat]
-        if np.isfinite(flat.astype(np.float64)).all():
+        numbers = as_doubles(flat).tolist() if exact else [float(str(each)) for each in flat]
+        if np.isfinite(as_doubles(flat)).all():
             return numbers
         return [_finite_or_name(each) for each in numbers]
     values: list[Any] = flat.tolist()
@@ -128,10 +128,9 @@ def summarise(output: Tensor) -> list[str]:
         return [head, *_texts(output)]
     if output.datatype == "BOOL":
         return [f"{head} · {int(output.data.sum())} of {output.data.size} true", *_excerpt(output.data)]
-    import numpy as np
 
     if output.datatype == "BF16":  # numpy's reductions and its printing do not know it
-        numbers: Array = output.data.astype(np.float32)
+        numbers: Array = as_doubles(output.data)
     else:
         numbers = output.data
     return [f"{head} · {_range(numbers)}", *_highest(output, numbers), *_excerpt(numbers)]

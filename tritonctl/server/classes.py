@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tritonctl.server.tensors import Tensor
+from tritonctl.server.tensors import Tensor, as_doubles
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array
@@ -57,7 +57,7 @@ def highest(numbers: Array, count: int) -> list[Class]:
     """Of a vector of finite scores, the `count` highest; `share` by softmax unless they are probabilities already."""
     import numpy as np
 
-    wide = numbers.astype(np.float64)
+    wide = as_doubles(numbers)
     best = np.argsort(-wide, kind="stable")[:count]
     if (wide >= 0).all() and abs(float(wide.sum()) - 1.0) < 0.01:
         shares = wide

@@ -193,6 +193,15 @@ def _decode_bytes(raw: bytes | memoryview, count: int) -> list[bytes]:
     return found
 
 
+def as_doubles(data: Array) -> Array:
+    """Floats of any kind as float64; NaN of every kind is one (numpy warns of those that signal)."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide: Array = data.astype(np.float64)
+    return wide
+
+
 # Values made up
 
 

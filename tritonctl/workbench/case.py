@@ -17,7 +17,7 @@ from tritonctl.errors import UsageError
 from tritonctl.server.answer import output_document
 from tritonctl.server.files import as_tensor
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter
-from tritonctl.server.tensors import DATATYPES, FLOATS, MAX_TENSOR_BYTES, Tensor, TensorSpec
+from tritonctl.server.tensors import DATATYPES, FLOATS, MAX_TENSOR_BYTES, Tensor, TensorSpec, as_doubles
 from tritonctl.server.typed import from_document
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def difference(expected: Tensor, got: Tensor, tolerance: Tolerance) -> str:
     if expected.shape != got.shape:
         return f"has the shape {list(got.shape)}, expected {list(expected.shape)}"
     if expected.datatype in FLOATS:
-        a, b = expected.data.astype(np.float64), got.data.astype(np.float64)
+        a, b = as_doubles(expected.data), as_doubles(got.data)
         with np.errstate(invalid="ignore"):
             off = ~np.isclose(b, a, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
             distance: Array = np.abs(a - b)

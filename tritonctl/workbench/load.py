@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -136,10 +135,10 @@ class _Run:
             stopping.cancel()
             for worker in workers:
                 worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*workers, stopping, return_exceptions=True)
-        if everybody.done() and not everybody.cancelled() and (error := everybody.exception()) is not None:
-            raise error
+            await asyncio.gather(everybody, *workers, stopping, return_exceptions=True)
+        for worker in workers:
+            if not worker.cancelled() and (error := worker.exception()) is not None:
+                raise error
 
     async def worker(self) -> None:
         clock = time.perf_counter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tritonctl.server.tensors import FLOATS, Tensor
+from tritonctl.server.tensors import FLOATS, Tensor, as_doubles
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array
@@ -33,7 +33,7 @@ def pixels(tensor: Tensor, *, batched: bool, width: int, height: int) -> list[li
     tall, wide = max(2, round(rows / scale)), max(1, round(columns / scale))
     tall += tall % 2
     # The nearest pixel of each: an average would cost as much as the whole tensor.
-    small = image[np.arange(tall) * rows // tall][:, np.arange(wide) * columns // wide].astype(np.float64)
+    small = as_doubles(image[np.arange(tall) * rows // tall][:, np.arange(wide) * columns // wide])
     usual = small[np.isfinite(small)]
     if not usual.size:
         return None
