@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 import time
 from collections import Counter
@@ -152,15 +151,13 @@ class Inferencer:
             async with self._choosing:
                 grpc = await self._choose(timeout_s)
             if grpc is not None:
-                send = await grpc.sender(request, timeout_s)
-            else:
-                http = functools.partial(self._infer_http, request, timeout_s)
+                return await grpc.sender(request, timeout_s)
 
-                async def by_http() -> float:
-                    await http()
-                    return time.perf_counter()
+            async def by_http() -> float:
+                await self._infer_http(request, timeout_s)
+                return time.perf_counter()
 
-                send = by_http
+            send = by_http
         await send()
         return send
 

@@ -144,6 +144,7 @@ class GrpcInference:
             else:
                 self._wires.append(by_wire)
                 return functools.partial(self._send_by_wire, by_wire, message, request, timeout_s)
+        await self.send(message, request, timeout_s)
         return functools.partial(self._send_and_look_up, message, request, timeout_s)
 
     async def _send_and_look_up(self, message: bytes, request: InferenceRequest, timeout_s: float) -> float:

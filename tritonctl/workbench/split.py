@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tritonctl.server.client import Statistics
+from tritonctl.errors import TritonctlError
+from tritonctl.server.client import ServerClient, Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,23 @@ def counted(rows: Sequence[Statistics], version: str | None = None) -> Counted:
         sum(row.compute_output_ns for row in rows),
         sum(row.cache_hit_count for row in rows),
     )
+
+
+async def read_counted(client: ServerClient, model: str, version: str | None, at_least: int = 0) -> Counted | None:
+    """The model's statistics now, or None where they are not told: an endpoint in the cloud may not route them.
+
+    Triton counts a request a moment after it has answered it: `at_least` successes are waited for, a fifth of a second.
+    """
+    found = None
+    for pause_s in (0.0, 0.02, 0.06, 0.12):
+        await asyncio.sleep(pause_s)
+        try:
+            found = counted(await client.statistics(model, version))
+        except TritonctlError:
+            return None
+        if found.success >= at_least:
+            break
+    return found
 
 
 def split(before: Counted, after: Counted, ours: int, latency_us: float, client_us: float = 0.0) -> Split | None:

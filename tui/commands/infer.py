@@ -25,7 +25,7 @@ from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
 from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
-from tritonctl.workbench.split import Counted, Split, counted, split
+from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.read import client_of, first_reachable
@@ -148,7 +148,7 @@ async def _once(
     asked = InferenceRequest(
         request.model, request.inputs, request.version, outputs, request.parameters, request.request_id
     )
-    before = None if session.json or shape.decoupled else await statistics(client, request)
+    before = None if session.json or shape.decoupled else await read_counted(client, request.model, request.version)
     outcome, latency_us, ours, mean_us = "", None, 1, 0.0
     errors: dict[str, int] = {}
     try:
@@ -180,7 +180,7 @@ async def _once(
     else:
         parts = None
         if before is not None and not shape.decoupled:
-            after = await statistics(client, request)
+            after = await read_counted(client, request.model, request.version, before.success + ours)
             parts = split(before, after, ours, mean_us, got[-1].client_us) if after else None
         _print(session, shape, asked, got, latency, errors, parts)
     return 1 if errors else 0
@@ -209,14 +209,6 @@ def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:
         return forms.classes_of(shape, arguments.top)
     plain = session.json or arguments.save or arguments.save_case or arguments.repeat > 1 or shape.decoupled
     return () if plain else forms.classes_of(shape, TOP)
-
-
-async def statistics(client: ServerClient, request: InferenceRequest) -> Counted | None:
-    """What the server counted so far, where it tells: an endpoint in the cloud may not route it."""
-    try:
-        return counted(await client.statistics(request.model, request.version))
-    except TritonctlError:
-        return None
 
 
 async def _stream(session: Session, inferencer: Inferencer, request: InferenceRequest) -> list[InferenceAnswer]:

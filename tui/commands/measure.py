@@ -15,10 +15,10 @@ from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest
 from tritonctl.workbench.load import Found, LoadPlan, LoadResult, Send, run_load, search
-from tritonctl.workbench.split import Split, split
+from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents
-from tui.commands.infer import inferencer_of, split_line, statistics
+from tui.commands.infer import inferencer_of, split_line
 from tui.commands.session import Session, say
 
 LOOK_FOR_OTHERS_S = 1.0
@@ -46,9 +46,11 @@ async def measure(
             arguments.repeat if arguments.repeat > 1 else None,
             DURATION_S if endless else arguments.duration,
         )
-        before = await statistics(client, request)
+        before = await read_counted(client, request.model, request.version)
         result = await _until_interrupted(plan, send, told)
-        after = await statistics(client, request) if "lost" not in result.stopped else None
+        after = None
+        if before is not None and "lost" not in result.stopped:
+            after = await read_counted(client, request.model, request.version, before.success + result.done)
     parts = None
     if before is not None and after is not None and result.histogram.mean is not None:
         parts = split(before, after, result.done, result.histogram.mean)

@@ -18,7 +18,7 @@ from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.history import Sent
 from tritonctl.workbench.load import LoadResult, run_load, search
-from tritonctl.workbench.split import Counted, counted, split
+from tritonctl.workbench.split import Counted, read_counted, split
 from tui.figures import duration_us, number
 from tui.panes.request import said
 from tui.panes.request.load_line import LoadLine
@@ -143,7 +143,7 @@ class Sending:
         asked = replace(request, outputs=forms.classes_of(schema, TOP))
         before = await _counted(address, request)
         answer = await inferencer.infer(asked)
-        after = await _counted(address, request)
+        after = await _counted(address, request, before.success + 1) if before is not None else None
         parts = split(before, after, 1, answer.latency_us, answer.client_us) if before and after else None
         self._last = (asked, [answer])
         classified = {output.name for output in asked.outputs if output.classes}
@@ -218,7 +218,9 @@ class Sending:
         except asyncio.CancelledError:
             pane.show_answer(said.load_pieces(newest, None, ended=True))
             raise
-        after = await _counted(address, request) if "lost" not in result.stopped else None
+        after = None
+        if before is not None and "lost" not in result.stopped:
+            after = await _counted(address, request, before.success + result.done)
         mean = result.histogram.mean
         parts = split(before, after, result.done, mean) if before and after and mean is not None else None
         self._curve(result)
@@ -334,12 +336,8 @@ def _load() -> None:
     inference_grpc.load()
 
 
-async def _counted(address: ServerAddress, request: InferenceRequest) -> Counted | None:
-    """The model's statistics now, where the server tells them."""
+async def _counted(address: ServerAddress, request: InferenceRequest, at_least: int = 0) -> Counted | None:
     from tritonctl.server.client import ServerClient
 
-    try:
-        async with ServerClient(address, timeout_s=2.0) as client:
-            return counted(await client.statistics(request.model, request.version))
-    except TritonctlError:
-        return None
+    async with ServerClient(address, timeout_s=2.0) as client:
+        return await read_counted(client, request.model, request.version, at_least)
