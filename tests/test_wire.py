@@ -14,27 +14,28 @@ from hypothesis import strategies as st
 from tests.inference_models import write_repository
 from tests.servers import Factory, Running, free_port
 from tritonctl.server import wire
-from tritonctl.server.inference_grpc import METHOD, _parsed, _serialized
+from tritonctl.server.inference_grpc import METHOD, _parsed, _serialized, load
 from tritonctl.server.request import InferenceRequest
 from tritonctl.server.tensors import Tensor
-from tritonctl.server.wire import Failed, Lost, Unfit, Wire
+from tritonctl.server.wire import Failed, Lost, TooLarge, Unfit, Wire
 
 
 @pytest.fixture(scope="module")
 def triton(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    load()
     work = tmp_path_factory.mktemp("triton")
     write_repository(work / "repository")
     return triton_factory(work / "repository", control_mode="none")
 
 
-def message(size: int, model: str = "echo") -> bytes:
+def message(size: int, model: str = "echo") -> bytes | bytearray:
     data = np.arange(size, dtype=np.uint8).reshape(1, size)
     return _serialized(InferenceRequest(model, (Tensor("IN_UINT8", "UINT8", data),)))
 
 
 @asynccontextmanager
 async def wired(target: str, timeout_s: float = 10.0, *headers: tuple[str, str]) -> AsyncIterator[Wire]:
-    one = Wire(target, METHOD, timeout_s, headers)
+    one = Wire(target, METHOD, timeout_s, headers, 30_000_000)
     try:
         yield one
     finally:
@@ -43,7 +44,16 @@ async def wired(target: str, timeout_s: float = 10.0, *headers: tuple[str, str])
 
 async def test_the_answer_is_the_one_of_the_server(triton: Running) -> None:
     async with wired(triton.grpc, 10.0, ("x-header", "v" * 300)) as one:
-        for size in (0, 1, 5000, 20_000, 45_000):  # over several frames, and longer than one window together
+        for size in (
+            0,
+            1,
+            5000,
+            20_000,
+            45_000,
+            100_000,
+            20_000_000,
+            3,
+        ):  # over several frames, and larger than any window
             raw, _ = await one.call(message(size))
             (output,) = _parsed("", raw, 1.0).outputs
             assert output.data.tobytes() == np.arange(size, dtype=np.uint8).tobytes()
@@ -130,6 +140,14 @@ async def test_what_is_not_understood_is_said(
     async with answering(reply) as target, wired(target, 0.3) as one:
         with pytest.raises(kind):
             await one.call(b"x")
+
+
+async def test_an_answer_that_is_too_large_is_not_taken(triton: Running) -> None:
+    small = Wire(triton.grpc, METHOD, 10.0, (), 1000)
+    with pytest.raises(TooLarge):
+        await small.call(message(5000))
+    assert (await small.call(message(10)))[0]
+    small.close()
 
 
 async def test_nobody_there_and_nobody_answering() -> None:

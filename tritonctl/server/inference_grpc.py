@@ -20,7 +20,7 @@ from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreach
 from tritonctl.server import wire
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, refusal
-from tritonctl.server.tensors import Tensor, decode, encode, encode_view
+from tritonctl.server.tensors import Tensor, decode, encode, encode_view, joined
 
 if TYPE_CHECKING:
     import grpc
@@ -59,6 +59,7 @@ class GrpcInference:
             raise ValueError("an address without a gRPC port")
         self._target = target
         self._tls = address.grpc_tls
+        self._max_bytes = max_bytes
         self._wires: list[wire.Wire] = []
         self._metadata = _metadata(address)
         options = [
@@ -102,9 +103,13 @@ class GrpcInference:
         """A large request is encoded, and a large answer decoded, in a thread: the loop has a screen to draw."""
         began = time.perf_counter()
         large = sum(tensor.data.nbytes for tensor in request.inputs) > IN_THREAD_BYTES
-        message: bytes = await asyncio.to_thread(_serialized, request) if large else _serialized(request)
+        message = await asyncio.to_thread(_serialized, request) if large else _serialized(request)
         started = time.perf_counter()
-        raw = await self.send(message, request, timeout_s)
+        raw: bytes | memoryview
+        if large and not self._tls:
+            raw = await self._send_large(message, request, timeout_s)
+        else:
+            raw = await self.send(message, request, timeout_s)
         ended = time.perf_counter()
         tried = self._tried(request)
         if len(raw) > IN_THREAD_BYTES:
@@ -113,12 +118,27 @@ class GrpcInference:
             answer = _parsed(tried, raw, (ended - started) * 1e6)
         return replace(answer, client_us=(started - began + time.perf_counter() - ended) * 1e6)
 
-    async def send(self, message: bytes, request: InferenceRequest, timeout_s: float) -> bytes:
+    async def _send_large(
+        self, message: bytes | bytearray, request: InferenceRequest, timeout_s: float
+    ) -> bytes | memoryview:
+        """In pieces, between which the loop goes on: grpcio holds it up while it copies a message, 100 ms for 64 MB."""
+        by_wire = wire.Wire(self._target, METHOD, timeout_s, self._metadata, self._max_bytes)
+        try:
+            raw, _ = await by_wire.call(message)
+        except wire.Unfit:
+            return await self.send(message, request, timeout_s)
+        except (wire.Failed, wire.Lost, wire.TooLarge, OSError) as error:
+            raise self._wire_failure(error, request, timeout_s) from None
+        finally:
+            by_wire.close()
+        return raw
+
+    async def send(self, message: bytes | bytearray, request: InferenceRequest, timeout_s: float) -> bytes:
         """`message` is `request`, serialized; the answer is too. Raises as `Inferencer.infer` does."""
         import grpc
 
         try:
-            raw: bytes = await self._infer(message, timeout=timeout_s, metadata=self._metadata)
+            raw: bytes = await self._infer(bytes(message), timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise _failed(self._tried(request), error, request, timeout_s) from None
         except asyncio.CancelledError:
@@ -129,16 +149,16 @@ class GrpcInference:
     async def sender(self, request: InferenceRequest, timeout_s: float) -> Callable[[], Awaitable[float]]:
         """What sends the request, encoded once, and returns the `perf_counter` time at which its answer was here.
 
-        Where neither TLS nor size is in the way it leaves grpcio out: see `wire`.
+        Where no TLS is in the way it leaves grpcio out: see `wire`.
         """
         message = await asyncio.to_thread(_serialized, request)
-        if not self._tls and len(message) <= wire.MAX_MESSAGE_BYTES:
-            by_wire = wire.Wire(self._target, METHOD, timeout_s, self._metadata)
+        if not self._tls:
+            by_wire = wire.Wire(self._target, METHOD, timeout_s, self._metadata, self._max_bytes)
             try:
                 await by_wire.call(message)
             except (wire.Unfit, wire.Lost, OSError):
                 by_wire.close()  # grpcio may do it, or says in its own words why not
-            except (wire.Failed, TimeoutError) as error:
+            except (wire.Failed, wire.TooLarge, TimeoutError) as error:
                 by_wire.close()
                 raise self._wire_failure(error, request, timeout_s) from None
             else:
@@ -147,16 +167,16 @@ class GrpcInference:
         await self.send(message, request, timeout_s)
         return functools.partial(self._send_and_look_up, message, request, timeout_s)
 
-    async def _send_and_look_up(self, message: bytes, request: InferenceRequest, timeout_s: float) -> float:
+    async def _send_and_look_up(self, message: bytes | bytearray, request: InferenceRequest, timeout_s: float) -> float:
         await self.send(message, request, timeout_s)
         return time.perf_counter()
 
     async def _send_by_wire(
-        self, by_wire: wire.Wire, message: bytes, request: InferenceRequest, timeout_s: float
+        self, by_wire: wire.Wire, message: bytes | bytearray, request: InferenceRequest, timeout_s: float
     ) -> float:
         try:
             _, ended = await by_wire.call(message)
-        except (wire.Failed, wire.Lost, wire.Unfit, OSError) as error:
+        except (wire.Failed, wire.Lost, wire.Unfit, wire.TooLarge, OSError) as error:
             raise self._wire_failure(error, request, timeout_s) from None
         return ended
 
@@ -168,6 +188,8 @@ class GrpcInference:
             codes = {code.value[0]: code for code in grpc.StatusCode}
             code = codes.get(error.status, grpc.StatusCode.UNKNOWN)
             return _in_words(tried, code, error.words, request, timeout_s)
+        if isinstance(error, wire.TooLarge):
+            return Unreachable(tried, f"the answer is too large: {error}", kind="too large")
         if isinstance(error, TimeoutError):
             return _in_words(tried, grpc.StatusCode.DEADLINE_EXCEEDED, "", request, timeout_s)
         refused = isinstance(error, ConnectionRefusedError)
@@ -257,7 +279,7 @@ def _message(request: InferenceRequest, *, contents: bool = True) -> Any:
     return message
 
 
-def _serialized(request: InferenceRequest) -> bytes:
+def _serialized(request: InferenceRequest) -> bytes | bytearray:
     """The message's bytes; the tensors are put behind it by hand, since protobuf would copy each of them twice and hold
     up every other thread meanwhile.
     """
@@ -265,7 +287,7 @@ def _serialized(request: InferenceRequest) -> bytes:
     for tensor in request.inputs:
         content = encode_view(tensor)
         parts += [_RAW_INPUT, _varint(len(content)), content]
-    return b"".join(parts)
+    return joined(parts)
 
 
 _RAW_INPUT = bytes((7 << 3 | 2,))  # raw_input_contents of ModelInferRequest
@@ -294,7 +316,7 @@ def _read_varint(raw: memoryview, at: int) -> tuple[int, int]:
             raise ValueError("a number is too long")
 
 
-def _parsed(tried: str, raw: bytes, latency_us: float) -> InferenceAnswer:
+def _parsed(tried: str, raw: bytes | memoryview, latency_us: float) -> InferenceAnswer:
     """The tensors are views of `raw`."""
     from google.protobuf.message import DecodeError
     from tritonclient.grpc import service_pb2

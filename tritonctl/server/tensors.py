@@ -48,6 +48,8 @@ FLOATS = frozenset({"FP16", "FP32", "FP64", "BF16"})
 MAX_TENSOR_BYTES = 1 << 30
 """Larger tensors are not made up here; Triton's gRPC side takes 2 GiB at most."""
 
+_PIECE_BYTES = 2 * 1024 * 1024
+
 _WORDS = (
     "the quick brown fox",
     "jumps over",
@@ -147,6 +149,23 @@ def encode_view(tensor: Tensor) -> memoryview:
     import numpy as np
 
     return memoryview(data.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # numpy 1 does not say Buffer
+
+
+def joined(parts: Sequence[bytes | memoryview]) -> bytes | bytearray:
+    """The parts one after the other. Much of it is copied in pieces, so that no other thread waits for long: a screen
+    is drawn by one.
+    """
+    size = sum(len(part) for part in parts)
+    if size <= _PIECE_BYTES:
+        return b"".join(parts)
+    whole, at = bytearray(size), 0
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            whole[at : at + len(piece)] = piece
+            at += len(piece)
+    return whole
 
 
 def decode(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Array:

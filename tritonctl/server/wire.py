@@ -12,9 +12,6 @@ import time
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-MAX_MESSAGE_BYTES = 48 * 1024
-"""Larger requests would need flow control in pieces; grpcio's share in their time is small."""
-
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
@@ -22,6 +19,8 @@ _WINDOW_BYTES = 2**31 - 1
 _REFILL_BYTES = 2**30
 _LAST_STREAM = 2**30
 _STATIC_NAMES = 61
+_PIECE = 16_384
+"""The largest frame that everybody takes."""
 
 
 class Unfit(Exception):
@@ -30,6 +29,10 @@ class Unfit(Exception):
 
 class Lost(Exception):
     """The connection broke or was closed by the other side."""
+
+
+class TooLarge(Exception):
+    """The answer is larger than what was allowed."""
 
 
 class Failed(Exception):
@@ -137,16 +140,20 @@ class _Block:
 class Connection(asyncio.Protocol):
     """One request at a time: `send` gives the future of its answer."""
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, block: bytes, max_bytes: int) -> None:
         self._block = block
+        self._max_bytes = max_bytes
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._stream = -1
         self._window = 65_535
-        self._stream_window = 65_535
+        self._first_window = 65_535
+        self._stream_window = 0
+        self._out: list[memoryview] = []
+        self._paused = False
         self._received = 0
         self._data = bytearray()
-        self._answer: asyncio.Future[tuple[bytes, float]] | None = None
+        self._answer: asyncio.Future[tuple[memoryview, float]] | None = None
         self.usable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -163,32 +170,49 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(Lost(str(exc) if exc else "the connection was closed"))
 
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._pump()
+
     def close(self) -> None:
         self.usable = False
+        self._out.clear()
         if self._transport is not None:
             self._transport.abort()
 
-    def send(self, message: bytes) -> asyncio.Future[tuple[bytes, float]]:
+    def send(self, message: bytes | bytearray) -> asyncio.Future[tuple[memoryview, float]]:
         """The future of the answer's bytes and of the `perf_counter` time at which it was here."""
         assert self._transport is not None
         assert self._answer is None
         self._stream += 2
-        stream = self._stream
-        size = len(message) + 5
-        self._window -= size
-        self._data.clear()
+        self._data = bytearray()
         self._answer = asyncio.get_running_loop().create_future()
-        parts = [_frame(_HEADERS, _END_HEADERS, stream, self._block)]
-        framed = b"\0" + len(message).to_bytes(4, "big") + message
-        for at in range(0, size, 16_384):
-            piece = framed[at : at + 16_384]
-            parts.append(_frame(_DATA, _END_STREAM if at + 16_384 >= size else 0, stream, piece))
-        self._transport.write(b"".join(parts))
+        self._stream_window = self._first_window
+        head = _frame(_HEADERS, _END_HEADERS, self._stream, self._block)
+        framed = b"\0" + len(message).to_bytes(4, "big")
+        if len(message) + 5 <= min(_PIECE, self._window, self._stream_window):
+            self._window -= len(message) + 5
+            self._transport.write(head + _frame(_DATA, _END_STREAM, self._stream, framed + message))
+        else:
+            self._transport.write(head)
+            self._out = [memoryview(framed), memoryview(message)]
+            self._pump()
         return self._answer
 
-    def fits(self, message: bytes) -> bool:
-        """Whether the windows that the other side allows have room for it now."""
-        return self.usable and len(message) + 5 <= min(self._window, self._stream_window)
+    def _pump(self) -> None:
+        """Write what the windows and the socket have room for, in pieces that hold nothing else up."""
+        while self._out and not self._paused and self._transport is not None:
+            room = min(_PIECE, self._window, self._stream_window)
+            if room <= 0:
+                return
+            piece, rest = self._out[0][:room], self._out[0][room:]
+            self._out = [rest, *self._out[1:]] if rest else self._out[1:]
+            self._window -= len(piece)
+            self._stream_window -= len(piece)
+            self._transport.write(_frame(_DATA, 0 if self._out else _END_STREAM, self._stream, bytes(piece)))
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -215,6 +239,9 @@ class Connection(asyncio.Protocol):
                 self._received = 0
             if stream == self._stream:
                 self._data += _unpadded(payload, flags)
+                if len(self._data) > self._max_bytes + 5:
+                    self._fail(TooLarge(f"more than {self._max_bytes} bytes"))
+                    self.close()
         elif kind == _HEADERS:
             if not flags & _END_HEADERS:
                 raise Unfit("headers in several frames")
@@ -225,14 +252,20 @@ class Connection(asyncio.Protocol):
             if not flags & _ACK and self._transport is not None:
                 for at in range(0, len(payload) - 5, 6):
                     if payload[at : at + 2] == b"\0\x04":
-                        self._stream_window = int.from_bytes(payload[at + 2 : at + 6], "big")
+                        window = int.from_bytes(payload[at + 2 : at + 6], "big")
+                        self._stream_window += window - self._first_window
+                        self._first_window = window
                 self._transport.write(_frame(_SETTINGS, _ACK, 0, b""))
+                self._pump()
         elif kind == _PING:
             if not flags & _ACK and self._transport is not None:
                 self._transport.write(_frame(_PING, _ACK, 0, payload))
         elif kind == _WINDOW:
             if stream == 0:
                 self._window += int.from_bytes(payload, "big")
+            elif stream == self._stream:
+                self._stream_window += int.from_bytes(payload, "big")
+            self._pump()
         elif kind == _GOAWAY:
             self.usable = False
         elif kind == _RESET and stream == self._stream:
@@ -251,14 +284,17 @@ class Connection(asyncio.Protocol):
         if len(data) < 5 or data[0] or int.from_bytes(data[1:5], "big") != len(data) - 5:
             raise Unfit("the answer is not one message")
         answer, self._answer = self._answer, None
+        if self._out:
+            raise Unfit("the answer came before the request was sent")
         if self._stream > _LAST_STREAM:
             self.usable = False
         if answer is not None and not answer.done():
-            answer.set_result((bytes(data[5:]), now))
+            answer.set_result((memoryview(data)[5:], now))
 
     def _fail(self, error: Exception) -> None:
-        if not isinstance(error, Failed):
+        if not isinstance(error, Failed) or self._out:
             self.usable = False
+        self._out.clear()
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(error)
@@ -275,46 +311,55 @@ def _unpadded(payload: bytes, flags: int) -> bytes:
 class Wire:
     """A pool of connections to one gRPC server, as many as calls are under way."""
 
-    def __init__(self, target: str, method: str, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self, target: str, method: str, timeout_s: float, metadata: Sequence[tuple[str, str]], max_bytes: int
+    ) -> None:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
         self._block = header_block(target, method, timeout_s, metadata)
         self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
 
-    async def call(self, message: bytes) -> tuple[bytes, float]:
+    async def call(self, message: bytes | bytearray) -> tuple[memoryview, float]:
         """The answer's bytes, and the time of `perf_counter` at which it was here.
 
-        Raises Failed, Lost, Unfit, OSError where nothing listens, TimeoutError.
+        Raises Failed, Lost, Unfit, TooLarge, OSError where nothing listens, TimeoutError.
         """
-        connection = await self._connection(message)
+        connection = await self._connection()
         loop = asyncio.get_running_loop()
         answer = connection.send(message)
         expiry = loop.call_later(self._timeout_s + 1.0, _expire, answer)
         try:
             got = await answer
         except Failed:
-            self._idle.append(connection)
+            self._give_back(connection)
             raise
         except BaseException:
             self._drop(connection)  # closing it makes the server cancel the request
             raise
         finally:
             expiry.cancel()
-        self._idle.append(connection)
+        self._give_back(connection)
         return got
 
-    async def _connection(self, message: bytes) -> Connection:
+    def _give_back(self, connection: Connection) -> None:
+        if connection.usable:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+
+    async def _connection(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.fits(message):
+            if connection.usable:
                 return connection
             self._drop(connection)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(self._block), self._host.strip("[]"), self._port
+                lambda: Connection(self._block, self._max_bytes), self._host.strip("[]"), self._port
             )
         self._all.add(connection)
         return connection
@@ -329,6 +374,6 @@ class Wire:
         self._idle.clear()
 
 
-def _expire(answer: asyncio.Future[tuple[bytes, float]]) -> None:
+def _expire(answer: asyncio.Future[tuple[memoryview, float]]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
