@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from tests.inference_models import write_repository
 from tests.servers import Factory, Running, free_port
 from tritonctl.server import wire
+from tritonctl.server.inference import Inferencer
 from tritonctl.server.inference_grpc import METHOD, _parsed, _serialized, load
-from tritonctl.server.request import InferenceRequest
+from tritonctl.server.request import InferenceRequest, Protocol
 from tritonctl.server.tensors import Tensor
 from tritonctl.server.wire import Failed, Lost, TooLarge, Unfit, Wire
 
@@ -170,3 +172,27 @@ def test_no_header_block_breaks_it_otherwise_than_it_says(raw: bytes) -> None:
 @given(st.integers(0, 2**28), st.integers(4, 7))
 def test_a_number_is_read_back(value: int, bits: int) -> None:
     assert wire._Block(wire._integer(value, bits)).integer(bits) == value
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+async def test_64_megabytes_do_not_hold_up_the_loop(triton: Running, protocol: Protocol) -> None:
+    """By the processor time of the loop's own thread, which another process cannot lengthen."""
+    big = Tensor("IN_FP32", "FP32", np.ones((1024, 16_384), np.float32))
+    most = 0.0
+
+    async def tick() -> None:
+        nonlocal most
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0.005)
+            now = time.thread_time()
+            most = max(most, now - last)
+            last = now
+
+    async with Inferencer(triton.address, protocol=protocol) as inferencer:
+        await inferencer.infer(InferenceRequest("echo", (Tensor("IN_FP32", "FP32", big.data[:1, :1]),)))
+        ticker = asyncio.create_task(tick())
+        answer = await inferencer.infer(InferenceRequest("echo", (big,)))
+        ticker.cancel()
+    assert np.array_equal(answer.outputs[0].data, big.data)
+    assert most < 0.1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,11 @@ class HttpConnection:
 
         try:
             async with asyncio.timeout(timeout_s):
-                request = client.build_request(method, url, content=content, headers=headers)
+                sent: bytes | AsyncGenerator[bytes, None] | None = content
+                if content is not None and len(content) > _PIECE_BYTES:
+                    sent = _pieces(content)
+                    headers = {**(headers or {}), "Content-Length": str(len(content))}
+                request = client.build_request(method, url, content=sent, headers=headers)
                 answer = await client.send(request, stream=True)
                 try:
                     body = await _read(answer, max_bytes, f"{method} {url}")
@@ -159,6 +164,12 @@ class HttpConnection:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+
+
+async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
+    """A large body whole would be copied by the event loop at once, and nothing else happen meanwhile."""
+    for at in range(0, len(content), _PIECE_BYTES):
+        yield content[at : at + _PIECE_BYTES]
 
 
 async def _read(answer: httpx.Response, max_bytes: int, tried: str) -> bytes:

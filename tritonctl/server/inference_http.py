@@ -37,7 +37,12 @@ class HttpInference:
         began = time.perf_counter()
         large = sum(tensor.data.nbytes for tensor in request.inputs) > IN_THREAD_BYTES
         header, body = await asyncio.to_thread(encode_request, request) if large else encode_request(request)
-        headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(header)}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Inference-Header-Content-Length": str(header),
+            # Triton compresses where it may: 64 MB of floats take it four seconds (measured on 2.51.0), for nothing.
+            "Accept-Encoding": "identity",
+        }
         tried = f"POST {self._client.address.http}{path}"
         started = time.perf_counter()
         answer = await self._client.post(path, body, headers, timeout_s, self._max_bytes)
