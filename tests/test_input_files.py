@@ -132,6 +132,7 @@ def test_what_is_no_image_for_the_input_is_said(tmp_path: Path, picture: Path) -
     assert "4 images at once" in refused(picture, "FP32", (4, 3, 8, 8))
     assert "channels" in refused(picture, "FP32", (5, 8, 8), "nchw")
     assert "not the shape of an image" in refused(picture, "FP32", (7,))
+    assert "not the shape of an image" in refused(picture, "FP32", (-1, 784), batched=True)
     assert "one channel" in refused(picture, "FP32", (8, 8), "bgr")
     with pytest.raises(UsageError, match="preset: none"):
         parse_options("sepia")

@@ -109,7 +109,7 @@ def read_image(spec: TensorSpec, path: Path, options: str) -> Tensor:
 def _frame(spec: TensorSpec, options: ImageOptions) -> _Frame:
     shape = spec.shape
     leading = 0
-    while len(shape) > 3 or (len(shape) == 3 and spec.batched and leading == 0 and len(spec.shape) == 3):
+    while len(shape) > 3 or (spec.batched and leading == 0):
         if shape[0] not in (-1, 1):
             raise UsageError(f"input {spec.name!r}", f"{spec} takes {shape[0]} images at once, not one", "use a .npy")
         shape, leading = shape[1:], leading + 1
