@@ -49,3 +49,15 @@ def read_host_gpus() -> tuple[HostGpu, ...]:
     from backends.nvml import read
 
     return read()
+
+
+def abilities() -> tuple[tuple[str, bool, str, str], ...]:
+    """What the backends need of this machine: name, whether it is there, in words, and what to do where it is not."""
+    from backends.embedded.server import demo_options, docker_advice
+    from backends.embedded.wheel import CannotRun, find
+
+    try:
+        server = str(find(docker_advice(demo_options())).server)
+    except CannotRun as error:
+        return (("demo", False, error.reason, error.advice),)
+    return (("demo", True, f"its tritonserver is {server}", ""),)

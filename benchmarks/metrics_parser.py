@@ -1,12 +1,13 @@
-"""Time the reading of a metrics page of 500 models against prometheus_client: python benchmarks/metrics_parser.py"""
+"""Time the reading of a metrics page of 500 models against prometheus_client."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_PAGE = ROOT / "tests" / "data" / "metrics-2.51.0.txt"
@@ -49,7 +50,8 @@ def seconds(work: Callable[[], object], runs: int) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
+def figures(runs: int) -> list[Figure]:
+    """Parsing, first and again, and the rates of two pages."""
     from prometheus_client.parser import text_string_to_metric_families
 
     from tritonctl.server.metrics import parse
@@ -58,17 +60,14 @@ def main() -> None:
     text = generated_page(500)
     page = parse(text)
     samples = sum(len(family.samples) for family in page.families.values())
-    print(f"{samples} samples, {len(text) / 1e6:.1f} MB; medians of 5")
-    theirs = seconds(lambda: list(text_string_to_metric_families(text)), 5)
-    cold = seconds(lambda: parse(text), 5)
-    again = seconds(lambda: parse(text, page), 5)
-    figures = seconds(lambda: rates(Scrape(page, 0.0), Scrape(page, 1.0)), 5)
-    print(f"prometheus_client    {theirs * 1e3:7.1f} ms")
-    print(f"parse, first page    {cold * 1e3:7.1f} ms   {theirs / cold:5.1f} times as fast (bar: 5)")
-    print(f"parse, second page   {again * 1e3:7.1f} ms   {theirs / again:5.1f} times as fast")
-    print(f"rates of two pages   {figures * 1e3:7.1f} ms")
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    main()
+    theirs = seconds(lambda: list(text_string_to_metric_families(text)), runs)
+    cold = seconds(lambda: parse(text), runs)
+    again = seconds(lambda: parse(text, page), runs)
+    of_two = seconds(lambda: rates(Scrape(page, 0.0), Scrape(page, 1.0)), runs)
+    what = f"a page of 500 models, {samples} samples, {len(text) / 1e6:.1f} MB, against prometheus_client"
+    note = f"{cold * 1e3:.0f} ms against {theirs * 1e3:.0f} ms"
+    return [
+        Figure("parse", what, "times", (theirs / cold,), 5, at_least=True, note=note),
+        Figure("parse", "… each page after the first", "times", (theirs / again,), note=f"{again * 1e3:.0f} ms"),
+        Figure("parse", "… rates of two pages", "ms", (of_two * 1e3,)),
+    ]

@@ -32,7 +32,8 @@ class TritonctlError(Exception):
     @property
     def headline(self) -> str:
         """One line, without the advice."""
-        return self.answer.splitlines()[0] if self.answer else self.tried
+        lines = self.answer.strip().splitlines()
+        return lines[0] if lines else self.tried
 
 
 class OperationFailed(TritonctlError):

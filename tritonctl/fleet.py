@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
-from tritonctl.errors import NotFound, TritonctlError, UsageError
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -32,6 +32,8 @@ INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more o
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+_HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
+_CLOSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class Fleet:
         self._snapshot: Snapshot | None = None
         self._in_view: frozenset[str] | None = None  # None: everything
         self._detailed: str | None = None
-        self._hurry: dict[str, asyncio.Event] = {}
+        self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
@@ -103,8 +105,10 @@ class Fleet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for backend in self.backends.values():
-            await backend.aclose()
+        with suppress(TimeoutError):  # what does not close in time is closed with the process
+            async with asyncio.timeout(_CLOSE_S):
+                closing = (backend.aclose() for backend in self.backends.values())
+                await asyncio.gather(*closing, return_exceptions=True)
 
     def start_probing(self) -> None:
         """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn."""
@@ -139,17 +143,27 @@ class Fleet:
 
     def look_at(self, service_ids: Collection[str] | None, *, detailed: str | None = None) -> None:
         """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics."""
-        before = self._detailed
+        before, was_in_view = self._detailed, self._in_view
         self._in_view = frozenset(service_ids) if service_ids is not None else None
         self._detailed = detailed
         if detailed is not None and detailed != before:
             self.hurry(detailed)
+        if was_in_view is not None:
+            for service_id in self._tracked if self._in_view is None else self._in_view:
+                if service_id not in was_in_view and service_id != detailed:
+                    self._hurry_if_old(service_id)
 
     def hurry(self, service_id: str) -> None:
         """Look at this service now, not when its turn comes."""
         tracked = self._tracked.get(service_id)
         for replica in tracked.probes if tracked else ():
-            self._hurry[f"{service_id}/{replica}"].set()
+            self._hurry[service_id, replica].set()
+
+    def _hurry_if_old(self, service_id: str) -> None:
+        tracked = self._tracked.get(service_id)
+        seen = [each.seen_at for each in tracked.replicas.values()] if tracked else []
+        if any(at is None or time.time() - at > self.interval_s for at in seen):
+            self.hurry(service_id)
 
     async def first_look(self, deadline_s: float, only: Collection[str] | None = None) -> Snapshot:
         """The snapshot once every backend has listed and every replica's server was looked at, or at the deadline."""
@@ -179,6 +193,11 @@ class Fleet:
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
 
+    def read_only_for(self, service_id: str) -> bool:
+        """Whether nothing may be changed of this service: everywhere, or at its backend."""
+        tracked = self._tracked.get(service_id)
+        return self.read_only or (tracked is not None and self.backends[tracked.service.backend].read_only)
+
     def backend_of(self, service: Service) -> Backend:
         return self.backends[service.backend]
 
@@ -205,18 +224,28 @@ class Fleet:
         """Watch for ever; a backend that fails is watched again after a growing pause, and what it told is kept."""
         failures = 0
         while True:
+            error: TritonctlError | None = None
+            told = False
+            began = time.monotonic()
             try:
                 async for update in backend.watch():
-                    failures = 0
+                    told = True
                     self._apply(backend, update)
-                error: TritonctlError | None = None
             except TritonctlError as failed:
                 error = failed
+            except Exception as fault:  # one backend's fault must not leave its services to look alive for ever
+                error = _fault(backend, fault)
+            if error is None and not told:
+                error = OperationFailed(f"watch {backend.name}", "it ended without telling what exists")
             if error is None:
-                return  # what it listed does not change
+                # All is told that ever will be, or a stream ended unnoticed: asking again, seldom, does for both.
+                await asyncio.sleep(_BACKOFF_S[-1])
+                continue
             self._set_backend(backend, BackendState.LOST, error)
             self._listed.add(backend.name)
             self._publish()
+            if time.monotonic() - began > _HELD_S:
+                failures = 0
             pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
             failures += 1
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -279,7 +308,7 @@ class Fleet:
                 self._stop_probe(tracked, name)
         for name, replica in wanted.items():
             if replica.address is not None and name not in tracked.probes:
-                self._hurry[f"{service.id}/{name}"] = asyncio.Event()
+                self._hurry[service.id, name] = asyncio.Event()
                 task = asyncio.create_task(self._probe(tracked, replica), name=f"probe {service.id} {name}")
                 tracked.probes[name] = task
 
@@ -291,7 +320,7 @@ class Fleet:
 
     def _stop_probe(self, tracked: _Tracked, replica: str) -> None:
         task = tracked.probes.pop(replica, None)
-        self._hurry.pop(f"{tracked.service.id}/{replica}", None)
+        self._hurry.pop((tracked.service.id, replica), None)
         if task is not None:
             task.cancel()
             self._tasks.add(task)
@@ -300,7 +329,7 @@ class Fleet:
     async def _probe(self, tracked: _Tracked, replica: Replica) -> None:
         service_id = tracked.service.id
         backend = self.backends[tracked.service.backend]
-        hurry = self._hurry[f"{service_id}/{replica.name}"]
+        hurry = self._hurry[service_id, replica.name]
         probe = ServerProbe(
             replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
         )
@@ -321,11 +350,14 @@ class Fleet:
             await probe.aclose()
 
     def _pause(self, service_id: str) -> float:
-        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together."""
+        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together.
+
+        After a look that ended just before a beat the next one is off the beat, but never later than an interval.
+        """
         in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
         interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
         pause = interval - time.monotonic() % interval
-        return pause if pause > interval / 4 else pause + interval
+        return pause if pause > interval / 4 else interval
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -350,8 +382,8 @@ class Fleet:
             for model in each.models
             if model.state is ModelState.NOT_LOADED
         )
-        if silent - tracked.log_read_for:
-            tracked.log_read_for = silent
+        new, tracked.log_read_for = silent - tracked.log_read_for, silent
+        if new:
             self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
 
     def read_log_again(self, service_id: str) -> None:
@@ -362,12 +394,27 @@ class Fleet:
             self.hurry(service_id)
 
     async def log_read(self, service_id: str) -> None:
-        """Returns when no log of this service is being read for reasons, and a look has taken them in."""
+        """Returns when no log of this service is being read for reasons, and a look has taken them in.
+
+        Ends by itself: reading has a deadline, and so has the look that is hurried after it.
+        """
         while reading := [task for task in self._tasks if task.get_name() == f"log {service_id}"]:
             await asyncio.gather(*reading, return_exceptions=True)
             snapshot = self.snapshot
-            if self._tracked[service_id].log_reasons:
-                await self.changed(snapshot)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._deadline_s):
+                    while not self._shows_reasons(service_id):
+                        snapshot = await self.changed(snapshot)
+
+    def _shows_reasons(self, service_id: str) -> bool:
+        """Whether each silent model that the log has a reason for shows it; so does a service that is gone."""
+        tracked = self._tracked.get(service_id)
+        return tracked is None or all(
+            model.reason is not None or model.name not in tracked.log_reasons
+            for each in tracked.replicas.values()
+            for model in each.models
+            if model.state is ModelState.NOT_LOADED
+        )
 
     async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
         lines: list[str] = []
@@ -375,7 +422,7 @@ class Fleet:
             async with asyncio.timeout(5.0):
                 async for batch in backend.logs(tracked.service, tail=20_000):
                     lines += [line.text for line in batch]
-        reasons = log.reasons(lines)
+        reasons = await asyncio.to_thread(log.reasons, lines)
         if reasons != tracked.log_reasons:
             tracked.log_reasons = reasons
             self.hurry(tracked.service.id)
@@ -389,6 +436,17 @@ class Fleet:
             if only is None or service_id in only
             for seen in each.replicas.values()
         )
+
+
+def _fault(backend: Backend, fault: Exception) -> TritonctlError:
+    """Of an exception that nobody put into words only its type and place are told: its text may hold a secret."""
+    where = fault.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" in {where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else ""
+    return OperationFailed(
+        f"watch {backend.name}", f"{type(fault).__name__}{place}", "this is a fault of tritonctl: please report it"
+    )
 
 
 def _is_end(service: ServiceStatus, name: str) -> bool:

@@ -49,7 +49,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One running tritonserver process. `no_address` says why its server cannot be reached and what would change that."""
+    """One running tritonserver process. `no_address` says why its server cannot be reached and what would help."""
 
     name: str
     platform: Platform

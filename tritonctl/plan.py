@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
 
@@ -86,7 +87,9 @@ class Outcome:
 
     @property
     def error(self) -> TritonctlError | None:
-        return next((result.error for result in self.results if result.error is not None), None)
+        """The first failure of steps side by side; of steps in a row the last: undoing goes backwards from it."""
+        errors = [result.error for result in self.results if result.error is not None]
+        return errors[0 if self.plan.parallel else -1] if errors else None
 
 
 class AuditLog:
@@ -95,14 +98,14 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, plan: Plan, result: StepResult) -> None:
+    def append(self, plan: Plan, result: StepResult, *, undoing: bool = False) -> None:
         record = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "who": _who(),
             "action": plan.action,
             "service": plan.service,
             "replica": result.step.replica,
-            "call": result.step.undo_call if result.state is StepState.UNDONE else result.step.call,
+            "call": result.step.undo_call if undoing else result.step.call,
             "result": str(result.state),
             "seconds": round(result.seconds, 3),
             "answer": result.error.answer if result.error else result.answer,
@@ -111,9 +114,15 @@ class AuditLog:
         # One write of one line in append mode: two tritonctl at work do not mix their lines.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, (json.dumps(record, ensure_ascii=False) + "\n").encode())
+            os.write(descriptor, (json.dumps(record) + "\n").encode())
         finally:
             os.close(descriptor)
+
+
+class _Put(Protocol):
+    """Takes the new result of the step at `place`; `undoing`: it tells of the undoing."""
+
+    def __call__(self, place: int, result: StepResult, undoing: bool = False) -> None: ...
 
 
 def _who() -> str:
@@ -138,7 +147,8 @@ async def carry_out(
     """Do what the plan says, tell `progress` after every change of a step, and record each step.
 
     Raises Refused, before anything is done, in read-only mode: this is the one door that every change goes through.
-    A step that fails is in the outcome, not raised. Cancelling stops waiting; what a server was asked to do goes on there.
+    A step that fails is in the outcome, not raised. Cancelling stops waiting; what a server was asked to do goes on
+    there.
     """
     if read_only or plan.read_only:
         raise Refused(
@@ -148,10 +158,13 @@ async def carry_out(
     began = time.monotonic()
     results = [StepResult(step) for step in plan.steps]
 
-    def put(place: int, result: StepResult) -> None:
-        results[place] = result
+    def put(place: int, result: StepResult, undoing: bool = False) -> None:
         if result.state in (StepState.DONE, StepState.FAILED, StepState.UNDONE):
-            audit.append(plan, result)
+            try:
+                audit.append(plan, result, undoing=undoing)
+            except OSError as error:  # the disk filled up meanwhile: what is done is done, and is said to be unrecorded
+                result = replace(result, answer=f"{result.answer} (not in the audit log: {error.strerror})".strip())
+        results[place] = result
         progress(tuple(results))
 
     if plan.parallel:
@@ -177,7 +190,7 @@ def audit_writable(audit: AuditLog) -> None:
         ) from None
 
 
-async def _run(place: int, step: Step, put: Callable[[int, StepResult], None]) -> bool:
+async def _run(place: int, step: Step, put: _Put) -> bool:
     began = time.monotonic()
     put(place, StepResult(step, StepState.RUNNING))
     try:
@@ -199,11 +212,19 @@ async def _run(place: int, step: Step, put: Callable[[int, StepResult], None]) -
         left = OperationFailed(step.call, "waiting was given up; the server goes on by itself")
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=left))
         raise
+    except Exception as error:  # a fault of ours or of a library: the steps before must be undone all the same
+        fault = OperationFailed(
+            step.call, f"{type(error).__name__}: {error}", "this is a fault of tritonctl: report it"
+        )
+        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault))
+        return False
     put(place, StepResult(step, StepState.DONE, time.monotonic() - began, answer=answer))
     return True
 
 
-async def _undo(results: list[StepResult], failed: int, put: Callable[[int, StepResult], None]) -> None:
+async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
+    """Take back the steps up to the failed one, which may be half done, last first. Stops where that fails: what is
+    left is then told, not guessed at."""
     for place in range(failed, -1, -1):
         step = results[place].step
         if step.undo is None:
@@ -212,9 +233,18 @@ async def _undo(results: list[StepResult], failed: int, put: Callable[[int, Step
         try:
             async with asyncio.timeout(step.deadline_s):
                 answer = await step.undo()
-        except (TritonctlError, TimeoutError) as error:
-            words = error if isinstance(error, TritonctlError) else Unreachable(step.undo_call, "not done in time")
-            put(place, replace(results[place], state=StepState.FAILED, error=words))
-            return
-        if results[place].error is None:
-            put(place, StepResult(step, StepState.UNDONE, time.monotonic() - began, answer=answer))
+        except TimeoutError:
+            words = f"not done after {step.deadline_s:g} s"
+        except TritonctlError as error:
+            words = error.answer
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+        else:
+            undone = replace(results[place], state=StepState.UNDONE, seconds=time.monotonic() - began, answer=answer)
+            put(place, undone, True)
+            continue
+        cause = results[place].error
+        first = f"{cause.answer}; " if cause is not None else ""
+        stuck = OperationFailed(step.undo_call, f"{first}undoing it failed: {words}", "finish it by hand")
+        put(place, replace(results[place], state=StepState.FAILED, error=stuck), True)
+        return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
@@ -15,6 +16,8 @@ from tritonctl.server.client import IndexEntry, ServerClient, Statistics
 LOOK_DEADLINE_S = 5.0
 _BIG_PAGE = 256 * 1024  # characters; a larger page is parsed beside the event loop
 _METRICS_RETRY_S = 10.0
+_MEET_AGAIN_S = 60.0  # a server may have been replaced between two looks: Triton is up again within a second
+_MODE_DEADLINE_S = 1.0
 
 
 class ServerProbe:
@@ -28,7 +31,7 @@ class ServerProbe:
         # means that no call that could change something is sent.
         self._may_ask_mode = may_ask_mode
         self._scrape: rates.Scrape | None = None
-        self._met = False
+        self._met_at: float | None = None
         self._metrics_after = 0.0
         self._metrics_error: str | None = None
 
@@ -38,11 +41,11 @@ class ServerProbe:
     async def look(
         self, before: ReplicaStatus, *, statistics: bool = False, log_reasons: Mapping[str, str] | None = None
     ) -> ReplicaStatus:
-        """What the server tells now, or `before` with the error that this look met. Never raises but for cancellation."""
+        """What the server tells now, or `before` with the error that this look met. Never raises but when cancelled."""
         try:
             return await self._look(before, statistics, log_reasons or {})
         except TritonctlError as error:
-            self._met = False
+            self._met_at = None
             self._scrape = None
             return replace(
                 before,
@@ -70,13 +73,15 @@ class ServerProbe:
             error_kind=None,
             seen_at=time.time(),
         )
-        if not self._met:
+        if self._met_at is None or time.monotonic() - self._met_at > _MEET_AGAIN_S:
             now = await self._meet(now)
-        index, index_known = await self._index()
         page_rates = await self._rates()
         stats: tuple[Statistics, ...] = ()
-        if want_statistics and live:
+        # Without metrics only the statistics know a model that was loaded from files (Triton issue 7066).
+        if live and (want_statistics or page_rates is None):
             stats = await self._statistics()
+        # The index comes last: a model that is loaded meanwhile would else seem to be missing from it.
+        index, index_known = await self._index()
         counted = page_rates.models if page_rates is not None else {}
         return replace(
             now,
@@ -87,21 +92,16 @@ class ServerProbe:
         )
 
     async def _meet(self, status: ReplicaStatus) -> ReplicaStatus:
-        """What does not change while a server runs, asked once after each time it came up."""
-        metadata = await self._client.metadata()
+        """What does not change while a server runs. It is up, its health says: what is restricted is only unknown."""
+        with suppress(OperationFailed, Forbidden, NotFound):
+            metadata = await self._client.metadata()
+            status = replace(status, version=metadata.version, extensions=metadata.extensions)
         mode = status.replica.control_mode
         if mode is None and self._may_ask_mode:
-            try:
-                mode = await self._client.detect_control_mode()
-            except OperationFailed:
-                mode = None
-        self._met = True
-        return replace(
-            status,
-            version=metadata.version,
-            extensions=metadata.extensions,
-            control_mode=mode,
-        )
+            with suppress(TritonctlError):
+                mode = await self._client.detect_control_mode(_MODE_DEADLINE_S)
+        self._met_at = time.monotonic()
+        return replace(status, control_mode=mode)
 
     async def _index(self) -> tuple[tuple[IndexEntry, ...], bool]:
         try:

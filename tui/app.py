@@ -18,10 +18,12 @@ from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageErro
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
+from tritonctl.status import short_reason
 from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.widgets.panel import Panel
 
 Progress = Callable[[Plan, Sequence[StepResult], float, Sequence[str]], None]
 """Told of the plan, its steps, the seconds so far and the newest lines of the log."""
@@ -71,7 +73,7 @@ class TritonctlApp(App[int]):
         # under a parent that ignores SIGHUP the dead terminal would be read for ever (Textual pull request 6690).
         loop = asyncio.get_running_loop()
         for name in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(name, self.exit, 128 + name)
+            loop.add_signal_handler(name, self.exit, None, 128 + name)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
@@ -113,7 +115,16 @@ class TritonctlApp(App[int]):
 
         self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A plan that is asked about leaves only the way out."""
+        screen = self.screen
+        asking = isinstance(screen, LiveScreen) and screen.is_mounted and screen.query_one(Panel).is_open
+        return action == "quit" or not asking
+
     async def action_back(self) -> None:
+        """Esc takes the filter away first, then goes one level up."""
+        if isinstance(self.screen, LiveScreen) and self.screen.show_all():
+            return
         if len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -127,7 +138,7 @@ class TritonctlApp(App[int]):
         for status in self.fleet.snapshot.services:
             self.fleet.hurry(status.id)
 
-    async def action_quit(self) -> None:
+    def action_quit(self) -> None:  # type: ignore[override]
         """A change at work is asked about before leaving: the server goes on, but nobody would see how it ends."""
         if self._plan_at_work is not None and not self._leaving:
             self._leaving = True
@@ -201,7 +212,7 @@ class TritonctlApp(App[int]):
 
     def _run(self, name: str, rest: list[str]) -> None:
         if name in ("q", "quit", "exit"):
-            self.exit(0)
+            self.action_quit()
         elif name in ("help", "?"):
             self.action_help()
         elif name in ("services", "s"):
@@ -255,8 +266,8 @@ class TritonctlApp(App[int]):
 
     @on(Propose)
     def _propose(self, event: Propose) -> None:
-        if self.fleet.read_only:
-            self.say("read-only: start without --read-only to change something", "warn")
+        if isinstance(self.screen, LiveScreen) and self.screen.read_only:  # the door itself is in carry_out
+            self.say("read-only: start without --read-only, or see read_only in the settings", "warn")
         elif self._plan_at_work is not None:
             self.say("a change is at work already; it must end first", "warn")
         else:
@@ -264,6 +275,7 @@ class TritonctlApp(App[int]):
 
     @work(group="plan", exclusive=True, exit_on_error=False)
     async def _make_plan(self, event: Propose) -> None:
+        asked_on: object = self.screen
         self.say(f"making the plan: {event.what} …", "busy")
         try:
             async with asyncio.timeout(10.0):
@@ -274,9 +286,10 @@ class TritonctlApp(App[int]):
         except TimeoutError:
             self.say(f"{event.what}: the server did not answer while the plan was made", "failed")
             return
-        self.say("")
-        if isinstance(self.screen, LiveScreen):
-            self.screen.show_plan(plan)
+        # Somebody who went elsewhere while the plan was made no longer expects a question.
+        if asked_on is self.screen and isinstance(asked_on, LiveScreen):
+            asked_on.say("")
+            asked_on.show_plan(plan)
 
     def carry_out(self, plan: Plan, progress: Progress) -> None:
         """Begin a confirmed plan. It goes on when its panel is left, and its end is told in the reserved line."""
@@ -287,10 +300,11 @@ class TritonctlApp(App[int]):
         began = time.monotonic()
         newest: tuple[StepResult, ...] = tuple(StepResult(step) for step in plan.steps)
         log: list[str] = []
+        ended = False
 
         def tell() -> None:
             seconds = time.monotonic() - began
-            self.running = f"{plan.title} {seconds:.0f} s"
+            self.running = "" if ended else f"{plan.title} {seconds:.0f} s"
             progress(plan, newest, seconds, log)
             self.paint_now()
 
@@ -307,8 +321,11 @@ class TritonctlApp(App[int]):
 
         beside = [asyncio.create_task(tick()), asyncio.create_task(self._tail(plan, log))]
         try:
-            outcome = await carry_out(plan, self._audit, read_only=self.fleet.read_only, progress=told)
+            read_only = self.fleet.read_only_for(plan.service)
+            outcome = await carry_out(plan, self._audit, read_only=read_only, progress=told)
+            ended = True
             self._ended(plan, outcome)
+            tell()
             await asyncio.sleep(0.2)  # the log's last word comes a moment after the answer
             tell()
         except Refused as error:
@@ -341,7 +358,9 @@ class TritonctlApp(App[int]):
         if error is None:
             self.say(f"{plan.title}: done in {outcome.seconds:.1f} s", "ok")
         else:
-            self.say(f"{plan.title}: {error.headline}", "failed")
+            # Triton repeats the model before its reason, which then would not fit the line.
+            reason = error.headline.rpartition(" is at UNAVAILABLE state: ")[2]
+            self.say(f"{plan.title}: {short_reason(reason)}", "failed")
 
     async def end_changes(self) -> None:
         """Stop waiting for a change that is at work; called when the app has ended."""

@@ -1,4 +1,4 @@
-"""The console script: reads the arguments, opens the backends, runs one command, ends with the contract's exit codes."""
+"""The console script: reads the arguments, opens the backends, runs one command, ends with its exit code."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritonctl.errors import TritonctlError
+from tui.commands import streams
 from tui.commands.arguments import parse
 
 if TYPE_CHECKING:
     from tritonctl.backend import Backend
     from tritonctl.inventory import HostGpu
     from tritonctl.settings import Settings
+    from tui.commands.session import Ability
 
 # Command to module and function, imported when it is called for: start-up time is part of the contract.
 _COMMANDS = {
-    "services": "read:services",
-    "backends": "read:backends",
-    "models": "read:models",
-    "model": "read:model",
-    "metrics": "read:metrics",
-    "logs": "read:logs",
-    "events": "read:events",
-    "wait": "read:wait",
+    "services": "services:services",
+    "backends": "services:backends",
+    "models": "models:models",
+    "model": "models:model",
+    "metrics": "metrics:metrics",
+    "logs": "logs:logs",
+    "events": "logs:events",
+    "wait": "wait:wait",
     "load": "change:load",
     "unload": "change:unload",
     "mode": "change:mode",
@@ -44,19 +46,16 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    streams.prepare()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except TritonctlError as error:
-        from tui.commands.session import say
-
-        for line in f"tritonctl: {error}".splitlines():
-            say(line)
+        streams.say(f"tritonctl: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.mute(sys.stdout)  # its reader went away, as `head` does: that is no failure of ours
         return 0
 
 
@@ -67,13 +66,13 @@ def _run(argv: Sequence[str]) -> int:
 
     flags = settings.Flags(
         config=arguments.config,
-        urls=tuple(arguments.url or ()),
-        backends=tuple(arguments.backend or ()),
+        urls=tuple(arguments.url),
+        backends=tuple(arguments.backend),
         read_only=True if arguments.read_only else None,
         timeout_s=arguments.timeout,
     )
     loaded = settings.load(flags, os.environ, Path.home())
-    session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus))
+    session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus, _abilities))
     module, _, name = _COMMANDS[arguments.command].partition(":")
     command: Callable[[Session], Coroutine[object, object, int]]
     command = getattr(import_module(f"tui.commands.{module}"), name)
@@ -98,6 +97,13 @@ def _read_host_gpus() -> tuple[HostGpu, ...]:
     from backends.opening import read_host_gpus
 
     return read_host_gpus()
+
+
+def _abilities() -> tuple[Ability, ...]:
+    from backends.opening import abilities
+    from tui.commands.session import Ability
+
+    return tuple(Ability(*row) for row in abilities())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every action with its key: the defaults (those of k9s where k9s has one), the presets, and how settings change them."""
+"""Every action with its key: the defaults (k9s's where k9s has one), the presets, and how settings change them."""
 
 from __future__ import annotations
 
@@ -109,6 +109,8 @@ GROUPS: Mapping[str, tuple[Action, ...]] = {
     "a model": MODEL,
     "test request": REQUEST,
 }
+CHANGES = frozenset(action.action for group in GROUPS.values() for action in group if action.writes)
+"""The actions that read-only mode leaves unbound."""
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "k9s": {},
     # vim: ctrl+d and ctrl+u scroll, h goes back, l goes in; the log moves to o.

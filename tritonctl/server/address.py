@@ -34,7 +34,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """`http` is a base URL without a trailing slash, `grpc` is host:port, `metrics` a full URL; None means: there is none.
+    """`http` is a base URL without a trailing slash, `grpc` is host:port, `metrics` a full URL; None: there is none.
 
     `guessed` tells that gRPC and metrics were derived from the HTTP port (Triton's own ports follow each other:
     8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file.
@@ -62,17 +62,17 @@ def parse_address(url: str, *, headers: Mapping[str, Secret] | None = None, ca: 
         text = f"http://{text}"
     try:
         parts = urlsplit(text)
+        if "@" in parts.netloc:
+            raise UsageError(
+                "address with a password in it",
+                "a URL ends up in logs and process lists",
+                "set token_env or headers for this server in the settings",
+            )
         port = parts.port
     except ValueError as error:
         raise UsageError(f"address {url!r}", str(error), "write it as http://HOST:8000") from None
     if parts.scheme not in ("http", "https"):
         raise UsageError(f"address {url!r}", f"unknown scheme {parts.scheme!r}", "use http:// or https://")
-    if parts.username or parts.password:
-        raise UsageError(
-            "address with a password in it",
-            "a URL ends up in logs and process lists",
-            "set token_env or headers for this server in the settings",
-        )
     if not parts.hostname:
         raise UsageError(f"address {url!r}", "no host in it", "write it as http://HOST:8000")
     if port is None and parts.scheme == "http":

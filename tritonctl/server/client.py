@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import ControlMode, ModelState
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.http import Answer, HttpConnection, failure, server_words
 
 READ_TIMEOUT_S = 10.0
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024  # statistics of 500 models have 0.7 MB; reading JSON holds the event loop
+_IN_A_PATH = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class ServerClient:
         return await self._health("/v2/health/ready")
 
     async def model_ready(self, name: str, version: str | None = None) -> bool:
-        return await self._health(f"{_model(name, version)}/ready")
+        return await self._health(f"{model_path(name, version)}/ready")
 
     async def _health(self, path: str) -> bool:
         answer = await self._send("GET", path)
@@ -114,9 +116,9 @@ class ServerClient:
         document = await self._document("GET", "/v2")
         extensions = document.get("extensions")
         return ServerMetadata(
-            str(document.get("name", "")),
-            str(document.get("version", "")),
-            tuple(str(each) for each in extensions) if isinstance(extensions, list) else (),
+            _text(document.get("name")),
+            _text(document.get("version")),
+            tuple(_text(each) for each in extensions) if isinstance(extensions, list) else (),
         )
 
     async def index(self) -> tuple[IndexEntry, ...]:
@@ -124,21 +126,23 @@ class ServerClient:
         entries = await self._json("POST", "/v2/repository/index", b"{}")
         if not isinstance(entries, list):
             raise self._garbage("POST", "/v2/repository/index")
-        return tuple(_index_entry(each) for each in entries if isinstance(each, dict) and each.get("name"))
+        return tuple(_index_entry(each) for each in entries if isinstance(each, dict) and _text(each.get("name")))
 
     async def model_metadata(self, name: str, version: str | None = None) -> dict[str, Any]:
-        return await self._document("GET", _model(name, version))
+        return await self._document("GET", model_path(name, version))
 
     async def config(self, name: str, version: str | None = None) -> dict[str, Any]:
         """The configuration in force, completed by the server."""
-        return await self._document("GET", f"{_model(name, version)}/config")
+        return await self._document("GET", f"{model_path(name, version)}/config")
 
     async def statistics(self, name: str | None = None, version: str | None = None) -> tuple[Statistics, ...]:
         """Of every loaded model version, or of one."""
-        path = f"{_model(name, version)}/stats" if name else "/v2/models/stats"
+        path = f"{model_path(name, version)}/stats" if name else "/v2/models/stats"
         document = await self._document("GET", path)
         rows = document.get("model_stats")
-        return tuple(_statistics(each) for each in rows if isinstance(each, dict)) if isinstance(rows, list) else ()
+        if not isinstance(rows, list):
+            return ()
+        return tuple(_statistics(each) for each in rows if isinstance(each, dict) and _text(each.get("name")))
 
     async def load(
         self,
@@ -159,12 +163,12 @@ class ServerClient:
         for path, content in (files or {}).items():
             parameters[f"file:{path}"] = base64.b64encode(content).decode("ascii")
         body = json.dumps({"parameters": parameters} if parameters else {}).encode()
-        await self._change(f"/v2/repository/models/{quote(name, safe='')}/load", body, timeout_s)
+        await self._change(f"/v2/repository/models/{_segment(name)}/load", body, timeout_s)
 
     async def unload(self, name: str, *, dependents: bool = False, timeout_s: float = 300.0) -> None:
         """Ask for unloading; returns at once, the index tells UNLOADING until requests in flight have ended."""
         body = json.dumps({"parameters": {"unload_dependents": True}} if dependents else {}).encode()
-        await self._change(f"/v2/repository/models/{quote(name, safe='')}/unload", body, timeout_s)
+        await self._change(f"/v2/repository/models/{_segment(name)}/unload", body, timeout_s)
 
     async def log_settings(self, change: Mapping[str, str | int | bool] | None = None) -> dict[str, Any]:
         """The log settings in force, after `change` where one is given. Unknown keys are ignored by the server."""
@@ -182,14 +186,14 @@ class ServerClient:
             raise failure(f"GET {url}", answer)
         return answer.text
 
-    async def detect_control_mode(self) -> ControlMode | None:
+    async def detect_control_mode(self, timeout_s: float | None = None) -> ControlMode | None:
         """The control mode without a side effect, or None where it cannot be told.
 
         Unloading a name that no repository has changes nothing in explicit mode (200, measured on 2.51.0: readiness,
         index and log stay as they are) and is refused in the same words in modes none and poll.
         """
         path = f"/v2/repository/models/no_such_model_{secrets.token_hex(8)}/unload"
-        answer = await self._send("POST", path, b"{}")
+        answer = await self._send("POST", path, b"{}", timeout_s)
         if answer.status == 200:
             return ControlMode.EXPLICIT
         if "polling is enabled" in server_words(answer):
@@ -208,9 +212,15 @@ class ServerClient:
         if answer.status != 200:
             raise _control_failure(f"POST {self.address.http}{path}", answer)
 
-    async def _send(self, method: str, path: str, content: bytes | None = None) -> Answer:
+    async def _send(
+        self, method: str, path: str, content: bytes | None = None, timeout_s: float | None = None
+    ) -> Answer:
         return await self._connection.request(
-            method, f"{self.address.http}{path}", timeout_s=self.timeout_s, content=content
+            method,
+            f"{self.address.http}{path}",
+            timeout_s=timeout_s or self.timeout_s,
+            content=content,
+            max_bytes=MAX_DOCUMENT_BYTES,
         )
 
     async def _json(self, method: str, path: str, content: bytes | None = None) -> object:
@@ -224,8 +234,9 @@ class ServerClient:
                 raise NotFound(error.tried, error.answer, "is it loaded?")
             raise error
         try:
-            return json.loads(answer.body)
-        except ValueError:
+            # As text: Triton passes on a directory's name as its bytes, UTF-8 or not (measured on 2.51.0).
+            return json.loads(answer.text)
+        except (ValueError, RecursionError):
             raise self._garbage(method, path) from None
 
     async def _document(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
@@ -243,12 +254,25 @@ class ServerClient:
         )
 
 
-def _model(name: str, version: str | None) -> str:
-    path = f"/v2/models/{quote(name, safe='')}"
-    return f"{path}/versions/{quote(version, safe='')}" if version else path
+def model_path(name: str, version: str | None = None) -> str:
+    """The path of a model. Raises OperationFailed for a name that no path can hold."""
+    path = f"/v2/models/{_segment(name)}"
+    return f"{path}/versions/{_segment(version)}" if version else path
 
 
-def _control_failure(tried: str, answer: Answer) -> OperationFailed | Forbidden:
+def _segment(name: str) -> str:
+    """A name as it is: Triton decodes no %XX in a path (server, http_server.cc; measured on 2.51.0), so one that would
+    need it cannot be asked for over HTTP."""
+    if not _IN_A_PATH.fullmatch(name) or any(mark in name for mark in "/?#") or name in (".", ".."):
+        raise OperationFailed(
+            f"name the model {name!r} in a URL",
+            "Triton reads names in a path as they stand, so it cannot be asked for over HTTP",
+            "rename its directory: letters, digits, . _ - and other printable ASCII but / ? # and spaces",
+        )
+    return name
+
+
+def _control_failure(tried: str, answer: Answer) -> TritonctlError:
     words = server_words(answer)
     if "polling is enabled" in words:
         return OperationFailed(
@@ -261,18 +285,24 @@ def _control_failure(tried: str, answer: Answer) -> OperationFailed | Forbidden:
         return OperationFailed(
             tried, words, "the true reason is only in the server's log: no such model, or a bad config", answer.status
         )
-    error = failure(tried, answer)
-    return error if isinstance(error, OperationFailed | Forbidden) else OperationFailed(tried, words)
+    return failure(tried, answer)
+
+
+def _text(value: object) -> str:
+    """ "" for what is no text; half of a surrogate pair, which JSON can write and nothing can print, is replaced."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _version(value: object) -> str:
+    return str(value) if isinstance(value, int) else _text(value)
 
 
 def _index_entry(row: dict[str, Any]) -> IndexEntry:
-    version = row.get("version")
-    reason = row.get("reason")
     return IndexEntry(
-        str(row["name"]),
-        str(version) if version else None,
+        _text(row.get("name")),
+        _version(row.get("version")) or None,
         _state(row.get("state")),
-        str(reason) if reason else None,
+        _text(row.get("reason")) or None,
     )
 
 
@@ -285,7 +315,10 @@ def _state(text: object) -> ModelState:
 
 def _number(value: object) -> int:
     """Triton writes 64-bit counters as JSON numbers; its gRPC-to-JSON proxies write them as text."""
-    return int(value) if isinstance(value, int | float | str) and str(value).lstrip("-").isdigit() else 0
+    try:
+        return int(value) if isinstance(value, int | float | str) else 0
+    except (ValueError, OverflowError):  # not a number, infinite, or of thousands of digits
+        return 0
 
 
 def _statistics(row: dict[str, Any]) -> Statistics:
@@ -304,8 +337,8 @@ def _statistics(row: dict[str, Any]) -> Statistics:
 
     batches = row.get("batch_stats")
     return Statistics(
-        name=str(row.get("name", "")),
-        version=str(row.get("version", "")),
+        name=_text(row.get("name")),
+        version=_version(row.get("version")),
         last_inference_ms=_number(row.get("last_inference", 0)),
         inference_count=_number(row.get("inference_count", 0)),
         execution_count=_number(row.get("execution_count", 0)),

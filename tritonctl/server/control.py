@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
@@ -29,8 +29,8 @@ async def plan_load(
 ) -> Plan:
     """Load or reload `model` on every replica, or on one.
 
-    `config` is a JSON document that replaces config.pbtxt in memory. Raises UsageError-free: NotFound for a replica or
-    model that nobody knows, OperationFailed where the control mode forbids it.
+    `config` is a JSON document that replaces config.pbtxt in memory. Raises NotFound for a replica or model that nobody
+    knows, OperationFailed where the control mode forbids it.
     """
     targets = _targets(status, replica)
     _need_explicit(status, f"load {model}")
@@ -42,7 +42,7 @@ async def plan_load(
         warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
     if not any(each.ready_on for each in known):
         warnings.append(
-            "if it fails, the whole server may report not ready (strict readiness) until this model loads or it restarts"
+            "if it fails, the whole server may report not ready (strict readiness) until it loads or that restarts"
         )
     else:
         warnings.append("it is loaded: the server loads it again, and keeps the old one when the new one fails")
@@ -143,7 +143,10 @@ class _Unload:
             await client.unload(self._model, dependents=self._dependents, timeout_s=self._deadline_s)
             # The call returns at once; requests in flight end first.
             while True:
-                states = {each.state for each in await client.index() if each.name == self._model}
+                try:
+                    states = {each.state for each in await client.index() if each.name == self._model}
+                except Forbidden:
+                    return "asked for; the index is restricted, so its end cannot be seen"
                 if ModelState.UNLOADING not in states and ModelState.READY not in states:
                     return "unloaded"
                 await asyncio.sleep(_POLL_S)
@@ -205,7 +208,8 @@ def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str,
     base = target.replica.address.http if target.replica.address else "http://…"
     url = shlex.quote(f"{base}/v2/repository/models/{model}/{what}")
     body = f" -d {shlex.quote(json.dumps({'parameters': dict(parameters)}))}" if parameters else ""
-    return f"curl -X POST {url}{body}"
+    globs = " -g" if any(mark in url for mark in "[]{}") else ""
+    return f"curl{globs} -X POST {url}{body}"
 
 
 async def _ensembles_using(status: ServiceStatus, targets: Sequence[ReplicaStatus], model: str) -> list[str]:

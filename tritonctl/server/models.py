@@ -49,7 +49,8 @@ def join(
 
 def _version_key(version: str | None) -> tuple[int, str]:
     """Newest first."""
-    return (-int(version), "") if version and version.isdigit() else (0, version or "")
+    number = version and len(version) <= 20 and version.isdecimal()
+    return (-int(version), "") if version and number else (0, version or "")
 
 
 def _with_statistics(model: Model, stats: Statistics) -> Model:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tritonctl import __version__
 from tritonctl.errors import UsageError
+from tui.commands.streams import tell
 
 
 class _Parser(argparse.ArgumentParser):
+    """No abbreviations: a script that says --y must not come to mean something else with the next option."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
+
     def error(self, message: str) -> NoReturn:
         raise UsageError("", message, f"{self.prog} --help")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        tell(message, end="")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -24,6 +33,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _build()
     arguments = parser.parse_args(argv)
     arguments.command = arguments.command or "dashboard"
+    for name in ("url", "backend"):  # argparse lets those after the command replace those before it
+        before, after = getattr(arguments, name), getattr(arguments, f"{name}_after", None)
+        setattr(arguments, name, [*(before or ()), *(after or ())])
     return arguments
 
 
@@ -37,14 +49,33 @@ def _common(*, top: bool, config: bool = True) -> _Parser:
     group = common.add_argument_group("common options")
     if config:
         group.add_argument("--config", type=Path, metavar="FILE", default=default(None), help="settings file")
-    group.add_argument("--backend", action="append", metavar="NAME", default=default(None), help="only this backend")
-    group.add_argument("--url", action="append", metavar="URL", default=default(None), help="a server by its HTTP port")
+    after = "" if top else "_after"
+    group.add_argument(
+        "--backend",
+        dest=f"backend{after}",
+        action="append",
+        metavar="NAME",
+        default=default(None),
+        help="only this backend",
+    )
+    group.add_argument(
+        "--url",
+        dest=f"url{after}",
+        action="append",
+        metavar="URL",
+        default=default(None),
+        help="a server by its HTTP port",
+    )
     group.add_argument("-o", "--output", choices=("table", "json"), default=default("table"))
     group.add_argument("--read-only", action="store_true", default=default(False), help="change nothing, anywhere")
     group.add_argument("--dry-run", action="store_true", default=default(False), help="print the plan and stop")
     group.add_argument("--yes", "-y", action="store_true", default=default(False), help="carry the plan out unasked")
     group.add_argument(
-        "--timeout", type=_seconds, metavar="S", default=default(None), help="seconds: 10 for reading, 300 for changes"
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        default=default(None),
+        help="seconds: 10 for reading, 30 for infer, 300 for changes and wait",
     )
     group.add_argument("--no-color", action="store_true", default=default(False))
     return common
@@ -60,8 +91,15 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _window(text: str) -> float:
+    value = _seconds(text)
+    if not 0.5 <= value <= 600:
+        raise argparse.ArgumentTypeError("seconds must be from 0.5 to 600")
+    return value
+
+
 def _count(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) <= 1_000_000:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
@@ -69,7 +107,7 @@ def _count(text: str) -> int:
 def _build() -> _Parser:
     parser = _Parser(
         prog="tritonctl",
-        description="One terminal dashboard for every Triton Inference Server you run. Without a command: the dashboard.",
+        description="One dashboard for every Triton Inference Server you run. Without a command: the dashboard.",
         parents=[_common(top=True)],
     )
     parser.add_argument("--version", action="version", version=f"tritonctl {__version__}")
@@ -92,7 +130,7 @@ def _build() -> _Parser:
     one = command("model", "one model: schema, configuration, versions, statistics")
     one.add_argument("model", metavar="MODEL")
     one = command("metrics", "rates and gauges over a short window")
-    one.add_argument("--window", type=_seconds, default=2.0, metavar="S", help="seconds between the two samples")
+    one.add_argument("--window", type=_window, default=2.0, metavar="S", help="seconds between the two samples")
     one = command("logs", "a service's log")
     one.add_argument("-f", "--follow", action="store_true")
     one.add_argument("--previous", action="store_true", help="of the run before the last restart")
@@ -131,8 +169,15 @@ def _build() -> _Parser:
     one.add_argument("count", type=int, metavar="N")
     command("delete", "delete a service, after showing what hangs on it")
     one = command("traffic", "an endpoint's traffic over its deployments")
-    one.add_argument("shares", nargs="+", metavar="NAME=PERCENT")
+    one.add_argument("shares", nargs="+", type=_share, metavar="NAME=PERCENT")
     return parser
+
+
+def _share(text: str) -> str:
+    name, _, percent = text.partition("=")
+    if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PERCENT with a whole number from 0 to 100")
+    return text
 
 
 def _infer(one: _Parser) -> None:

@@ -17,8 +17,8 @@ from tritonctl.workbench import case as cases_
 from tritonctl.workbench.case import Case, Difference
 from tui.commands import documents, text
 from tui.commands.infer import inferencer_of, read_schema
-from tui.commands.read import client_of, first_reachable
-from tui.commands.session import Session, say
+from tui.commands.session import Session, client_of, first_reachable
+from tui.commands.streams import say, tell
 
 Answers = tuple[tuple[Tensor, ...], ...]
 
@@ -40,11 +40,11 @@ async def cases(session: Session) -> int:
             request = replace(case.request, version=version)
             error, differences = "", []
             try:
-                got = await _answers(target, here, request)
+                got = await _answers(session, target, here, request)
                 expected = case.answers
                 if compared:
                     against = arguments.against_version or case.request.version
-                    expected = await _answers(other, there, replace(case.request, version=against))
+                    expected = await _answers(session, other, there, replace(case.request, version=against))
                 differences = cases_.compare(expected, got, case.tolerances)
             except Unreachable:
                 raise
@@ -55,7 +55,7 @@ async def cases(session: Session) -> int:
                 _print(str(folder), differences, error)
     bad = [each for each in results if each["error"] or each["differences"]]
     if session.json:
-        print(documents.dump({"cases": results, "passed": len(results) - len(bad), "failed": len(bad)}))
+        tell(documents.dump({"cases": results, "passed": len(results) - len(bad), "failed": len(bad)}))
     else:
         against = f" against {arguments.against or 'version ' + arguments.against_version}" if compared else ""
         say(f"{len(results) - len(bad)} of {len(results)} cases alike{against}")
@@ -67,8 +67,10 @@ async def _other(session: Session, fleet: Fleet) -> ReplicaStatus:
     return first_reachable(fleet.resolve(session.arguments.against))
 
 
-async def _answers(target: ReplicaStatus, inferencer: Inferencer, request: InferenceRequest) -> Answers:
-    async with client_of(target) as client:
+async def _answers(
+    session: Session, target: ReplicaStatus, inferencer: Inferencer, request: InferenceRequest
+) -> Answers:
+    async with client_of(target, session.read_timeout_s) as client:
         shape = await read_schema(client, request.model, request.version)
     if not shape.decoupled:
         return ((await inferencer.infer(request)).outputs,)
@@ -90,10 +92,10 @@ def _document(
 
 def _print(folder: str, differences: Sequence[Difference], error: str) -> None:
     if error:
-        print(f"failed   {text.clean(folder)}  {text.clean(error)}")
+        tell(f"failed   {text.clean(folder)}  {text.clean(error)}")
     elif differences:
-        print(f"differs  {text.clean(folder)}")
+        tell(f"differs  {text.clean(folder)}")
         for each in differences:
-            print(f"  {text.clean(each.output)} {text.clean(each.words)}")
+            tell(f"  {text.clean(each.output)} {text.clean(each.words)}")
     else:
-        print(f"alike    {text.clean(folder)}")
+        tell(f"alike    {text.clean(folder)}")

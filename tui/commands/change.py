@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
 
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
+from tritonctl.fleet import Fleet
+from tritonctl.inventory import Service
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out
 from tritonctl.server import control
 from tui.commands import documents, text
-from tui.commands.session import Session, reachable_or_raise, say
+from tui.commands.session import Session, reachable_or_raise
+from tui.commands.streams import say, tell
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 
@@ -25,6 +29,7 @@ async def load(session: Session) -> int:
     _refuse_early(session, f"load {arguments.model}")
     async with session.fleet() as fleet:
         found = await session.find(fleet)
+        read_only = _read_only(session, fleet, found.service)
         reachable_or_raise(found)
         plan = await control.plan_load(
             found,
@@ -34,7 +39,7 @@ async def load(session: Session) -> int:
             files=files,
             deadline_s=session.change_timeout_s,
         )
-        return await _execute(session, plan)
+        return await _execute(session, plan, read_only=read_only)
 
 
 async def unload(session: Session) -> int:
@@ -42,6 +47,7 @@ async def unload(session: Session) -> int:
     _refuse_early(session, f"unload {arguments.model}")
     async with session.fleet() as fleet:
         found = await session.find(fleet)
+        read_only = _read_only(session, fleet, found.service)
         reachable_or_raise(found)
         plan = await control.plan_unload(
             found,
@@ -50,7 +56,7 @@ async def unload(session: Session) -> int:
             dependents=arguments.dependents,
             deadline_s=session.change_timeout_s,
         )
-        return await _execute(session, plan)
+        return await _execute(session, plan, read_only=read_only)
 
 
 async def mode(session: Session) -> int:
@@ -61,9 +67,11 @@ async def mode(session: Session) -> int:
         found = await session.find(fleet)
         reachable_or_raise(found)
     if session.json:
-        print(documents.dump({"service": found.id, "control_mode": found.control_mode}))
+        tell(documents.dump({"service": found.id, "control_mode": found.control_mode}))
     else:
-        print(found.control_mode or "unknown")
+        tell(found.control_mode or "unknown")
+        if found.control_mode is None and session.settings.read_only:
+            say("the server tells it only when it is asked for a change, and read-only mode asks for none")
     return 0
 
 
@@ -89,9 +97,10 @@ async def _of_the_place(session: Session, action: Capability, value: str, option
     _refuse_early(session, f"{action} {session.arguments.service}")
     async with session.fleet() as fleet:
         found = await session.find(fleet)
+        read_only = _read_only(session, fleet, found.service)
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))
-        return await _execute(session, plan)
+        return await _execute(session, plan, read_only=read_only)
 
 
 def _refuse_early(session: Session, what: str) -> None:
@@ -100,13 +109,21 @@ def _refuse_early(session: Session, what: str) -> None:
         raise Refused(what, "read-only mode", "start without --read-only")
 
 
-async def _execute(session: Session, plan: Plan) -> int:
+def _read_only(session: Session, fleet: Fleet, service: Service) -> bool:
+    """Whether nothing may be changed there. Raises Refused for a backend that is read-only by itself."""
+    backend = fleet.backend_of(service)
+    if backend.read_only and not session.arguments.dry_run:
+        raise Refused(service.id, "read-only mode", f"set read_only = false for the backend {backend.name}")
+    return session.settings.read_only or backend.read_only
+
+
+async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
     if session.arguments.dry_run:
         _print_plan(session, plan)
         return 0
     for line in plan.lines():
         say(line)
-    _confirm(session, plan)
+    await _confirm(session, plan)
     told: dict[int, StepState] = {}
 
     def progress(results: tuple[StepResult, ...]) -> None:
@@ -117,14 +134,14 @@ async def _execute(session: Session, plan: Plan) -> int:
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 say(f"{where}{result.state}{seconds}")
 
-    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=session.settings.read_only, progress=progress)
+    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     if session.json:
-        print(documents.dump(_outcome(outcome)))
+        tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]
     for replica, error in errors:
-        say(f"{replica}: {error}" if replica and len(outcome.results) > 1 else str(error))
+        say(f"{replica}: {error}" if replica and len(outcome.results) > 1 else f"tritonctl: {error}")
     if not errors and not session.json:
-        print(f"{plan.title}: done in {outcome.seconds:.1f} s")
+        tell(f"{text.clean(plan.title)}: done in {outcome.seconds:.1f} s")
     first: TritonctlError | None = outcome.error
     return first.exit_code if first is not None else 0
 
@@ -140,23 +157,35 @@ def _print_plan(session: Session, plan: Plan) -> None:
             "warnings": list(plan.warnings),
             "undo": plan.undo,
         }
-        print(documents.dump(document))
+        tell(documents.dump(document))
         return
     for line in plan.lines():
-        print(text.clean(line))
+        tell(text.clean(line))
 
 
-def _confirm(session: Session, plan: Plan) -> None:
+async def _confirm(session: Session, plan: Plan) -> None:
     """Raises Refused unless --yes was given or a person at the terminal agrees."""
     if session.arguments.yes:
         return
     if not sys.stdin.isatty():
         raise Refused(plan.title, "not confirmed", "nobody is there to ask: add --yes, or look first with --dry-run")
-    question = f"type {plan.typed} to do it: " if plan.typed else "do it? [y/N] "
+    question = f"type {text.clean(plan.typed)} to do it: " if plan.typed else "do it? [y/N] "
     print(question, end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline().strip()
+    answer = (await _line()).strip()
     if answer != plan.typed if plan.typed else answer.lower() not in ("y", "yes"):
         raise Refused(plan.title, "not confirmed")
+
+
+async def _line() -> str:
+    """What the person types. The loop waits for it, since a thread that reads cannot be interrupted by Ctrl-C."""
+    typed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline()
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:

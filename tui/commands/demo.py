@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
+from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.fleet import Fleet
-from tui.commands import dashboard, documents, text
-from tui.commands.read import models_table, services_table
-from tui.commands.session import Session, say
+from tritonctl.inventory import Level, ServiceStatus
+from tui.commands import dashboard, documents
+from tui.commands.models import models_table
+from tui.commands.services import services_table
+from tui.commands.session import Session
+from tui.commands.streams import tell
 
 _START_S = 60.0
 
@@ -20,29 +25,35 @@ async def demo(session: Session) -> int:
 
 
 async def _print_tables(session: Session, fleet: Fleet) -> int:
-    import asyncio
-
     async with fleet:
-        snapshot = fleet.snapshot
-        async with asyncio.timeout(_START_S):
+        service = await _serving(session, fleet)
+    if session.json:
+        tell(documents.dump([documents.service(service)]))
+        return 0
+    tell(services_table([service], session.style))
+    tell("\n" + models_table(service, {}, session.style))
+    return 0
+
+
+async def _serving(session: Session, fleet: Fleet) -> ServiceStatus:
+    """The demo once its traffic is counted and its log is read. Raises what keeps it from coming up."""
+    start_s = session.settings.timeout_s or _START_S
+    snapshot = fleet.snapshot
+    try:
+        async with asyncio.timeout(start_s):
             while not any(each.counts.ready for each in snapshot.services):
                 for backend in snapshot.backends:
                     if backend.detail:
-                        say(f"{backend.detail}\n  → {backend.advice}")
-                        return 1
+                        raise OperationFailed("start the demo", backend.detail, backend.advice)
+                for each in snapshot.services:
+                    if each.service.platform.level is Level.FAILED:
+                        raise OperationFailed(f"start {each.id}", each.note)
                 snapshot = await fleet.changed(snapshot)
-        service = snapshot.services[0]
-        fleet.look_at([service.id], detailed=service.id)
-        async with asyncio.timeout(session.read_timeout_s):
-            while not any(model.on[0].model.success for model in fleet.resolve(service.id).models):
+            service_id = snapshot.services[0].id
+            fleet.look_at([service_id], detailed=service_id)
+            while not any(model.on[0].model.success for model in fleet.resolve(service_id).models):
                 snapshot = await fleet.changed(snapshot)
-            await fleet.log_read(service.id)
-        service = fleet.resolve(service.id)
-        if session.json:
-            print(documents.dump([documents.service(service)]))
-            return 0
-        colour = text.use_colour(session.arguments.no_color)
-        print(services_table([service], colour=colour))
-        print()
-        print(models_table(service, {}, colour=colour))
-    return 0
+            await fleet.log_read(service_id)
+    except TimeoutError:
+        raise Unreachable("start the demo", f"it does not serve after {start_s:g} s", kind="timeout") from None
+    return fleet.resolve(service_id)

@@ -10,10 +10,19 @@ from typing import Any
 
 from tritonctl.inventory import BackendStatus, JoinedModel, ServiceStatus
 from tritonctl.server.rates import ModelRates, Rates
+from tui.commands.streams import takes
+
+# C1 controls and direction marks may stand in JSON as they are, but a terminal obeys them; written as escapes they mean
+# the same to a program. C0 is escaped by json itself.
+_OBEYED = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F))}
+_OBEYED |= {code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)}
 
 
 def dump(document: object) -> str:
-    return json.dumps(_finite(document), ensure_ascii=False, indent=2, allow_nan=False)
+    """One JSON document in characters that stdout's encoding has, and that move no cursor."""
+    finite = _finite(document)
+    text = json.dumps(finite, ensure_ascii=False, indent=2, allow_nan=False).translate(_OBEYED)
+    return text if takes(text) else json.dumps(finite, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _finite(value: object) -> object:

@@ -14,12 +14,12 @@ from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.session import Session, say
+from tui.commands.session import Session
+from tui.commands.streams import say, tell
 
 
 async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest) -> int:
     """Ctrl-C closes the connection, at which the server cancels the request."""
-    arguments = session.arguments
     assert target.replica.address is not None
     if not can_generate(shape):
         raise UsageError(
@@ -33,20 +33,18 @@ async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSch
         request.model,
         fields_of(request),
         version=request.version,
-        timeout_s=arguments.timeout or 30.0,
+        timeout_s=session.infer_timeout_s,
     )
     async with aclosing(stream):
         async for piece in stream:
             pieces.append(piece)
             if not session.json:
-                print(text.clean(piece.text), end="", flush=True)
+                tell(text.clean(piece.text), end="")
     times = [each.latency_us for each in pieces]
     if session.json:
-        print(
-            documents.dump({"model": request.model, "pieces": [dict(each.fields) for each in pieces], "at_us": times})
-        )
+        tell(documents.dump({"model": request.model, "pieces": [dict(each.fields) for each in pieces], "at_us": times}))
         return 0
-    print()
+    tell("")
     if not pieces:
         say("the stream ended without an answer")
         return 0

@@ -8,11 +8,12 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
-from tritonctl.errors import NotFound, TritonctlError, UsageError
+from tritonctl.errors import NotFound, Refused, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.client import ServerClient
@@ -28,40 +29,43 @@ from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
 from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.read import client_of, first_reachable
-from tui.commands.session import Session, say
+from tui.commands.session import Session, client_of, first_reachable
+from tui.commands.streams import say, tell
 
-REQUEST_TIMEOUT_S = 30.0
 TOP = 5
 
 
 async def infer(session: Session) -> int:
+    """With -o json the document is written also where the request fails; its `error` then says why."""
     arguments = session.arguments
     if arguments.deployment:
         raise UsageError("infer --deployment", "only an endpoint with several deployments has one to choose")
-    async with session.fleet() as fleet:
-        found = await session.find(fleet)
-        target = first_reachable(found)
-    async with client_of(target) as client:
-        shape = await read_schema(client, arguments.model, arguments.model_version)
-        history = History.usual(os.environ, Path.home())
-        form = form_of(arguments, history)
-        request, kept = request_of(form, shape, arguments)
-        if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
-            from tui.commands.measure import measure
+    got: list[InferenceAnswer] = []
+    try:
+        async with session.fleet() as fleet:
+            found = await session.find(fleet)
+            target = first_reachable(found, arguments.model)
+        async with client_of(target, session.read_timeout_s) as client:
+            shape = await read_schema(client, arguments.model, arguments.model_version)
+            history = History.usual(os.environ, Path.home())
+            form = form_of(arguments, history)
+            request, kept = request_of(form, shape, arguments)
+            if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
+                from tui.commands.measure import measure
 
-            return await measure(session, target, client, shape, request)
-        if arguments.generate:
-            from tui.commands.generate import generate_text
+                return await measure(session, target, client, shape, request)
+            if arguments.generate:
+                from tui.commands.generate import generate_text
 
-            return await generate_text(session, target, shape, request)
-        sent = Sent(time.time(), found.id, form, None, "")
-        try:
-            return await _once(session, target, client, shape, request, sent if kept else None, history)
-        except TritonctlError as error:
-            if session.json:
-                print(documents.dump(answers.document(arguments.model, error=error.answer)))
-            raise
+                return await generate_text(session, target, shape, request)
+            sent = Sent(time.time(), found.id, form, None, "") if kept else None
+            return await _once(session, target, client, shape, request, sent, history, got)
+    except (UsageError, Refused):
+        raise
+    except TritonctlError as error:
+        if session.json:
+            tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
+        raise
 
 
 async def read_schema(client: ServerClient, model: str, version: str | None) -> ModelSchema:
@@ -142,47 +146,48 @@ async def _once(
     request: InferenceRequest,
     sent: Sent | None,
     history: History,
+    got: list[InferenceAnswer],
 ) -> int:
+    """Fills `got`; with --repeat the same request follows the first, whose answer is shown."""
     arguments = session.arguments
-    outputs = _wanted(session, shape)
-    asked = InferenceRequest(
-        request.model, request.inputs, request.version, outputs, request.parameters, request.request_id
-    )
+    asked = replace(request, outputs=_wanted(session, shape))
     before = None if session.json or shape.decoupled else await read_counted(client, request.model, request.version)
-    outcome, latency_us, ours, mean_us = "", None, 1, 0.0
-    errors: dict[str, int] = {}
+    outcome, latency, ours, mean_us = "", None, 1, 0.0
+    errors: Mapping[str, int] = {}
     try:
         async with inferencer_of(session, target) as inferencer:
             if shape.decoupled:
-                got = await _stream(session, inferencer, asked)
-                latency = Latency.of([each.latency_us for each in got[-1:]] or [0.0])
+                times = [await _stream(session, inferencer, asked, got) for _ in range(arguments.repeat)]
+                latency = Latency.of(times)
             else:
-                got = [await inferencer.infer(asked)]
+                got.append(await inferencer.infer(asked))
                 latency, mean_us = Latency.of([got[0].latency_us]), got[0].latency_us
                 if arguments.repeat > 1:
-                    repeated = await run_load(
-                        LoadPlan(requests=arguments.repeat, max_error_rate=1.0), await inferencer.sender(asked)
-                    )
-                    latency, errors = _latency(repeated), dict(repeated.errors)
+                    plan = LoadPlan(requests=arguments.repeat, max_error_rate=1.0)
+                    repeated = await run_load(plan, await inferencer.sender(asked))
+                    latency, errors = _latency(repeated), repeated.errors
                     ours, mean_us = repeated.done + 2, repeated.histogram.mean or 0.0
         if inferencer.why_not_grpc and not session.json and not shape.decoupled:
             say(f"by HTTP: {inferencer.why_not_grpc}")
-        latency_us = latency.p50
     except TritonctlError as error:
         outcome = error.headline
         raise
     finally:
         if sent is not None:
-            history.add(request.model, Sent(sent.at, sent.service, sent.form, latency_us, outcome))
+            p50 = latency.p50 if latency is not None else None
+            history.add(request.model, Sent(sent.at, sent.service, sent.form, p50, outcome))
     _keep(arguments, request, got)
+    failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]
     if session.json:
-        print(documents.dump(answers.document(arguments.model, got, latency)))
+        tell(documents.dump(answers.document(arguments.model, got, latency, "; ".join(failed) or None)))
     else:
         parts = None
-        if before is not None and not shape.decoupled:
+        if before is not None:
             after = await read_counted(client, request.model, request.version, before.success + ours)
             parts = split(before, after, ours, mean_us, got[-1].client_us) if after else None
-        _print(session, shape, asked, got, latency, errors, parts)
+        _print(session, shape, asked, got, latency, parts)
+    for line in failed:
+        say(line)
     return 1 if errors else 0
 
 
@@ -198,8 +203,7 @@ def _latency(result: LoadResult) -> Latency:
 def inferencer_of(session: Session, target: ReplicaStatus) -> Inferencer:
     assert target.replica.address is not None
     protocol = Protocol(session.arguments.protocol) if session.arguments.protocol else None
-    timeout_s: float = session.arguments.timeout or REQUEST_TIMEOUT_S
-    return Inferencer(target.replica.address, timeout_s=timeout_s, protocol=protocol)
+    return Inferencer(target.replica.address, timeout_s=session.infer_timeout_s, protocol=protocol)
 
 
 def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:
@@ -211,16 +215,19 @@ def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:
     return () if plain else forms.classes_of(shape, TOP)
 
 
-async def _stream(session: Session, inferencer: Inferencer, request: InferenceRequest) -> list[InferenceAnswer]:
-    """Ctrl-C closes the stream, at which the server stops its work."""
-    got: list[InferenceAnswer] = []
+async def _stream(
+    session: Session, inferencer: Inferencer, request: InferenceRequest, got: list[InferenceAnswer]
+) -> float:
+    """The time to the last answer in µs. Ctrl-C closes the stream, at which the server stops its work."""
+    got.clear()
+    began = time.monotonic()
     async with aclosing(inferencer.stream(request)) as stream:
         async for answer in stream:
             got.append(answer)
             if not session.json:
                 said = "  ".join(line.strip() for line in answers.summarise_answer(answer))
                 say(f"{figures.duration_us(answer.latency_us)}  {said}")
-    return got
+    return got[-1].latency_us if got else (time.monotonic() - began) * 1e6
 
 
 def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[InferenceAnswer]) -> None:
@@ -259,16 +266,15 @@ def _print(
     request: InferenceRequest,
     got: Sequence[InferenceAnswer],
     latency: Latency,
-    errors: dict[str, int],
     parts: Split | None,
 ) -> None:
     if not got:
-        print("the model ended its stream without an answer")
+        tell("the model ended its stream without an answer")
         return
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
     where = f", deployment {text.clean(last.deployment)}" if last.deployment else ""
-    print(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{several}")
+    tell(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{several}")
     spread = (
         ""
         if latency.min == latency.max
@@ -279,17 +285,15 @@ def _print(
     )
     if len(got) > 1:
         first = figures.duration_us(got[0].latency_us)
-        print(f"first after {first}, {between_line(got)}, total {figures.duration_us(last.latency_us)}")
+        tell(f"first after {first}, {between_line(got)}, total {figures.duration_us(last.latency_us)}")
     else:
-        print(f"latency {figures.duration_us(latency.p50)}{spread}")
+        tell(f"latency {figures.duration_us(latency.p50)}{spread}")
     if parts is not None:
-        print(split_line(parts))
+        tell(split_line(parts))
     classified = {output.name for output in request.outputs if output.classes}
     for line in answers.summarise_answer(last, classified):
-        print(text.clean(line))
+        tell(text.clean(line))
     _draw(session, shape, last)
-    for words, count in errors.items():
-        say(f"{count} failed: {words}")
 
 
 def between_line(got: Sequence[InferenceAnswer]) -> str:
@@ -306,6 +310,7 @@ def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None
         return
     from tritonctl.workbench import picture
 
+    style = text.Style.of_stdout(no_color=session.arguments.no_color, ascii=bool(session.settings.ascii))
     batched = {spec.name: spec.batched for spec in shape.outputs}
     size = os.get_terminal_size()
     for output in answer.outputs:
@@ -313,9 +318,6 @@ def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None
             output, batched=batched.get(output.name, False), width=min(size.columns - 2, 80), height=48
         )
         if rows is not None:
-            colour = text.use_colour(session.arguments.no_color) and os.environ.get("COLORTERM") in (
-                "truecolor",
-                "24bit",
-            )
-            for line in picture.coloured(rows) if colour else picture.shaded(rows):
-                print(line)
+            deep = style.colour and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+            for line in picture.coloured(rows) if deep else picture.shaded(rows, ascii_only=style.ascii):
+                tell(line)

@@ -19,7 +19,8 @@ from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents
 from tui.commands.infer import inferencer_of, split_line
-from tui.commands.session import Session, say
+from tui.commands.session import Session
+from tui.commands.streams import say, tell
 
 LOOK_FOR_OTHERS_S = 1.0
 DURATION_S = 10.0
@@ -55,10 +56,10 @@ async def measure(
     if before is not None and after is not None and result.histogram.mean is not None:
         parts = split(before, after, result.done, result.histogram.mean)
     if session.json:
-        print(documents.dump(document(request, result, parts)))
+        tell(documents.dump(document(request, result, parts)))
     else:
         for line in summary(result, parts):
-            print(line)
+            tell(line)
     if result.stopped:
         say(f"stopped: {result.stopped}")
     if not result.done and result.first_error is not None:
@@ -124,15 +125,15 @@ async def _search(
     limit_ms: float = session.arguments.latency_limit
     found = await search(send, limit_ms * 1000, step_s=session.arguments.duration or STEP_S)
     if session.json:
-        print(documents.dump(search_document(request, limit_ms, found)))
+        tell(documents.dump(search_document(request, limit_ms, found)))
     else:
         for result in found.tries:
-            print(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}")
+            tell(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}")
         best = found.best
         if best is None:
-            print(f"not even one request at a time stays under {limit_ms:g} ms")
+            tell(f"not even one request at a time stays under {limit_ms:g} ms")
         else:
-            print(
+            tell(
                 f"{found.concurrency} at once stay under {limit_ms:g} ms (p99): "
                 f"{figures.number(best.requests_per_s)} requests a second"
             )

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import sys
+import asyncio
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from tritonctl.backend import Backend
-from tritonctl.errors import NotFound, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import BackendState, HostGpu, ServiceStatus, Snapshot
+from tritonctl.inventory import BackendState, BackendStatus, HostGpu, ModelState, ReplicaStatus, ServiceStatus, Snapshot
 from tritonctl.settings import Settings
+from tui.commands.streams import say
+from tui.commands.text import Style
+
+if TYPE_CHECKING:
+    from tritonctl.server.client import ServerClient
 
 READ_TIMEOUT_S = 10.0
+INFER_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 300.0
+
+
+class Ability(NamedTuple):
+    """Something a backend needs of this machine: whether it is there, in words, and what to do where it is not."""
+
+    name: str
+    there: bool
+    detail: str
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,7 @@ class Places:
     backends: Callable[[Settings], Sequence[Backend]]
     demo: Callable[[bool], Backend]
     host_gpus: Callable[[], tuple[HostGpu, ...]]
+    abilities: Callable[[], tuple[Ability, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,17 +54,26 @@ class Session:
 
     @property
     def read_timeout_s(self) -> float:
-        timeout = self.settings.timeout_s
-        return timeout if timeout is not None else READ_TIMEOUT_S
+        return self._timeout_s(READ_TIMEOUT_S)
+
+    @property
+    def infer_timeout_s(self) -> float:
+        return self._timeout_s(INFER_TIMEOUT_S)
 
     @property
     def change_timeout_s(self) -> float:
-        timeout = self.settings.timeout_s
-        return timeout if timeout is not None else CHANGE_TIMEOUT_S
+        return self._timeout_s(CHANGE_TIMEOUT_S)
+
+    def _timeout_s(self, default_s: float) -> float:
+        return self.settings.timeout_s if self.settings.timeout_s is not None else default_s
 
     @property
     def json(self) -> bool:
         return bool(self.arguments.output == "json")
+
+    @property
+    def style(self) -> Style:
+        return Style.of_stdout(no_color=self.arguments.no_color, ascii=self.settings.ascii)
 
     @asynccontextmanager
     async def fleet(self, *, interval_s: float | None = None) -> AsyncIterator[Fleet]:
@@ -59,55 +85,88 @@ class Session:
         ) as fleet:
             yield fleet
 
-    async def find(self, fleet: Fleet) -> ServiceStatus:
-        """The service that the command names, after a first look at it.
+    async def named(self, fleet: Fleet) -> ServiceStatus:
+        """The service that the command names, as soon as its place has listed it: a slow place delays no other one.
 
         Raises NotFound or UsageError, or the error of the backend that could not be asked whether it has the service.
         """
         name: str = self.arguments.service
-        snapshot = await fleet.first_look(self.read_timeout_s, only=())
+        snapshot = fleet.snapshot
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.read_timeout_s):
+                while name not in snapshot.by_id and _still_asking(snapshot):
+                    snapshot = await fleet.changed(snapshot)
         try:
-            found = fleet.resolve(name)
+            return fleet.resolve(name)
         except NotFound:
-            raise_lost(snapshot)
+            raise_lost(fleet.snapshot)
             raise
-        await fleet.first_look(self.read_timeout_s, only=(found.id,))
+
+    async def find(self, fleet: Fleet) -> ServiceStatus:
+        """The service that the command names, after a first look at its servers. Raises as `named` does."""
+        found = await self.named(fleet)
+        snapshot = fleet.snapshot
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.read_timeout_s):
+                while not all(each.looked for each in fleet.resolve(found.id).replicas):
+                    snapshot = await fleet.changed(snapshot)
         return fleet.resolve(found.id)
 
 
+def _still_asking(snapshot: Snapshot) -> bool:
+    return any(each.state is BackendState.CONNECTING for each in snapshot.backends)
+
+
+def is_lost(backend: BackendStatus) -> bool:
+    """It was asked for and does not answer; one that is only tried because it is often there is not missed."""
+    return backend.state is not BackendState.CONNECTED and not backend.optional
+
+
 def raise_lost(snapshot: Snapshot) -> None:
-    for backend in snapshot.backends:
-        if backend.state is not BackendState.CONNECTED and not backend.optional:
-            answer = backend.detail or "did not answer in time"
-            raise Unreachable(f"backend {backend.name}", answer, backend.advice)
+    for backend in filter(is_lost, snapshot.backends):
+        raise Unreachable(f"backend {backend.name}", backend.detail or "did not answer in time", backend.advice)
 
 
 def warn_lost(snapshot: Snapshot) -> None:
     """To stderr: the backends whose services are missing from what is printed."""
-    for backend in snapshot.backends:
-        if backend.state is not BackendState.CONNECTED and not backend.optional:
-            say(f"backend {backend.name}: {backend.detail or 'did not answer in time'}")
-            if backend.advice:
-                say(f"  → {backend.advice}")
-
-
-def say(text: str) -> None:
-    """A line for the person, which a program that reads stdout does not see."""
-    from tui.commands.text import clean
-
-    print(clean(text), file=sys.stderr, flush=True)
+    for backend in filter(is_lost, snapshot.backends):
+        say(f"backend {backend.name}: {backend.detail or 'did not answer in time'}")
+        if backend.advice:
+            say(f"  → {backend.advice}")
 
 
 def reachable_or_raise(status: ServiceStatus) -> None:
     """Raise what kept every replica's server from answering."""
-    if any(each.error is None and each.looked and each.replica.address is not None for each in status.replicas):
-        return
-    raise service_error(status)
+    first_reachable(status)
+
+
+def first_reachable(status: ServiceStatus, model: str | None = None) -> ReplicaStatus:
+    """A replica whose server answers, one that serves `model` before others. Raises why there is none."""
+    answering = [
+        each for each in status.replicas if each.replica.address is not None and each.error is None and each.looked
+    ]
+    if not answering:
+        raise service_error(status)
+    serving = {
+        on.replica
+        for each in status.models
+        if each.name == model
+        for on in each.on
+        if on.model.state is ModelState.READY
+    }
+    return next((each for each in answering if each.replica.name in serving), answering[0])
+
+
+def client_of(target: ReplicaStatus, timeout_s: float) -> ServerClient:
+    from tritonctl.server.client import ServerClient
+
+    if target.replica.address is None:
+        raise Unreachable(target.replica.name, target.replica.no_address or "its server has no known address")
+    return ServerClient(target.replica.address, timeout_s=timeout_s)
 
 
 def service_error(status: ServiceStatus) -> TritonctlError:
-    from tritonctl.errors import Forbidden, OperationFailed
-
+    """Why no server of the service can be asked."""
     for each in status.replicas:
         if each.error is not None:
             kind: type[TritonctlError] = Unreachable
@@ -117,4 +176,6 @@ def service_error(status: ServiceStatus) -> TritonctlError:
                 kind = OperationFailed
             return kind(status.id, each.error, each.advice or "")
     reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
+    if reason is None and any(each.replica.address is not None for each in status.replicas):
+        return Unreachable(status.id, "its server did not answer in time", "give it longer with --timeout", "timeout")
     return Unreachable(status.id, reason or f"no server of it can be reached ({status.service.platform.state})")

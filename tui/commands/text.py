@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tritonctl.inventory import Level
 
+_MAX_CELL = 400  # characters; more than any line of a reason that helps, and the whole of it is in -o json
 _SYMBOLS = {
     Level.FAILED: ("✖", "x"),
     Level.DEGRADED: ("▲", "^"),
@@ -19,32 +21,35 @@ _SYMBOLS = {
 _COLOURS = {Level.FAILED: "31", Level.DEGRADED: "33", Level.CHANGING: "36", Level.OK: "32", Level.OFF: "2"}
 
 
-def clean(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How the table's symbols are drawn."""
+
+    colour: bool
+    ascii: bool
+
+    @classmethod
+    def of_stdout(cls, *, no_color: bool, ascii: bool) -> Style:  # noqa: A002
+        """Colour only on a terminal that has it and where nobody said no; ASCII also where the encoding has no more."""
+        unwanted = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "dumb") == "dumb"
+        encoding = (sys.stdout.encoding or "ascii").lower()
+        return cls(not unwanted and sys.stdout.isatty(), ascii or not encoding.startswith("utf"))
+
+    def symbol(self, level: Level) -> str:
+        mark = _SYMBOLS[level][1 if self.ascii else 0]
+        return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if self.colour and level in _COLOURS else mark
+
+
+def clean(foreign: str) -> str:
     """The text on one line, without control characters, escape sequences and direction marks."""
-    return "".join(character if _harmless(character) else " " if character in "\n\t\r" else "�" for character in text)
+    from tui.widgets.plaintext import plain
+
+    return plain(foreign)
 
 
-def _harmless(character: str) -> bool:
-    code = ord(character)
-    if code < 0x7F:
-        return code >= 0x20
-    return (
-        code >= 0xA0
-        and not (
-            0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069 or 0xD800 <= code <= 0xDFFF
-        )
-        and code != 0xFEFF
-    )
-
-
-def symbol(level: Level, *, colour: bool) -> str:
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    mark = _SYMBOLS[level][0 if encoding.startswith("utf") and not os.environ.get("TRITONCTL_ASCII") else 1]
-    return f"\x1b[{_COLOURS[level]}m{mark}\x1b[0m" if colour and level in _COLOURS else mark
-
-
-def use_colour(no_color: bool) -> bool:
-    return not no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
+def block(foreign: str) -> str:
+    """Text of several lines, each of them cleaned."""
+    return "\n".join(clean(line) for line in foreign.splitlines())
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -52,23 +57,28 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
 
     A first heading of "" is a column of symbols, which may hold colour and counts as one cell wide.
     """
+    from tui.widgets.plaintext import width_of
+
     symbols = bool(headings) and headings[0] == ""
-    cleaned = [[cell if symbols and not place else clean(cell) for place, cell in enumerate(row)] for row in rows]
+    cleaned = [[cell if symbols and not place else _cell(cell) for place, cell in enumerate(row)] for row in rows]
     widths = [
-        1 if symbols and not place else max([len(heading), *(len(row[place]) for row in cleaned)])
+        1 if symbols and not place else max([len(heading), *(width_of(row[place]) for row in cleaned)])
         for place, heading in enumerate(headings)
     ]
     lines = []
     for row in [list(headings), *cleaned]:
         cells = []
         for place, cell in enumerate(row):
+            blank = " " * (widths[place] - width_of(cell))
             if symbols and not place:
                 cells.append(cell or " ")
-            elif place in right:
-                cells.append(cell.rjust(widths[place]))
             else:
-                cells.append(cell.ljust(widths[place]))
-        lines.append(
-            " ".join(cells[:1]) + (" " if symbols else "  ") + "  ".join(cells[1:]) if symbols else "  ".join(cells)
-        )
+                cells.append(blank + cell if place in right else cell + blank)
+        lines.append(f"{cells[0]} {'  '.join(cells[1:])}" if symbols else "  ".join(cells))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(foreign: str) -> str:
+    # Cut before it is cleaned as well: a cell may be megabytes.
+    cell = clean(foreign[: 4 * _MAX_CELL])
+    return cell if len(cell) <= _MAX_CELL else cell[: _MAX_CELL - 1] + "…"

@@ -12,7 +12,7 @@ from tui.messages import OpenModel
 from tui.panes.base import Pane
 from tui.rows import MODEL_COLUMNS, STATES, matcher, model_key, model_row, sort_by
 from tui.screens.base import LiveScreen
-from tui.widgets.table import Table
+from tui.widgets.table import Row, Table
 from tui.widgets.trend import TrendLine
 
 
@@ -45,9 +45,18 @@ class ModelsPane(Pane):
             rows = list(filter(matcher(self.filter), rows))
         if self._sort is not None:
             rows = sort_by(rows, [column.key for column in MODEL_COLUMNS].index(self._sort[0]), self._sort[1])
-        self.query_one(Table).show(MODEL_COLUMNS, rows, empty=self._empty(status))
+        self._show_rows(rows, self._empty(status))
         self._show_trends(status)
         self._show_note()
+
+    def _show_rows(self, rows: list[Row], empty: list[str]) -> None:
+        """The cursor stays on its model when a load or an unload makes the version known or forgotten."""
+        table, model = self.query_one(Table), self.model
+        table.show(MODEL_COLUMNS, rows, empty=empty)
+        if model is not None and self.model != model:
+            same = next((row.key for row in rows if row.key.partition("\x00")[0] == model), None)
+            if same is not None:
+                table.move_to_key(same)
 
     def _empty(self, status: ServiceStatus) -> list[str]:
         if status.models:
@@ -87,11 +96,11 @@ class ModelsPane(Pane):
             return
         reason = found.worst.reason
         if reason and found.level in (Level.FAILED, Level.DEGRADED):
-            screen.say(f"{found.name}   {short_reason(reason)}", STATES[found.level])
+            screen.note(f"{found.name}   {short_reason(reason)}", STATES[found.level])
         elif reason and reason != "unloaded":
-            screen.say(f"{found.name}   {short_reason(reason)}")
+            screen.note(f"{found.name}   {short_reason(reason)}")
         else:
-            screen.say("")
+            screen.note("")
 
     @on(Table.RowHighlighted)
     def _moved(self, event: Table.RowHighlighted) -> None:

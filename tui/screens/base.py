@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
-from tui.keys import EVERYWHERE, Action, shown
+from tui.keys import CHANGES, EVERYWHERE, Action, shown
 from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
 from tui.widgets.lines import QuietScreen
@@ -22,6 +22,10 @@ from tui.widgets.prompt import Prompt, no_candidates
 
 if TYPE_CHECKING:
     from tui.app import TritonctlApp
+
+_STAYS_S = 10.0  # how long a word is kept in the reserved line
+_FAULT_STAYS_S = 60.0
+_READ_S = 1.0  # a key takes it away, but not before it could be read
 
 
 class LiveScreen(QuietScreen):
@@ -36,6 +40,7 @@ class LiveScreen(QuietScreen):
         super().__init__()
         self._plan: Plan | None = None
         self._then: Callable[[str], None] | None = None
+        self._said_at = self._said_until = 0.0
 
     def body(self) -> Iterator[Widget]:
         """The widgets between the header and the reserved line."""
@@ -57,6 +62,25 @@ class LiveScreen(QuietScreen):
 
     def on_screen_resume(self) -> None:
         self.show_now()
+
+    def on_key(self) -> None:
+        """A word has been read when the next key is pressed."""
+        now = time.monotonic()
+        if now < self._said_until and now - self._said_at > _READ_S:
+            self._said_until = now
+            self.call_later(self.show_now)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the panel is open the keys are its own alone; read-only leaves the changes unbound."""
+        if self.is_mounted and self.query_one(Panel).is_open:
+            return False
+        return not (action in CHANGES and self.read_only)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the service that keys are about here may not be changed."""
+        service_id = getattr(self, "service_id", None)
+        return self.triton.fleet.read_only_for(service_id) if service_id else self.triton.fleet.read_only
 
     def show_now(self) -> None:
         """Draw again from the newest snapshot: after a key changed what is to be seen."""
@@ -82,7 +106,10 @@ class LiveScreen(QuietScreen):
         hints = [
             (shown(keymap.get(action.id, action.keys)), action.label)
             for action in actions
-            if action.label and action.id != "app.help" and not (action.writes and self.triton.fleet.read_only)
+            if action.label
+            and action.id != "app.help"
+            and not (action.writes and self.read_only)
+            and not (action.id == "app.back" and len(self.app.screen_stack) == 1)
         ]
         self.query_one(KeyHints).show([*hints, (shown(keymap.get("app.help", "question_mark")), "keys")])
 
@@ -92,17 +119,27 @@ class LiveScreen(QuietScreen):
         right: list[Part] = []
         if self.triton.running:
             right.append(Part(self.triton.running, "busy", 8))
-        if self.triton.fleet.read_only:
+        if self.read_only:
             right.append(Part("read-only", "accent", 7))
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
                 right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
         self.query_one(Header).show(left, right)
+        if 0.0 < self._said_until <= time.monotonic():
+            self.say("")
 
     def say(self, text: str, state: str = "") -> None:
-        """A word in the reserved line; `state` gives it a sign."""
+        """A word in the reserved line; `state` gives it a sign. It stays until the next key, or for some seconds."""
+        self._said_at = time.monotonic()
+        stays = _FAULT_STAYS_S if state == "failed" else _STAYS_S
+        self._said_until = self._said_at + stays if text else 0.0
         self.query_one(Prompt).show(text, state)
+
+    def note(self, text: str, state: str = "") -> None:
+        """What is to be known of the row under the cursor: in the reserved line while nothing else is said there."""
+        if not self._said_until:
+            self.query_one(Prompt).show(text, state)
 
     # Plans
 
@@ -122,8 +159,10 @@ class LiveScreen(QuietScreen):
         panel = self.query_one(Panel) if self.is_attached else None
         if panel is not None and panel.is_open:
             ended = all(each.state not in (StepState.WAITING, StepState.RUNNING) for each in results)
+            failed = any(each.state is StepState.FAILED for each in results)
+            word = f"{'failed after' if failed else 'done in'} {seconds:.1f} s" if ended else f"{seconds:.0f} s"
             panel.show(
-                f"{plan.title}   {seconds:.0f} s",
+                f"{plan.title}   {word}",
                 progress_lines(results, log),
                 cancel="Close" if ended else "Leave it running",
                 confirm=None,
@@ -150,6 +189,10 @@ class LiveScreen(QuietScreen):
 
     def set_filter(self, text: str) -> None:
         """Show only what matches; screens with something to filter override this."""
+
+    def show_all(self) -> bool:
+        """Take the filter away; False where there is none."""
+        return False
 
     @on(Prompt.Submitted)
     def _entered(self, event: Prompt.Submitted) -> None:

@@ -34,7 +34,7 @@ TABS: dict[str, tuple[str, Callable[[], ModelPane]]] = {
 
 
 class ModelScreen(LiveScreen):
-    """`tab` is a key of TABS. Schema and configuration are read when the screen opens and when the model's state changes."""
+    """`tab` is a key of TABS. Schema and configuration are read at first and when the state of the model changes."""
 
     NAME = "a model"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -116,7 +116,7 @@ class ServiceScreen(LiveScreen):
             await switcher.mount(pane)
         switcher.current = name
         self.show_hints()
-        self.say("")
+        self.note("")
         self.focus_body()
         self.show_now()
 
@@ -147,9 +147,12 @@ class ServiceScreen(LiveScreen):
         status = snapshot.by_id.get(self.service_id)
         if status is None:
             self.show_header([Part(self.service_id, "title", 9), Part("it is gone", "failed", 9)])
-            self.say("this service no longer exists; esc goes back", "failed")
+            self.note("this service no longer exists; esc goes back", "failed")
             return
-        self.show_header(header_parts(status, snapshot.at))
+        parts = header_parts(status, snapshot.at)
+        if self.pane is not None and self.pane.filter:
+            parts.append(Part(f"/{self.pane.filter}", "accent", 9))
+        self.show_header(parts)
         if self.pane is not None:
             self.pane.show(status)
 
@@ -157,6 +160,12 @@ class ServiceScreen(LiveScreen):
         if self.pane is not None:
             self.pane.set_filter(text)
             self.show_now()
+
+    def show_all(self) -> bool:
+        if self.pane is None or not self.pane.filter:
+            return False
+        self.set_filter("")
+        return True
 
     def action_filter(self) -> None:
         if self.pane is not None and self.pane.can_filter:

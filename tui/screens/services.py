@@ -99,7 +99,9 @@ class ServicesScreen(LiveScreen):
         key = self.query_one("#services", Table).cursor_key
         status = self.triton.fleet.snapshot.by_id.get(key or "")
         if status is not None:
-            self.say(f"{status.id}   {status.note}" if status.note else "", STATES[status.level])
+            self.note(f"{status.id}   {status.note}" if status.note else "", STATES[status.level])
+        else:
+            self.note("")
 
     def _empty(self, snapshot: Snapshot) -> list[str]:
         if snapshot.services:
@@ -133,10 +135,11 @@ class ServicesScreen(LiveScreen):
         self._faults_only = not self._faults_only
         self.show_now()
 
-    def action_back(self) -> None:
-        """Esc here takes the filter away; there is no level above."""
+    def show_all(self) -> bool:
+        filtered = bool(self._filter) or self._faults_only
         self._faults_only = False
         self.set_filter("")
+        return filtered
 
     @on(Table.RowHighlighted)
     def _moved(self) -> None:

@@ -101,7 +101,9 @@ class Lines(Widget):
         """Take the new frame and repaint the lines that differ from what is on screen."""
         size = self.size
         if not self.is_mounted or not size or self._frame_size != size:
-            return  # the first drawing takes the frame itself
+            # The next drawing takes the frame itself, also where a hidden widget comes back in the size it had.
+            self._frame_size = Size(-1, -1)
+            return
         before, now = self._frame, self.frame(size.width, size.height)
         self._frame = now
         if before == now:

@@ -26,7 +26,7 @@ class Prompt(Notice):
     """A notice until it is opened; then it has the focus until enter or escape.
 
     Keys: left, right, home/ctrl+a, end/ctrl+e, backspace, delete, ctrl+w, ctrl+u, ctrl+k, up/down (history), tab
-    (next candidate), enter, escape.
+    (next candidate), enter, escape or ctrl+c.
     """
 
     can_focus = True
@@ -117,7 +117,7 @@ class Prompt(Notice):
         key = event.key
         if key == "enter":
             self._submit()
-        elif key == "escape":
+        elif key in ("escape", "ctrl+c"):
             self.close()
             self.post_message(self.Cancelled(self, self.value))
         elif key in ("up", "down"):

@@ -1,0 +1,1 @@
+"""What tritonctl costs, measured from outside: python -m benchmarks."""

@@ -1,0 +1,124 @@
+"""The command `doctor`: the settings with where each came from, the backends, and what this machine can do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from tritonctl import __version__
+from tritonctl.inventory import BackendStatus, HostGpu
+from tui import figures
+from tui.commands import documents, text
+from tui.commands.session import Ability, Session
+from tui.commands.streams import tell
+
+_PROGRAM_S = 2.0
+
+
+async def doctor(session: Session) -> int:
+    """Exit code 0 also where something optional is missing. Raises UsageError for what is wrong in the settings."""
+    from tui.keys import keymap
+
+    settings = session.settings
+    keymap(settings.keys.preset, settings.keys.bindings)  # an action that does not exist is a mistake in the settings
+    async with session.fleet() as fleet:
+        snapshot = await fleet.first_look(session.read_timeout_s, only=())
+    machine = (*await _machine(), *session.places.abilities())
+    gpus = await _gpus(session)
+    if session.json:
+        document = {
+            "settings": [{"key": key, "value": shown, "source": source} for key, shown, source in settings.origins],
+            "warnings": list(settings.warnings),
+            "backends": [documents.backend(each) for each in snapshot.backends],
+            "machine": [each._asdict() for each in machine],
+            "gpus": [asdict(each) for each in gpus],
+        }
+        tell(documents.dump(document))
+        return 0
+    tell(text.table(("SETTING", "VALUE", "FROM"), settings.origins))
+    for warning in settings.warnings:
+        tell(f"▲ {text.clean(warning)}")
+    tell("\n" + text.table(("BACKEND", "KIND", "STATE", "DETAIL"), [_backend(each) for each in snapshot.backends]))
+    tell("\n" + text.table(("THIS MACHINE", "", "", ""), [_ability(each) for each in machine]))
+    tell("\n" + (text.table(("GPU", "NAME", "UUID", "MEMORY"), [_gpu(each) for each in gpus]) if gpus else _NO_GPU))
+    return 0
+
+
+_NO_GPU = "no GPU on this machine: NVIDIA's driver is not there, or tells of none"
+
+
+def _backend(status: BackendStatus) -> tuple[str, ...]:
+    detail = f"{status.detail}  → {status.advice}" if status.advice else status.detail
+    return (status.name, status.kind, status.state, detail)
+
+
+def _ability(ability: Ability) -> tuple[str, ...]:
+    advice = f"→ {ability.advice}" if ability.advice else ""
+    return (ability.name, "yes" if ability.there else "no", ability.detail, advice)
+
+
+def _gpu(gpu: HostGpu) -> tuple[str, ...]:
+    memory = f"{figures.size_bytes(gpu.memory_used_bytes)}/{figures.size_bytes(gpu.memory_total_bytes)}"
+    return (str(gpu.index), gpu.name, gpu.uuid, memory)
+
+
+async def _gpus(session: Session) -> tuple[HostGpu, ...]:
+    try:
+        async with asyncio.timeout(session.read_timeout_s):
+            return await asyncio.to_thread(session.places.host_gpus)
+    except TimeoutError:
+        return ()
+
+
+async def _machine() -> Sequence[Ability]:
+    environ = os.environ
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    unicode = encoding.startswith("utf")
+    colours = _colours()
+    return (
+        Ability("tritonctl", True, __version__, ""),
+        Ability("python", True, f"{platform.python_version()} at {sys.executable}", ""),
+        Ability("terminal", sys.stdout.isatty(), environ.get("TERM") or "TERM is not set", ""),
+        Ability("colours", bool(colours), colours or "none", "" if colours else "NO_COLOR, TERM or a pipe says none"),
+        Ability(
+            "unicode", unicode, f"the encoding is {encoding}", "" if unicode else "set LANG to a locale with UTF-8"
+        ),
+        await _tmux(),
+    )
+
+
+def _colours() -> str:
+    term = os.environ.get("TERM", "dumb")
+    if os.environ.get("NO_COLOR") or term == "dumb":
+        return ""
+    if os.environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return "16 million"
+    return "256" if "256color" in term else "16"
+
+
+async def _tmux() -> Ability:
+    """Only whether it is there and whether we are in it; nothing needs it."""
+    program = shutil.which("tmux")
+    if program is None:
+        return Ability("tmux", False, "not on PATH", "with it a dashboard outlives a lost connection")
+    inside = "this runs in it" if os.environ.get("TMUX") else "this does not run in it"
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "-V",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_PROGRAM_S):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return Ability("tmux", False, f"{program} does not answer", "")
+    return Ability("tmux", True, f"{said.decode('utf-8', 'replace').strip()}; {inside}", "")

@@ -1,0 +1,84 @@
+"""The commands over everything there is: services, backends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritonctl.errors import Unreachable
+from tritonctl.inventory import Level, ServiceStatus
+from tui.commands import documents, text
+from tui.commands.session import Session, is_lost, service_error, warn_lost
+from tui.commands.streams import say, tell
+
+
+async def services(session: Session) -> int:
+    """Exit code 0 also where some do not answer; that of the first where none does."""
+    async with session.fleet() as fleet:
+        snapshot = await fleet.first_look(session.read_timeout_s)
+    rows = sorted(snapshot.services, key=lambda each: (each.level, each.id))
+    if session.json:
+        tell(documents.dump([documents.service(each) for each in rows]))
+    elif rows:
+        tell(services_table(rows, session.style))
+    else:
+        say("no service found in: " + (", ".join(each.name for each in snapshot.backends) or "no backend"))
+        say("  → tritonctl --url http://HOST:8000, tritonctl demo, or a backend in the settings (tritonctl doctor)")
+    warn_lost(snapshot)
+    asked = [each for each in rows if each.replicas and each.service.platform.level is not Level.OFF]
+    if asked and all(each.live is None for each in asked):
+        return service_error(asked[0]).exit_code
+    return Unreachable.exit_code if not rows and any(map(is_lost, snapshot.backends)) else 0
+
+
+def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
+    return text.table(
+        ("", "SERVICE", "PLATFORM", "SERVER", "MODELS", "REPLICAS", "MODE", "TRITON", "NOTE"),
+        [
+            (
+                style.symbol(each.level),
+                each.id,
+                each.service.platform.state,
+                server_word(each),
+                f"{each.counts.ready}/{each.counts.total}" if any(r.models_known for r in each.replicas) else "–",
+                f"{each.replicas_ready}/{len(each.replicas)}",
+                each.control_mode or "?",
+                each.version or "–",
+                each.note,
+            )
+            for each in rows
+        ],
+    )
+
+
+def server_word(status: ServiceStatus) -> str:
+    if status.error is not None and status.live is None:
+        return "unreachable" if status.level is not Level.CHANGING else "starting"
+    if status.live is None:
+        return "–"
+    word = "ready" if status.ready else "not ready" if status.live else "not live"
+    return f"{word} ≠" if status.disagree else word
+
+
+async def backends(session: Session) -> int:
+    async with session.fleet() as fleet:
+        snapshot = await fleet.first_look(session.read_timeout_s, only=())
+    if session.json:
+        tell(documents.dump([documents.backend(each) for each in snapshot.backends]))
+        return 0
+    tell(
+        text.table(
+            ("BACKEND", "KIND", "STATE", "SERVICES", "READ-ONLY", "DETAIL"),
+            [
+                (
+                    each.name,
+                    each.kind,
+                    each.state,
+                    str(sum(service.service.backend == each.name for service in snapshot.services)),
+                    "yes" if each.read_only else "no",
+                    f"{each.detail}  → {each.advice}" if each.advice else each.detail,
+                )
+                for each in snapshot.backends
+            ],
+        )
+    )
+    return 0

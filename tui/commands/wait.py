@@ -1,0 +1,84 @@
+"""The command `wait`: until a service is as a script needs it, or time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
+from tritonctl.inventory import ServiceStatus
+from tui.commands import documents
+from tui.commands.services import server_word
+from tui.commands.session import Session, raise_lost
+from tui.commands.streams import tell
+
+_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """`model` is None for ready and live."""
+
+    text: str
+    model: str | None
+
+    @classmethod
+    def of(cls, text: str) -> _Condition:
+        kind, _, name = text.partition("=")
+        if text not in ("ready", "live") and not (kind == "model" and name):
+            raise UsageError("wait", f"--for {text!r} is not ready, live or model=NAME")
+        return cls(text, name or None)
+
+    def holds(self, status: ServiceStatus) -> bool:
+        """A model counts when one version of it is ready on every replica."""
+        if self.model is None:
+            return (status.ready if self.text == "ready" else status.live) is True
+        return any(each.name == self.model and 0 < each.ready_on == each.replicas for each in status.models)
+
+    def unmet(self, waited: str, status: ServiceStatus) -> TritonctlError:
+        """What stands in the way at the end."""
+        named = [each for each in status.models if each.name == self.model]
+        failed = next((each.worst for each in named if each.worst.failed), None)
+        if failed is not None:
+            return OperationFailed(waited, f"{failed.name} {failed.state}: {failed.reason}")
+        if self.model and not named and status.error is None and any(each.models_known for each in status.replicas):
+            known = ", ".join(sorted({each.name for each in status.models})) or "none"
+            return NotFound(waited, "the repository has no such model", f"models: {known}")
+        state = f"{self.model} is {named[0].worst.state}" if named else status.note or server_word(status)
+        return Unreachable(waited, state, kind="timeout")
+
+
+async def wait(session: Session) -> int:
+    condition = _Condition.of(session.arguments.condition)
+    began = time.monotonic()
+    status: ServiceStatus | None = None
+    async with session.fleet(interval_s=_INTERVAL_S) as fleet:
+        snapshot = fleet.snapshot
+        try:
+            async with asyncio.timeout(session.change_timeout_s):
+                while True:
+                    try:
+                        status = fleet.resolve(session.arguments.service)
+                    except NotFound:
+                        status = None
+                    if status is not None and condition.holds(status):
+                        break
+                    snapshot = await fleet.changed(snapshot)
+        except TimeoutError:
+            waited = f"waited {session.change_timeout_s:g} s for {session.arguments.service} to be {condition.text}"
+            if status is None:
+                raise_lost(fleet.snapshot)
+                raise NotFound(waited, "there is no such service", _known(fleet.snapshot.services)) from None
+            raise condition.unmet(waited, status) from None
+    seconds = time.monotonic() - began
+    if session.json:
+        tell(documents.dump({"service": status.id, "condition": condition.text, "waited_s": round(seconds, 3)}))
+    else:
+        tell(f"{status.id}: {condition.text} after {seconds:.1f} s")
+    return 0
+
+
+def _known(services: Sequence[ServiceStatus]) -> str:
+    return "services: " + (", ".join(each.id for each in services[:10]) or "none is known")
