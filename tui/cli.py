@@ -41,6 +41,7 @@ _COMMANDS = {
     "infer": "infer:infer",
     "triage": "triage:triage",
     "lint": "triage:lint",
+    "cases": "cases:cases",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "dashboard": "dashboard:dashboard",

@@ -125,12 +125,20 @@ MODEL = (
     Action("model.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
 REQUEST = (
-    Action("request.send", "enter,s", "send", "send", "send the request with generated data"),
-    Action("request.fill", "z", "fill", "zeros/random", "zeros or random values"),
+    Action("request.send", "s", "send", "send", "send the request"),
+    Action("request.enter", "enter", "enter", "edit", "edit the field under the cursor, or send"),
+    Action("request.fill", "z", "fill", "random/0/1", "what is made up: random values, zeros or ones"),
     Action("request.seed", "n", "seed", "other data", "other random values"),
+    Action("request.shape", "x", "shape", "shape", "the shape of the input under the cursor"),
     Action("request.version", "v", "version", "version", "the next version of the model"),
     Action("request.repeat", "r", "repeat", "×10", "send it ten times and tell the latencies"),
-    Action("request.copy", "c", "copy", "copy", "copy the answer"),
+    Action("request.older", "left_square_bracket", "history(-1)", "before", "the request that was sent before"),
+    Action("request.newer", "right_square_bracket", "history(1)", "", "the one after"),
+    Action("request.copy", "c", "copy", "copy", "copy the answer as JSON"),
+    Action("request.save", "ctrl+s", "save", "save", "save the answer: .json, .npy, or a directory"),
+    Action("request.case", "w", "save_case", "case", "keep request and answer as a case"),
+    Action("request.open", "o", "open_case", "open", "send a saved case again and compare"),
+    Action("request.stop", "escape", "stop", "", "stop what is being sent"),
 )
 # The table's own movements, which a preset or a setting may change too; their bindings stand in the widgets.
 MOVES = {
@@ -195,6 +203,8 @@ _NAMES = {
     "question_mark": "?",
     "slash": "/",
     "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "ctrl+backslash": "ctrl-\\",

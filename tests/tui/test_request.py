@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ async def page(triton: Factory, work: Path, model: str, *, grpc: bool = True) ->
         await shown.filter(f"{model} ")
         await shown.until(lambda: model in shown.cursor)
         await shown.press("i")
-        await shown.sees("[5 Test request]", "enter sends it")
+        await shown.sees("[5 Test request]", "[ Send ]")
         yield shown
 
 
@@ -35,7 +36,7 @@ async def test_nothing_is_sent_before_enter(triton: Factory, tmp_path: Path) -> 
     async with page(triton, tmp_path, "add_sub") as shown:
         await shown.press("z", "n", "v", "z")
         await asyncio.sleep(1)
-        assert "enter sends it" in shown.text
+        assert "[ Send ]" in shown.text
         assert "answered by" not in shown.text
         await shown.press("enter")
         await shown.sees("answered by", "version 1 over grpc")
@@ -46,17 +47,17 @@ async def test_zeros_versions_and_ten_times(triton: Factory, tmp_path: Path) -> 
         await shown.press("z")
         await shown.sees("zeros")
         await shown.press("v", "v")
-        chosen = "1" if "version  1" in shown.text else "2"
+        chosen = "1" if re.search(r"^ ?version +1", shown.text, re.MULTILINE) else "2"
         await shown.press("enter")
         await shown.sees(f"version {chosen} over grpc", "SCORES")
         await shown.press("r")
-        await shown.sees("median of 10", "p99")
+        await shown.sees("10 in ", "p99")
 
 
 async def test_answers_of_a_stream(triton: Factory, tmp_path: Path) -> None:
     async with page(triton, tmp_path, "tokens") as shown:
         await shown.press("enter")
-        await shown.sees("answers as they come", "text_output")
+        await shown.sees("first after", "total")
 
 
 async def test_without_grpc_it_goes_by_http_and_says_so(triton: Factory, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import ssl
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
+_PIECE_BYTES = 1024 * 1024
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -128,7 +130,11 @@ class HttpConnection:
 
         try:
             async with asyncio.timeout(timeout_s):
-                request = client.build_request(method, url, content=content, headers=headers)
+                sent: bytes | AsyncGenerator[bytes, None] | None = content
+                if content is not None and len(content) > _PIECE_BYTES:
+                    sent = _pieces(content)
+                    headers = {**(headers or {}), "Content-Length": str(len(content))}
+                request = client.build_request(method, url, content=sent, headers=headers)
                 request.extensions.update(_as_written(url, request.url.raw_path))
                 answer = await client.send(request, stream=True)
                 try:
@@ -153,10 +159,51 @@ class HttpConnection:
             )
         return Answer(answer.status_code, answer.headers, body)
 
+    async def lines(
+        self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
+    ) -> AsyncGenerator[str | Answer, None]:
+        """POST, and the answer's lines as they come; the whole answer instead, and nothing else, when it is not 200.
+
+        The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
+        """
+        client = self._open()
+        from httpx import HTTPError, InvalidURL
+
+        tried = f"POST {url}"
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        try:
+            request = client.build_request("POST", url, content=content, headers=headers)
+            request.extensions.update(_as_written(url, request.url.raw_path))
+            answer = await client.send(request, stream=True)
+            try:
+                if answer.status_code != 200:
+                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                    return
+                rest, size = b"", 0
+                async for chunk in answer.aiter_bytes():
+                    size += len(chunk)
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if size > max_bytes or len(rest) > max_line:
+                        raise Unreachable(tried, f"the answer is larger than {max_bytes} bytes", kind="too large")
+                    for line in whole:
+                        yield line.decode("utf-8", "replace")
+                if rest:
+                    yield rest.decode("utf-8", "replace")
+            finally:
+                await answer.aclose()
+        except (HTTPError, InvalidURL, OSError) as error:
+            raise _in_words(tried, url, error) from None
+
     async def aclose(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+
+
+async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
+    """A large body whole would be copied by the event loop at once, and nothing else happen meanwhile."""
+    for at in range(0, len(content), _PIECE_BYTES):
+        yield content[at : at + _PIECE_BYTES]
 
 
 def _as_written(url: str, path: bytes) -> dict[str, bytes]:

@@ -37,6 +37,7 @@ class LiveScreen(QuietScreen):
     def __init__(self) -> None:
         super().__init__()
         self._plan: Plan | None = None
+        self._then: Callable[[str], None] | None = None
         self._said_at = self._said_until = 0.0
 
     def body(self) -> Iterator[Widget]:
@@ -186,8 +187,15 @@ class LiveScreen(QuietScreen):
 
     # Typing
 
-    def ask(self, prefix: str, text: str = "", complete: Callable[[str], Sequence[str]] = no_candidates) -> None:
-        """Open the prompt in the reserved line."""
+    def ask(
+        self,
+        prefix: str,
+        text: str = "",
+        complete: Callable[[str], Sequence[str]] = no_candidates,
+        then: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the prompt in the reserved line; `then` is given what was entered."""
+        self._then = then
         self.query_one(Prompt).open(prefix, text, complete=complete)
 
     def set_filter(self, text: str) -> None:
@@ -200,7 +208,10 @@ class LiveScreen(QuietScreen):
     @on(Prompt.Submitted)
     def _entered(self, event: Prompt.Submitted) -> None:
         event.stop()
-        if event.prefix == ":":
+        then, self._then = self._then, None
+        if then is not None:
+            then(event.value)
+        elif event.prefix == ":":
             self.triton.run_command(event.value)
         else:
             self.set_filter(event.value)
@@ -208,6 +219,7 @@ class LiveScreen(QuietScreen):
     @on(Prompt.Cancelled)
     def _given_up(self, event: Prompt.Cancelled) -> None:
         event.stop()
+        self._then = None
         if event.prefix == "/":
             self.set_filter("")
 

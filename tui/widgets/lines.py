@@ -121,12 +121,18 @@ class Lines(Widget):
         return ((fit(text, self.size.width, ellipsis=self.symbols.ellipsis), style),)
 
     def style_named(self, name: str) -> Style:
-        """The look of a style name in the current theme; an unknown name is the base style."""
+        """The look of a style name in the current theme; an unknown name is the base style.
+
+        "#rrggbb on #rrggbb" is itself: the pixels of a picture, drawn only where the terminal has such colours.
+        """
         if self._styles_by_name is None:
             app = self.app
             native = app.native_ansi_color or app.no_color
             self._styles_by_name = styles_for(self.rich_style, app.theme_variables, native=native)
-        return self._styles_by_name.get(name) or self._styles_by_name[""]
+        style = self._styles_by_name.get(name)
+        if style is None and name.startswith("#"):
+            style = self._styles_by_name[""] + Style.parse(name)  # which keeps what it has parsed
+        return style or self._styles_by_name[""]
 
     def notify_style_update(self) -> None:
         """Forget the styles of the theme before."""
