@@ -310,7 +310,7 @@ def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None
         return
     from tritonctl.workbench import picture
 
-    style = text.Style.of_stdout(no_color=session.arguments.no_color, ascii=bool(session.settings.ascii))
+    style = session.style
     batched = {spec.name: spec.batched for spec in shape.outputs}
     size = os.get_terminal_size()
     for output in answer.outputs:
