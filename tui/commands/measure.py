@@ -35,6 +35,7 @@ async def measure(
     others = await requests_of_others(client, request)
     if others:
         _ask_first(session, others)
+    before = await read_counted(client, request.model, request.version)
     async with inferencer_of(session, target) as inferencer:
         send = await inferencer.sender(request, decoupled=shape.decoupled)
         told = None if session.json else _tell
@@ -47,14 +48,14 @@ async def measure(
             arguments.repeat if arguments.repeat > 1 else None,
             DURATION_S if endless else arguments.duration,
         )
-        before = await read_counted(client, request.model, request.version)
         result = await _until_interrupted(plan, send, told)
         after = None
+        ours = result.done + 1  # one that tried the way came before them
         if before is not None and "lost" not in result.stopped:
-            after = await read_counted(client, request.model, request.version, before.success + result.done)
+            after = await read_counted(client, request.model, request.version, before.success + ours)
     parts = None
     if before is not None and after is not None and result.histogram.mean is not None:
-        parts = split(before, after, result.done, result.histogram.mean)
+        parts = split(before, after, ours, result.histogram.mean)
     if session.json:
         tell(documents.dump(document(request, result, parts)))
     else:

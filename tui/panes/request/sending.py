@@ -188,6 +188,7 @@ class Sending:
     async def _measure(
         self, address: ServerAddress, inferencer: Inferencer, request: InferenceRequest, load: LoadLine
     ) -> None:
+        before = await _counted(address, request)
         send = await inferencer.sender(request)
         pane = self._pane
         pane.query_one("#curve").set_class(True, "shown")
@@ -212,7 +213,6 @@ class Sending:
                 )
             pane.show_answer(pieces)
             return
-        before = await _counted(address, request)
         try:
             result = await run_load(load.plan(), send, told)
         except asyncio.CancelledError:
@@ -220,9 +220,9 @@ class Sending:
             raise
         after = None
         if before is not None and "lost" not in result.stopped:
-            after = await _counted(address, request, before.success + result.done)
+            after = await _counted(address, request, before.success + result.done + 1)
         mean = result.histogram.mean
-        parts = split(before, after, result.done, mean) if before and after and mean is not None else None
+        parts = split(before, after, result.done + 1, mean) if before and after and mean is not None else None
         self._curve(result)
         pane.show_answer([*said.load_pieces(result, parts, ended=True), *self._server_now()])
 
