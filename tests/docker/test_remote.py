@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trustme
-from tests.real_triton import free_port
+from tests.servers import free_port
 
 from backends.docker.endpoint import Tls, find_endpoint
 from tests.docker.place import Place, until, until_snapshot
