@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 import trustme
-from tests.servers import free_port
 
 from backends.docker.endpoint import Tls, find_endpoint
 from tests.docker.place import Place, until, until_snapshot
+from tests.servers import free_port
 from tritonctl.errors import UsageError
 from tritonctl.inventory import BackendState
 
