@@ -21,7 +21,7 @@ EVERY_MODEL = "*"
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """The options that tell where a server answers and how it decides what is loaded; a port is None where it is off."""
+    """The options that tell where a server answers and how it decides what is loaded; a port that is off is None."""
 
     http_port: int | None = 8000
     grpc_port: int | None = 8001
