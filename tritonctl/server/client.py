@@ -83,7 +83,7 @@ class ServerClient:
         """Let go of connections that nobody uses now; the next call opens one anew (0.4 ms).
 
         A tritonserver that is told to stop waits for open HTTP connections until --exit-timeout-secs, then ends with 1
-        without having unloaded its models (measured on 2.51.0). Behind TLS there is a proxy before it: it waits for that.
+        without having unloaded its models (measured on 2.51.0). Behind TLS there is a proxy, which it waits for.
         """
         if not self.address.http.startswith("https:"):
             await self._connection.aclose()
