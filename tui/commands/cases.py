@@ -92,7 +92,7 @@ def _document(
 
 def _print(folder: str, differences: Sequence[Difference], error: str) -> None:
     if error:
-        tell(f"failed   {text.clean(folder)}  {text.clean(error)}")
+        tell(f"failed   {text.clean(folder)}  {text.block(error)}")
     elif differences:
         tell(f"differs  {text.clean(folder)}")
         for each in differences:

@@ -39,7 +39,7 @@ async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSch
         async for piece in stream:
             pieces.append(piece)
             if not session.json:
-                tell(text.clean(piece.text), end="")
+                tell("\n".join(text.clean(line) for line in piece.text.split("\n")), end="")
     times = [each.latency_us for each in pieces]
     if session.json:
         tell(documents.dump({"model": request.model, "pieces": [dict(each.fields) for each in pieces], "at_us": times}))

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from tritonctl.errors import NotFound, Refused, TritonctlError, UsageError
+from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.client import ServerClient
@@ -60,7 +60,7 @@ async def infer(session: Session) -> int:
                 return await generate_text(session, target, shape, request)
             sent = Sent(time.time(), found.id, form, None, "") if kept else None
             return await _once(session, target, client, shape, request, sent, history, got)
-    except (UsageError, Refused):
+    except UsageError:
         raise
     except TritonctlError as error:
         if session.json:

@@ -17,7 +17,7 @@ from tritonctl.server.request import InferenceRequest
 from tritonctl.workbench.load import Found, LoadPlan, LoadResult, Send, run_load, search
 from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
-from tui.commands import documents
+from tui.commands import documents, text
 from tui.commands.infer import inferencer_of, split_line
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
@@ -60,7 +60,7 @@ async def measure(
         tell(documents.dump(document(request, result, parts)))
     else:
         for line in summary(result, parts):
-            tell(line)
+            tell(text.block(line))
     if result.stopped:
         say(f"stopped: {result.stopped}")
     if not result.done and result.first_error is not None:
@@ -129,7 +129,7 @@ async def _search(
         tell(documents.dump(search_document(request, limit_ms, found)))
     else:
         for result in found.tries:
-            tell(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}")
+            tell(text.clean(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}"))
         best = found.best
         if best is None:
             tell(f"not even one request at a time stays under {limit_ms:g} ms")
