@@ -66,7 +66,7 @@ def service(name: str, *addresses: ServerAddress | None, backend: str = "here") 
     return Service(f"{backend}/{name}", backend, "test", name, RUNS, replicas)
 
 
-async def reaches(fleet: Fleet, condition: object, deadline_s: float = 10.0) -> Snapshot:
+async def reaches(fleet: Fleet, condition: object, deadline_s: float = 30.0) -> Snapshot:
     """The first snapshot of which `condition` holds."""
     snapshot = fleet.snapshot
     async with asyncio.timeout(deadline_s):

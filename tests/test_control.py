@@ -31,7 +31,7 @@ async def looking(*addresses: ServerAddress) -> AsyncIterator[Look]:
     """What a fresh look at a service with these replicas tells."""
 
     async def look() -> ServiceStatus:
-        async with Fleet([Place("here", service("s", *addresses))], deadline_s=2) as fleet:
+        async with Fleet([Place("here", service("s", *addresses))], deadline_s=20) as fleet:
             return one(await fleet.first_look(3))
 
     yield look
@@ -165,7 +165,7 @@ async def test_a_server_killed_in_the_middle_of_a_load(server: Running, audit: A
         began = time.monotonic()
         server.kill()
         outcome = await work
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         error = outcome.error
         assert isinstance(error, Unreachable)
         assert (error.kind, error.exit_code) == ("lost", 5)

@@ -377,7 +377,7 @@ async def test_a_server_that_accepts_and_never_answers() -> None:
                 with pytest.raises(Unreachable) as caught:
                     await inferencer.infer(sum_request())
             assert caught.value.kind == "timeout"
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

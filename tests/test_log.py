@@ -46,9 +46,14 @@ def test_the_last_word_counts() -> None:
 
 def test_a_long_or_hostile_log_is_read_in_time() -> None:
     lines = [failed("a" * 50, "x'" * 100)] * 20_000 + ["'" * 1_000_000, 'E1121 14:02:31.5 12 a.cc:1] "' + "'" * 200_000]
-    began = time.monotonic()
-    assert len(reasons(lines)) == 1
-    assert time.monotonic() - began < 2
+    seconds = []
+    for _ in range(3):
+        began = time.process_time()
+        assert len(reasons(lines)) == 1
+        seconds.append(time.process_time() - began)
+        if seconds[-1] < 2:
+            break
+    assert min(seconds) < 2, seconds
 
 
 async def test_the_reason_for_a_bad_configuration_on_a_real_server(own_triton: Factory, tmp_path: Path) -> None:

@@ -86,10 +86,10 @@ async def test_steps_in_a_row(doing: Doing, audit: AuditLog) -> None:
 
 
 async def test_steps_side_by_side_do_not_wait_for_each_other(doing: Doing, audit: AuditLog) -> None:
-    steps = [doing.step(name, takes_s=0.2, fails=name == "b") for name in "abc"]
+    steps = [doing.step(name, takes_s=1.5, fails=name == "b") for name in "abc"]
     began = time.monotonic()
     outcome = await carry_out(plan(*steps, parallel=True), audit, read_only=False)
-    assert time.monotonic() - began < 0.35
+    assert time.monotonic() - began < 4
     assert states(outcome) == ["done", "failed", "done"]
     assert outcome.error is not None
     assert outcome.error.answer == "b broke"

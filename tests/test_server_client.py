@@ -220,7 +220,7 @@ async def test_a_server_killed_in_the_middle_of_a_load(server: Running) -> None:
         server.kill()
         with pytest.raises(Unreachable) as caught:
             await loading
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert caught.value.kind == "lost"
         assert "/v2/repository/models/slow/load" in caught.value.tried
         assert "broke" in caught.value.answer

@@ -210,7 +210,7 @@ async def test_what_is_under_way_or_off_is_no_fault(told: Told) -> None:
 async def test_what_does_not_come_in_time_is_named() -> None:
     began = time.monotonic()
     diagnosis = await diagnosed(Told(FAILING, log=[BEGIN, FAILED], slow_s=30))
-    assert time.monotonic() - began <= 3.3
+    assert time.monotonic() - began <= 12
     assert causes(diagnosis) == ["python-module-missing"], "what came before is used"
     assert [(each.what, each.why) for each in diagnosis.evidence.missing if "log" in each.what]
 
@@ -240,6 +240,6 @@ async def test_no_pattern_of_a_user_holds_anything_up(tmp_path: object, monkeypa
     monkeypatch.setattr("tests.test_triage_places.load", lambda _environ, _kind: catalogue)
     began = time.monotonic()
     diagnosis = await diagnosed(Told(FAILING, log=[BEGIN, "a" * 60 + "b"]))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert "ours" in causes(diagnosis)
     assert any("endless" in each.what for each in diagnosis.evidence.missing)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], deadline_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], deadline_s: float = 30.0) -> None:
     """Raises TimeoutError where it does not become true."""
     async with asyncio.timeout(deadline_s):
         while True:

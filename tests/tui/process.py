@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pyte
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Running:

@@ -34,9 +34,9 @@ async def test_leaving(tmp_path: Path, way: str | signal.Signals, code: int, ign
                 shown.type(way)
             else:
                 os.kill(shown.child.pid, way)
-            assert await shown.ends() < 1.5
+            assert await shown.ends() < 7
             assert shown.child.returncode == code
-            await shown.until(lambda: shown.restored, 2)
+            await shown.until(lambda: shown.restored)
 
 
 @pytest.mark.parametrize("ignored", [False, True])  # it hung one time in three
@@ -46,7 +46,7 @@ async def test_a_lost_terminal_ends_it(tmp_path: Path, ignored: bool) -> None:
         async with running("--url", url, home=tmp_path, ignore_hangup=ignored) as shown:
             await opened(shown)
             shown.hang_up()
-            assert await shown.ends() < 1.5
+            assert await shown.ends() < 7
             assert shown.child.returncode == 129
 
 
@@ -75,12 +75,12 @@ async def test_the_demo_leaves_nothing(tmp_path: Path, way: str | signal.Signals
             shown.type(way)
         else:
             os.kill(shown.child.pid, way)
-        assert await shown.ends() < 2.5
+        assert await shown.ends() < 12
         pids = [each.pid for each in below]
-        await shown.until(lambda: not left_of(pids), 5)
-        await shown.until(lambda: not shared_memory(prefix), 5)
-        await shown.until(lambda: not list(tmp_path.glob("tritonctl-*")), 5)
+        await shown.until(lambda: not left_of(pids))
+        await shown.until(lambda: not shared_memory(prefix))
+        await shown.until(lambda: not list(tmp_path.glob("tritonctl-*")))
         if way is not signal.SIGKILL:  # whose note of the demo's addresses the next one ignores
-            await shown.until(lambda: not list(tmp_path.glob("tritonctl/*.json")), 1)
+            await shown.until(lambda: not list(tmp_path.glob("tritonctl/*.json")))
         open_ports = {line.laddr.port for line in psutil.net_connections("tcp") if line.status == "LISTEN"}
         assert not ports & open_ports
