@@ -162,11 +162,7 @@ async def test_leaving_ends_every_task_and_closes_everything() -> None:
         fleet = Fleet(places, interval_s=0.1)
         async with fleet:
             await fleet.first_look(0.5)
-<<<<<<< HEAD
             assert opened
-=======
-            await until(lambda: bool(open_connections))
->>>>>>> deflake
             began = time.monotonic()
         assert time.monotonic() - began < 8
         await until(lambda: not open_connections)
