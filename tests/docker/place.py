@@ -147,7 +147,7 @@ async def do(plan: Plan, folder: Path) -> Outcome:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[str]:
-    """The address of the private engine, started for this session unless it runs already."""
+    """The address of the private engine, started for these tests unless it runs already."""
     need("docker")
     ran = subprocess.run([ROOT / "scripts" / "engine", "alive"], timeout=30, check=False).returncode == 0
     done = subprocess.run(
