@@ -148,6 +148,7 @@ async def test_leaving_ends_every_task_and_closes_everything() -> None:
 
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_connections.add(writer)
+        opened.append(writer)
         try:
             await responding(like_triton)(reader, writer)
         finally:
@@ -162,7 +163,7 @@ async def test_leaving_ends_every_task_and_closes_everything() -> None:
         fleet = Fleet(places, interval_s=0.1)
         async with fleet:
             await fleet.first_look(0.5)
-            assert opened
+            await until(lambda: bool(opened))
             began = time.monotonic()
         assert time.monotonic() - began < 8
         await until(lambda: not open_connections)

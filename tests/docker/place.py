@@ -138,7 +138,7 @@ async def make_plan(
     fleet: Fleet, service_id: str, action: Capability, value: str = "", options: tuple[str, ...] = ()
 ) -> Plan:
     found = fleet.resolve(service_id).service
-    return await fleet.backend_of(found).plan(Intent(action, found, value, options))
+    return await fleet.backend_of(found).plan(Intent(action, found, value, options=options))
 
 
 async def do(plan: Plan, folder: Path) -> Outcome:
