@@ -8,7 +8,7 @@ from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
 from tritonctl.inventory import HostGpu
 from tritonctl.settings import Settings
-from tritonctl.settings_backends import BackendSettings, EmbeddedSettings, UrlsSettings
+from tritonctl.settings_backends import BackendSettings, DockerSettings, EmbeddedSettings, UrlsSettings
 
 
 def open_backends(settings: Settings) -> Sequence[Backend]:
@@ -22,13 +22,19 @@ def _open(settings: BackendSettings) -> Backend | None:
         from backends.urls import UrlsBackend
 
         return UrlsBackend(settings.name, settings.servers, read_only=settings.read_only)
+    if isinstance(settings, DockerSettings):
+        from backends.docker.backend import DockerBackend
+
+        return DockerBackend(settings)
     if isinstance(settings, EmbeddedSettings):
         from backends.embedded.backend import EmbeddedBackend
 
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
     if settings.optional:
         return None
-    raise UsageError(settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded")
+    raise UsageError(
+        settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker"
+    )
 
 
 def open_demo(*, read_only: bool = False) -> Backend:

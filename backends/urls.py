@@ -8,7 +8,7 @@ from tritonctl.backend import Backend, Capability, Listed, Section, Update
 from tritonctl.inventory import Level, Platform, Replica, Service
 from tritonctl.settings_backends import ServerSettings
 
-_PLATFORM = Platform("–", Level.UNKNOWN)  # an address tells nothing of what runs behind it
+_PLATFORM = Platform("unknown", Level.UNKNOWN)  # an address tells nothing of what runs behind it
 
 
 class UrlsBackend(Backend):

@@ -217,8 +217,9 @@ def model_state(stage: Stage, runs: int, quick: bool) -> list[Figure]:
 
 
 def _until_state(stage: Stage, load: bool) -> float:
-    """When the server itself first says so; an unload is answered before it is done."""
-    while (stage.state(stage.servers[0], "echo") == "READY") is not load:
+    """When the server itself first says so. An unload is answered at once and then takes its time, as UNLOADING."""
+    wanted = ("READY",) if load else ("UNAVAILABLE", "")
+    while stage.state(stage.servers[0], "echo") not in wanted:
         time.sleep(0.01)
     return time.perf_counter()
 

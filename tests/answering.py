@@ -79,6 +79,15 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
         pass
 
 
+def like_triton(_method: str, target: str, *, index: str = "[]", page: str = "") -> bytes:
+    """What a ready server without models answers, or one with this index and this metrics page."""
+    if target.startswith("/v2/health"):
+        return answer()
+    if target == "/metrics":
+        return answer(page)
+    return answer(index if target.endswith("/index") else "{}")
+
+
 def local(port: int, *, metrics: int | None = None, token: str | None = None) -> ServerAddress:
     return ServerAddress(
         f"http://127.0.0.1:{port}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.components import required
@@ -12,3 +14,6 @@ __all__ = ["own_triton", "triton", "triton_factory"]
 
 def pytest_configure(config: pytest.Config) -> None:
     required()
+    # A shell starts what it puts into the background with SIGINT ignored, and so would be every process of ours that
+    # a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

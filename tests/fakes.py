@@ -191,7 +191,8 @@ class FakeTriton:
                 f"nv_gpu_memory_total_bytes{labels} {gpu.total:.0f}",
                 f"nv_gpu_power_usage{labels} {gpu.watts}",
             ]
-        return "\n".join([*lines, "nv_cpu_utilization 0.25", ""])
+        cpu = ("nv_cpu_utilization 0.25", "nv_cpu_memory_used_bytes 1e9", "nv_cpu_memory_total_bytes 4e9")
+        return "\n".join([*lines, *cpu, ""])
 
 
 def service(

@@ -62,7 +62,7 @@ class Remains:
         left += [name for name in os.listdir("/dev/shm") if name.startswith(self.shm_prefix)]
         return left + ([str(self.folder)] if self.folder.exists() else [])
 
-    def seconds_until_gone(self, most_s: float = 5.0) -> float:
+    def seconds_until_gone(self, most_s: float = 20.0) -> float:
         start = time.monotonic()
         while left := self.left():
             assert time.monotonic() - start < most_s, left
@@ -131,17 +131,17 @@ ENDINGS: dict[str, Callable[[Parent], object]] = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_nothing_is_left_when_it_is(parent: Parent, ending: str) -> None:
     ENDINGS[ending](parent)
-    assert parent.remains.seconds_until_gone() < 1.5
+    assert parent.remains.seconds_until_gone() < 7
 
 
 def test_the_guard_killed_takes_the_server_with_it(parent: Parent) -> None:
     os.kill(parent.remains.guard, signal.SIGKILL)
     start = time.monotonic()
     while any(is_alive(pid) for pid in parent.remains.processes):
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 15
         time.sleep(0.01)
     parent.process.send_signal(signal.SIGINT)  # our process, still there, then clears the rest
-    assert parent.remains.seconds_until_gone() < 1.5
+    assert parent.remains.seconds_until_gone() < 7
 
 
 async def test_stop_leaves_nothing_and_is_quick() -> None:
@@ -158,7 +158,7 @@ async def test_stop_leaves_nothing_and_is_quick() -> None:
     assert len(remains.left()) >= 4 + 3 + 2 + 1
     start = time.monotonic()
     await server.stop()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     assert remains.left() == []
     await server.stop()
 
@@ -176,7 +176,7 @@ async def test_stop_in_the_middle_of_the_start_leaves_nothing() -> None:
 def test_a_server_that_dies_is_told(own_triton: Factory) -> None:
     running = own_triton(load=("add_sub",))
     running.kill()
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 20
     while running.server.exit_code is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert running.server.exit_code == -signal.SIGKILL

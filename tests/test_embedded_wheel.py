@@ -80,9 +80,12 @@ def test_numpy_2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_looking_is_instant_and_imports_nothing_heavy() -> None:
     components.need("triton")
-    start = time.perf_counter()
-    wheel.find(INSTEAD)
-    assert time.perf_counter() - start < 0.1
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        wheel.find(INSTEAD)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.1, seconds
     code = (
         "import sys; from backends.embedded import server, wheel; wheel.find('');"
         "print([m for m in ('pytriton', 'numpy', 'httpx', 'tritonclient', 'grpc') if m in sys.modules])"

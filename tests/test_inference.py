@@ -335,37 +335,6 @@ async def test_decoupled_models_need_grpc_and_a_stream(triton: Running) -> None:
         assert single.protocol is Protocol.HTTP
 
 
-# Repeated
-
-
-async def test_repeated_requests_give_latencies_and_count_errors(triton: Running) -> None:
-    async with Inferencer(triton.address) as inferencer:
-        repeated = await inferencer.repeat(sum_request(), 20)
-        assert len(repeated.latencies_us) == 20
-        assert repeated.errors == {}
-        latency = repeated.latency
-        assert 0 < latency.min <= latency.p50 <= latency.p99 <= latency.max
-        with pytest.raises(OperationFailed, match="boom"):
-            await inferencer.repeat(sum_request(-1, 0, 0, 0), 3)
-        with pytest.raises(UsageError):
-            await inferencer.repeat(sum_request(), 0)
-
-
-async def test_a_server_lost_in_between_ends_the_repetition(triton: Running) -> None:
-    async with Inferencer(triton.address) as inferencer:
-        send, left = inferencer.infer, iter([True, False, True])
-
-        async def failing(request: InferenceRequest, *, timeout_s: float | None = None) -> object:
-            if next(left, None) is None:
-                raise Unreachable("infer", "the connection broke")
-            return await send(request, timeout_s=timeout_s)
-
-        inferencer.infer = failing  # type: ignore[method-assign, assignment]
-        repeated = await inferencer.repeat(sum_request(), 1000)
-    assert len(repeated.latencies_us) == 3
-    assert repeated.errors == {"the connection broke": 1}
-
-
 # Ports that do not behave
 
 
@@ -408,7 +377,7 @@ async def test_a_server_that_accepts_and_never_answers() -> None:
                 with pytest.raises(Unreachable) as caught:
                     await inferencer.infer(sum_request())
             assert caught.value.kind == "timeout"
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

@@ -366,7 +366,7 @@ def test_real_server_agrees_with_what_was_sent(triton: tuple[str, str]) -> None:
     assert model.avg_request_us is not None
     client_us = sum(times_us) / len(times_us)
     assert 20_000 < model.avg_request_us < client_us
-    assert model.avg_request_us > client_us * 0.5
+    assert model.avg_request_us > client_us * 0.2
     assert model.avg_queue_us is not None
     assert model.avg_compute_us is not None
     assert model.avg_compute_us >= 20_000

@@ -22,6 +22,7 @@ from tritonctl.server.tensors import (
     DATATYPES,
     Tensor,
     TensorSpec,
+    as_doubles,
     concrete_shape,
     datatype_of,
     decode,
@@ -172,7 +173,7 @@ def test_what_is_written_as_json_is_read_back_as_the_same_values(tensor: Tensor)
     back = from_document(spec, written["data"]).data
     flat = tensor.data.reshape(-1)
     if tensor.datatype in ("FP16", "BF16", "FP32", "FP64"):  # all NaNs are one "NaN" in JSON
-        flat, back = flat.astype(np.float64), back.astype(np.float64)
+        flat, back = as_doubles(flat), as_doubles(back)
         assert np.array_equal(flat, back, equal_nan=True)
     else:
         assert same_bits(flat, back)
@@ -251,7 +252,7 @@ def test_summaries_are_single_lines_of_what_matters() -> None:
     scores = Tensor("OUT", "FP32", np.array([[0.1, 0.7, 0.2]], dtype=np.float32))
     lines = summarise(scores)
     assert lines[0] == "FP32 [1,3] · min 0.1 · max 0.7 · mean 0.333333"
-    assert lines[1] == "highest: index 1 (0.7)"
+    assert lines[1] == "highest: 1 0.7   2 0.2   0 0.1"
     assert "0.7" in lines[2]
     odd = Tensor("OUT", "BF16", np.array([np.nan, np.inf, 2.0], dtype=numpy_type("BF16")))
     assert summarise(odd)[0] == "BF16 [3] · min 2 · max 2 · mean 2 · 1 NaN · 1 infinite"

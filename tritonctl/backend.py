@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import Service
@@ -19,6 +20,8 @@ class Capability(StrEnum):
     PREVIOUS_LOGS = "previous logs"
     EVENTS = "events"
     MODE = "mode"
+    START = "start"
+    STOP = "stop"
     RESTART = "restart"
     SCALE = "scale"
     DELETE = "delete"
@@ -121,6 +124,19 @@ class Backend(ABC):
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         return ()
+
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        """For triage, beyond state, events and logs: conditions, exit codes, error trees, operation texts.
+
+        A section's heading is the replica's name, or "" for the whole service; its rows are name and text, as
+        "last state" and "Terminated OOMKilled exit code 137". The catalogue's entries with `where = ["platform"]` are
+        matched against them (docs/catalogue.md).
+        """
+        return ()
+
+    def log_file(self, service: Service, replica: str) -> Path | None:
+        """The log as a file on this machine, where it is one: it can then be searched from its end."""
+        return None
 
     async def plan(self, intent: Intent) -> Plan:
         """The plan for a change; nothing is done by making it. Raises OperationFailed where the place cannot do it."""

@@ -70,3 +70,13 @@ class Unreachable(TritonctlError):
 
 class Refused(TritonctlError):
     exit_code = 6
+
+
+def fault(tried: str, error: Exception) -> OperationFailed:
+    """Of an exception that nobody put into words: its type and place alone, since its text may hold a secret."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    file = where.tb_frame.f_code.co_filename.rpartition("/")[2] if where is not None else ""
+    place = f" in {file}:{where.tb_lineno}" if where is not None else ""
+    return OperationFailed(tried, f"{type(error).__name__}{place}", "this is a fault of tritonctl: please report it")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from tritonctl import status
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -30,6 +30,8 @@ from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+_TOGETHER = 8
+_LEAST_WINDOW = 0.8  # of the interval
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
@@ -41,6 +43,7 @@ class _Tracked:
     """A service with what its replicas' probes saw last."""
 
     service: Service
+    phase: float = 0.0  # where in the interval its looks are due, 0..1
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
@@ -137,12 +140,15 @@ class Fleet:
         return self.snapshot
 
     def history(self, service_id: str) -> tuple[Point, ...]:
-        """The service's figures, oldest first, one for each look that brought some."""
+        """The service's figures, oldest first, one for each look; a gap for one that brought none."""
         tracked = self._tracked.get(service_id)
         return tuple(tracked.history) if tracked else ()
 
     def look_at(self, service_ids: Collection[str] | None, *, detailed: str | None = None) -> None:
-        """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics."""
+        """What is on screen: looked at at the full rate, the rest slower. `detailed` also reads its statistics.
+
+        What comes into view is looked at now; its next look may have been far off.
+        """
         before, was_in_view = self._detailed, self._in_view
         self._in_view = frozenset(service_ids) if service_ids is not None else None
         self._detailed = detailed
@@ -171,6 +177,14 @@ class Fleet:
             async with asyncio.timeout(deadline_s):
                 while not self._all_looked(only):
                     await self._news.wait()
+                return self.snapshot
+        for each in self._tracked.values():
+            for name, seen in each.replicas.items():
+                if not seen.looked and (only is None or each.service.id in only):
+                    each.replicas[name] = replace(
+                        seen, error=f"no answer within {deadline_s:g} s", error_kind="timeout"
+                    )
+                    self._publish(each)
         return self.snapshot
 
     def resolve(self, name: str) -> ServiceStatus:
@@ -195,8 +209,8 @@ class Fleet:
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
-        tracked = self._tracked.get(service_id)
-        return self.read_only or (tracked is not None and self.backends[tracked.service.backend].read_only)
+        backend = self.backends.get(service_id.partition("/")[0])  # also of a service that is gone by now
+        return self.read_only or (backend is not None and backend.read_only)
 
     def backend_of(self, service: Service) -> Backend:
         return self.backends[service.backend]
@@ -233,8 +247,8 @@ class Fleet:
                     self._apply(backend, update)
             except TritonctlError as failed:
                 error = failed
-            except Exception as fault:  # one backend's fault must not leave its services to look alive for ever
-                error = _fault(backend, fault)
+            except Exception as caught:  # one backend's fault must not leave its services to look alive for ever
+                error = fault(f"watch {backend.name}", caught)
             if error is None and not told:
                 error = OperationFailed(f"watch {backend.name}", "it ended without telling what exists")
             if error is None:
@@ -288,7 +302,7 @@ class Fleet:
         self._publish()
 
     def _keep(self, service: Service) -> None:
-        tracked = self._tracked.setdefault(service.id, _Tracked(service))
+        tracked = self._tracked.setdefault(service.id, _Tracked(service, _phase(len(self._tracked))))
         tracked.service = service
         tracked.derived = None
         wanted = {replica.name: replica for replica in service.replicas}
@@ -331,7 +345,10 @@ class Fleet:
         backend = self.backends[tracked.service.backend]
         hurry = self._hurry[service_id, replica.name]
         probe = ServerProbe(
-            replica, may_ask_mode=not (self.read_only or backend.read_only), deadline_s=self._deadline_s
+            replica,
+            may_ask_mode=not (self.read_only or backend.read_only),
+            deadline_s=self._deadline_s,
+            least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._probing.wait()
         try:
@@ -344,20 +361,18 @@ class Fleet:
                 )
                 self._saw(tracked, replica.name, seen)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause(service_id)):
+                    async with asyncio.timeout(self._pause(tracked)):
                         await hurry.wait()
         finally:
             await probe.aclose()
 
-    def _pause(self, service_id: str) -> float:
-        """Seconds to the next look. All look at the same beats, so that one frame shows what they saw together.
-
-        After a look that ended just before a beat the next one is off the beat, but never later than an interval.
-        """
+    def _pause(self, tracked: _Tracked) -> float:
+        """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
+        service_id = tracked.service.id
         in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
         interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
-        pause = interval - time.monotonic() % interval
-        return pause if pause > interval / 4 else interval
+        pause = interval - (time.monotonic() - tracked.phase * interval) % interval
+        return pause if pause > interval / 4 else interval / 2
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -365,10 +380,18 @@ class Fleet:
             return
         # What the platform says may have changed while the server was asked.
         tracked.replicas[replica] = replace(seen, replica=before.replica)
+        if before.error is not None and seen.error is None:
+            tracked.log_read_for = frozenset()  # it came back: what its log said of the run before is old
         self._publish(tracked)
         now = self._status(tracked)
-        if seen.rates is not None and now.rates is not None:
-            tracked.history.append(Point.of(now.rates, time.time()))
+        at = time.time()
+        newest = tracked.history[-1].at if tracked.history else 0.0
+        if at - newest < self.interval_s / 2:
+            pass  # charts have even steps: a hurried look adds none
+        elif seen.rates is not None and now.rates is not None:
+            tracked.history.append(Point.of(now.rates, at))
+        elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
+            tracked.history.append(Point.unknown(at))
         self._read_log_if_it_knows_more(tracked)
 
     def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
@@ -406,6 +429,11 @@ class Fleet:
                     while not self._shows_reasons(service_id):
                         snapshot = await self.changed(snapshot)
 
+    async def logs_read(self) -> Snapshot:
+        """The snapshot once `log_read` is so for every service."""
+        await asyncio.gather(*(self.log_read(service_id) for service_id in list(self._tracked)))
+        return self.snapshot
+
     def _shows_reasons(self, service_id: str) -> bool:
         """Whether each silent model that the log has a reason for shows it; so does a service that is gone."""
         tracked = self._tracked.get(service_id)
@@ -438,15 +466,13 @@ class Fleet:
         )
 
 
-def _fault(backend: Backend, fault: Exception) -> TritonctlError:
-    """Of an exception that nobody put into words only its type and place are told: its text may hold a secret."""
-    where = fault.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" in {where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else ""
-    return OperationFailed(
-        f"watch {backend.name}", f"{type(fault).__name__}{place}", "this is a fault of tritonctl: please report it"
-    )
+def _phase(number: int) -> float:
+    """Eight services are looked at together, so that one frame shows what they saw; the next eight at another time.
+
+    A thousand looks at one beat would keep the event loop from the keys for as long as they all take (measured: 2 s).
+    Steps of the golden ratio spread any number of groups evenly.
+    """
+    return (number // _TOGETHER) * 0.618034 % 1.0
 
 
 def _is_end(service: ServiceStatus, name: str) -> bool:

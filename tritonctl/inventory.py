@@ -98,6 +98,13 @@ class Model:
         return self.state is ModelState.NOT_LOADED and self.reason is not None
 
     @property
+    def in_words(self) -> str:
+        """The state as a person says it: what was unloaded is not loaded, what the server could not read is refused."""
+        if self.failed:
+            return "refused" if self.state is ModelState.NOT_LOADED else "unavailable"
+        return "not loaded" if self.state is ModelState.UNAVAILABLE else str(self.state).lower()
+
+    @property
     def level(self) -> Level:
         if self.failed:
             return Level.FAILED
@@ -200,6 +207,11 @@ class Point:
     gpu_power_watts: float | None  # of all
 
     @classmethod
+    def unknown(cls, at: float) -> Point:
+        """A look that brought no figures: a gap in the charts."""
+        return cls(at, *[None] * (len(cls.__slots__) - 1))
+
+    @classmethod
     def of(cls, rates: Rates, at: float) -> Point:
         total, gpus = rates.total, rates.gpus
         return cls(
@@ -252,6 +264,16 @@ class ServiceStatus:
     @property
     def id(self) -> str:
         return self.service.id
+
+    def address_for(self, model: str) -> ServerAddress | None:
+        """Of a replica whose server answers, before all of one where the model is ready; None: there is none."""
+        answering = [each for each in self.replicas if each.replica.address is not None and each.error is None]
+        serving = [
+            each
+            for each in answering
+            if any(one.name == model and one.state is ModelState.READY for one in each.models)
+        ]
+        return next((each.replica.address for each in [*serving, *answering]), None)
 
 
 class BackendState(StrEnum):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import getpass
 import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable, fault
 
 Run = Callable[[], Awaitable[str]]  # returns the server's or the place's own answer, "" where it has none
 
@@ -165,7 +167,8 @@ async def carry_out(
             except OSError as error:  # the disk filled up meanwhile: what is done is done, and is said to be unrecorded
                 result = replace(result, answer=f"{result.answer} (not in the audit log: {error.strerror})".strip())
         results[place] = result
-        progress(tuple(results))
+        with suppress(Exception):  # who only watches, a screen that is just being closed, must not stop the change
+            progress(tuple(results))
 
     if plan.parallel:
         await asyncio.gather(*(_run(place, step, put) for place, step in enumerate(plan.steps)))
@@ -213,10 +216,7 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=left))
         raise
     except Exception as error:  # a fault of ours or of a library: the steps before must be undone all the same
-        fault = OperationFailed(
-            step.call, f"{type(error).__name__}: {error}", "this is a fault of tritonctl: report it"
-        )
-        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault))
+        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault(step.call, error)))
         return False
     put(place, StepResult(step, StepState.DONE, time.monotonic() - began, answer=answer))
     return True
@@ -238,13 +238,14 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
         except TritonctlError as error:
             words = error.answer
         except Exception as error:
-            words = f"{type(error).__name__}: {error}"
+            words = fault(step.undo_call, error).answer
         else:
             undone = replace(results[place], state=StepState.UNDONE, seconds=time.monotonic() - began, answer=answer)
             put(place, undone, True)
             continue
-        cause = results[place].error
-        first = f"{cause.answer}; " if cause is not None else ""
-        stuck = OperationFailed(step.undo_call, f"{first}undoing it failed: {words}", "finish it by hand")
+        stuck: TritonctlError = OperationFailed(step.undo_call, f"undoing it failed: {words}", "finish it by hand")
+        if (cause := results[place].error) is not None:  # stays of its kind: the exit code hangs on it
+            stuck = copy.copy(cause)
+            stuck.answer = f"{cause.answer}; undoing it failed: {words}"
         put(place, replace(results[place], state=StepState.FAILED, error=stuck), True)
         return

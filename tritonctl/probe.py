@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.server import metrics, models, rates
 from tritonctl.server.client import IndexEntry, ServerClient, Statistics
 
 LOOK_DEADLINE_S = 5.0
+LEAST_WINDOW_S = 1.0
 _BIG_PAGE = 256 * 1024  # characters; a larger page is parsed beside the event loop
 _METRICS_RETRY_S = 10.0
+_METRICS_DEADLINE_S = 2.0  # a metrics port that hangs holds up what the server itself tells no longer than this
 _MEET_AGAIN_S = 60.0  # a server may have been replaced between two looks: Triton is up again within a second
 _MODE_DEADLINE_S = 1.0
 
@@ -23,14 +25,23 @@ _MODE_DEADLINE_S = 1.0
 class ServerProbe:
     """Keeps the connection and the last scrape of one server between two looks."""
 
-    def __init__(self, replica: Replica, *, may_ask_mode: bool = True, deadline_s: float = LOOK_DEADLINE_S) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        *,
+        may_ask_mode: bool = True,
+        deadline_s: float = LOOK_DEADLINE_S,
+        least_window_s: float = LEAST_WINDOW_S,
+    ) -> None:
         if replica.address is None:
             raise ValueError("a replica without an address cannot be probed")
         self._client = ServerClient(replica.address, timeout_s=deadline_s)
         # The question for the control mode is an unload of a name that nobody has. It changes nothing, but read-only
         # means that no call that could change something is sent.
         self._may_ask_mode = may_ask_mode
+        self._least_window_s = least_window_s
         self._scrape: rates.Scrape | None = None
+        self._earlier: rates.Scrape | None = None
         self._met_at: float | None = None
         self._metrics_after = 0.0
         self._metrics_error: str | None = None
@@ -44,9 +55,10 @@ class ServerProbe:
         """What the server tells now, or `before` with the error that this look met. Never raises but when cancelled."""
         try:
             return await self._look(before, statistics, log_reasons or {})
-        except TritonctlError as error:
+        except Exception as caught:  # what a server sends must not end its probe, whatever it is
+            error = caught if isinstance(caught, TritonctlError) else fault("look at the server", caught)
             self._met_at = None
-            self._scrape = None
+            self._scrape = self._earlier = None
             return replace(
                 before,
                 live=None,
@@ -57,6 +69,8 @@ class ServerProbe:
                 error_kind=_kind(error),
                 looked=True,
             )
+        finally:
+            await self._client.rest()
 
     async def _look(
         self, before: ReplicaStatus, want_statistics: bool, log_reasons: Mapping[str, str]
@@ -98,6 +112,7 @@ class ServerProbe:
             status = replace(status, version=metadata.version, extensions=metadata.extensions)
         mode = status.replica.control_mode
         if mode is None and self._may_ask_mode:
+            mode = status.control_mode  # as it was known, where no answer comes
             with suppress(TritonctlError):
                 mode = await self._client.detect_control_mode(_MODE_DEADLINE_S)
         self._met_at = time.monotonic()
@@ -112,8 +127,8 @@ class ServerProbe:
     async def _statistics(self) -> tuple[Statistics, ...]:
         try:
             return await self._client.statistics()
-        except (OperationFailed, Forbidden, NotFound):
-            return ()
+        except (OperationFailed, Forbidden, NotFound, Unreachable):
+            return ()  # health was told a moment ago: a slow or restricted statistics API is not a server that is gone
 
     async def _rates(self) -> rates.Rates | None:
         """The figures of the metrics page; a closed port is a fact about the metrics, not about the server."""
@@ -125,15 +140,15 @@ class ServerProbe:
         if at < self._metrics_after:
             return None
         try:
-            text = await self._client.metrics()
+            text = await self._client.metrics(_METRICS_DEADLINE_S)
         except TritonctlError as error:
             guess = " (guessed from the HTTP port)" if address.guessed else ""
             self._metrics_error = f"{error.headline}{guess}"
-            self._metrics_after = at + _METRICS_RETRY_S
-            self._scrape = None
+            self._metrics_after = time.monotonic() + _METRICS_RETRY_S
+            self._scrape = self._earlier = None
             return None
-        before = self._scrape
-        known = before.page if before is not None else None
+        known = self._scrape.page if self._scrape is not None else None
+        before = self._before(at)
         if len(text) < _BIG_PAGE:
             page, figures = _read(text, known, before, at)
         else:
@@ -143,8 +158,18 @@ class ServerProbe:
             self._metrics_after = at + _METRICS_RETRY_S
             return None
         self._metrics_error = "the page was cut off in the middle" if page.truncated else None
-        self._scrape = rates.Scrape(page, at)
+        if self._scrape is None or before is self._scrape:
+            self._earlier, self._scrape = self._scrape, rates.Scrape(page, at)
         return figures
+
+    def _before(self, at: float) -> rates.Scrape | None:
+        """The scrape to count from: the last one, or, where a look was hurried after it, the one before.
+
+        Over some milliseconds a rate is noise: one request more or less is hundreds a second.
+        """
+        if self._scrape is not None and at - self._scrape.at_s < self._least_window_s:
+            return self._earlier
+        return self._scrape
 
 
 def _read(

@@ -130,9 +130,19 @@ def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[
     return service.platform.reason or ""
 
 
+def server_word(status: ServiceStatus) -> str:
+    """The second layer in one word; ≠ marks that the layers disagree."""
+    if status.error is not None and status.live is None:
+        return "starting" if status.level is Level.CHANGING else "unreachable"
+    if status.live is None:
+        return "–" if all(each.looked for each in status.replicas) else "asking"
+    word = "ready" if status.ready else "not ready" if status.live else "not live"
+    return f"{word} ≠" if status.disagree else word
+
+
 def short_reason(reason: str | None) -> str:
     """The line of a reason that says most: Python's exception, not its traceback."""
-    if not reason:
+    if not reason or reason.isspace():
         return "no reason given"
     first = reason.strip().splitlines()[0]
     return first.removeprefix("Internal: ").removeprefix("Invalid argument: ")

@@ -6,28 +6,30 @@ import asyncio
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 
 from tritonctl.backend import Backend, Capability, Intent
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
+from tritonctl.errors import OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
-from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, carry_out
+from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry_out
 from tritonctl.status import short_reason
+from tui.desk import Progress
 from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.widgets.panel import Panel
 
-Progress = Callable[[Plan, Sequence[StepResult], float, Sequence[str]], None]
-"""Told of the plan, its steps, the seconds so far and the newest lines of the log."""
-
+_ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
@@ -51,7 +53,7 @@ class TritonctlApp(App[int]):
         theme: str = "",
     ) -> None:
         # Textual chooses its colour filter here; an ANSI theme that is set later would be drawn black on black.
-        super().__init__(ansi_color=theme.startswith("ansi"))
+        super().__init__(driver_class=TerminalDriver, ansi_color=theme.startswith("ansi"))
         self.fleet = fleet
         self.keys_now = {**default_keys(), **(keymap or {})}
         self.running = ""
@@ -73,8 +75,12 @@ class TritonctlApp(App[int]):
         # under a parent that ignores SIGHUP the dead terminal would be read for ever (Textual pull request 6690).
         loop = asyncio.get_running_loop()
         for name in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(name, self.exit, None, 128 + name)
+            loop.add_signal_handler(name, self._leave_by, name)
         self.call_after_refresh(self._begin)
+
+    def _leave_by(self, name: signal.Signals) -> None:
+        let_go_of_a_lost_terminal()
+        self.exit(None, 128 + name)
 
     def _begin(self) -> None:
         self.fleet.start_probing()
@@ -97,9 +103,15 @@ class TritonctlApp(App[int]):
             await asyncio.sleep(PAINT_S - _GATHER_S)
 
     def paint_now(self) -> None:
-        screen = self.screen
+        if not self.is_running:  # being taken apart
+            return
+        screen = self.screen if self.screen_stack else None
         if isinstance(screen, LiveScreen) and screen.is_mounted:
-            screen.show(self.fleet.snapshot)
+            try:
+                screen.show(self.fleet.snapshot)
+            except NoMatches:  # at the end Textual takes the screen apart while this loop still runs
+                if screen.is_whole:
+                    raise
 
     # Where to
 
@@ -188,7 +200,7 @@ class TritonctlApp(App[int]):
         if words[0] in ("load", "unload", "model", "infer"):
             models = {model.name for each in self._services_here() for model in each.models}
             return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
-        if words[0] in ("service", "logs", "describe", "metrics"):
+        if words[0] in ("service", "logs", "triage", "describe", "metrics"):
             return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
         return []
 
@@ -228,7 +240,7 @@ class TritonctlApp(App[int]):
             self._open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
         elif name in _OF_THE_PLACE:
             self._propose_place(_OF_THE_PLACE[name], rest)
-        elif name in ("logs", "describe", "metrics", "events", "service"):
+        elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self._open_service(OpenService(service, "models" if name == "service" else name))
         elif name in _COMMANDS:
@@ -314,8 +326,10 @@ class TritonctlApp(App[int]):
             tell()
 
         async def tick() -> None:
+            pause = 0.2  # the first look soon: a load shows as LOADING at once
             while True:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(pause)
+                pause = 1.0
                 self.fleet.hurry(plan.service)
                 tell()
 
@@ -328,7 +342,12 @@ class TritonctlApp(App[int]):
             tell()
             await asyncio.sleep(0.2)  # the log's last word comes a moment after the answer
             tell()
-        except Refused as error:
+        except Exception as caught:  # refused, or a fault of ours: the panel says it, and its button is Close
+            error = caught if isinstance(caught, TritonctlError) else fault(plan.title, caught)
+            newest = (replace(newest[0], state=StepState.FAILED, error=error), *newest[1:])
+            newest = tuple(each if each.state in _ENDED else replace(each, state=StepState.SKIPPED) for each in newest)
+            ended = True
+            tell()
             self.say(error.headline, "failed")
         finally:
             for task in beside:
@@ -386,6 +405,7 @@ _COMMANDS = {
     "metrics": "metrics NAME",
     "events": "events NAME",
     "describe": "describe NAME",
+    "triage": "triage NAME",
     "mode": "mode none|poll|explicit",
     "restart": "restart",
     "scale": "scale N",

@@ -32,11 +32,16 @@ _COMMANDS = {
     "load": "change:load",
     "unload": "change:unload",
     "mode": "change:mode",
+    "start": "change:start",
+    "stop": "change:stop",
     "restart": "change:restart",
     "scale": "change:scale",
     "delete": "change:delete",
     "traffic": "change:traffic",
     "infer": "infer:infer",
+    "triage": "triage:triage",
+    "lint": "triage:lint",
+    "cases": "cases:cases",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "dashboard": "dashboard:dashboard",
@@ -69,8 +74,17 @@ def _run(argv: Sequence[str]) -> int:
         backends=tuple(arguments.backend),
         read_only=True if arguments.read_only else None,
         timeout_s=arguments.timeout,
+        interval_s=arguments.interval,
+        ascii=True if arguments.ascii else None,
+        theme=arguments.theme,
+        mouse=arguments.mouse,
     )
     loaded = settings.load(flags, os.environ, Path.home())
+    if loaded.warnings:
+        from tui.commands.streams import say
+
+        for warning in loaded.warnings:
+            say(f"tritonctl: {warning}")
     session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus, _abilities))
     module, _, name = _COMMANDS[arguments.command].partition(":")
     command: Callable[[Session], Coroutine[object, object, int]]

@@ -1,51 +1,74 @@
-"""Figures as a person reads them: three significant digits, a unit, and a dash for what is unknown."""
+"""Figures as a person reads them: about three digits, a unit, and a dash for what is unknown."""
 
 from __future__ import annotations
 
+from math import isfinite
+
+UNKNOWN = "–"
+
 
 def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits, or – where nothing is known."""
-    if value is None:
-        return "–"
+    """Counts below ten thousand in full, the rest in k, M, G, T; fractions with three significant digits."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    if abs(value) < 10_000:
+        return f"{_digits(value)}{unit}"
+    for letter in ("k", "M", "G"):
+        value /= 1000
+        if abs(value) < 1000:
+            return f"{_digits(value)}{letter}{unit}"
+    return f"{_digits(value / 1000)}T{unit}"
+
+
+def _digits(value: float) -> str:
+    """Never with an exponent: Python's own %g writes 1234 as 1.23e+03."""
     if value == 0:
-        return f"0{unit}"
-    if value >= 10_000:
-        return f"{value / 1000:.3g}k{unit}"
-    return f"{value:.3g}{unit}"
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 else "<0.001"
+
+
+def rate(value: float | None) -> str:
+    """A rate for a column: one decimal below a hundred, so that the decimals stand under each other."""
+    if value is None or not isfinite(value) or value == 0 or value >= 99.95:
+        return number(value)
+    return f"{value:.1f}" if value >= 0.05 else "<0.1"
 
 
 def duration_us(value: float | None) -> str:
-    if value is None:
-        return "–"
+    if value is None or not isfinite(value):
+        return UNKNOWN
     if value < 1000:
         return f"{value:.0f} µs"
     if value < 1_000_000:
-        return f"{value / 1000:.3g} ms"
-    return f"{value / 1_000_000:.3g} s"
+        return f"{_digits(value / 1000)} ms"
+    return f"{_digits(value / 1_000_000)} s"
 
 
 def percent(value: float | None) -> str:
-    if value is None:
-        return "–"
+    """Of a ratio, 0..1."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
     points = value * 100
-    return f"{points:.0f} %" if points >= 10 or points == 0 else f"{points:.1f} %"
+    return f"{points:.0f} %" if points >= 9.95 or points == 0 else f"{points:.1f} %"
 
 
 def size_bytes(value: float | None) -> str:
     """Bytes in binary units, short enough for a column."""
-    if value is None:
-        return "–"
+    if value is None or not isfinite(value):
+        return UNKNOWN
     for unit in ("B", "K", "M", "G"):
         if value < 1024:
-            return f"{value:.3g}{unit}"
+            return f"{_digits(value)}{unit}"
         value /= 1024
-    return f"{value:.3g}T"
+    return f"{_digits(value)}T"
 
 
 def age(seconds: float | None) -> str:
     """How long ago, in the largest unit that fits: 40s, 4m, 3h, 19d."""
-    if seconds is None:
-        return "–"
+    if seconds is None or not isfinite(seconds):
+        return UNKNOWN
     seconds = max(0.0, seconds)
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= length:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from textual.binding import Binding
 
+from tritonctl.backend import Capability
 from tritonctl.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`keys` are Textual's names, several apart by commas; `writes` marks what read-only mode must not even bind."""
+    """`keys` are Textual's names, several apart by commas; `writes` marks what read-only mode must not even bind,
+    `needs` what the service's place must be able to do."""
 
     id: str
     keys: str
@@ -21,6 +23,7 @@ class Action:
     label: str
     help: str
     writes: bool = False
+    needs: Capability | None = None
 
     def binding(self) -> Binding:
         return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
@@ -34,26 +37,68 @@ EVERYWHERE = (
     Action("app.quit", "q,ctrl+c", "quit", "quit", "leave tritonctl"),
 )
 SERVICES = (
-    Action("services.open", "enter", "open", "open", "the service under the cursor"),
+    Action("table.open", "enter", "open", "open", "the service under the cursor"),
     Action("services.filter", "slash", "filter", "filter", "only rows that match; !text is every other row"),
     Action("services.request", "i", "request", "request", "send a test request to one of its models"),
-    Action("services.logs", "l", "logs", "logs", "its log"),
+    Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
+    Action("services.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action("services.mode", "m", "mode", "mode", "switch its control mode, after showing the plan", writes=True),
-    Action("services.restart", "r", "restart", "restart", "restart it, after showing the plan", writes=True),
-    Action("services.delete", "ctrl+d", "delete", "delete", "delete it, after showing what hangs on it", writes=True),
+    Action(
+        "services.mode",
+        "m",
+        "mode",
+        "mode",
+        "switch its control mode, after showing the plan",
+        writes=True,
+        needs=Capability.MODE,
+    ),
+    Action(
+        "services.restart",
+        "r",
+        "restart",
+        "restart",
+        "restart it, after showing the plan",
+        writes=True,
+        needs=Capability.RESTART,
+    ),
+    Action(
+        "services.delete",
+        "ctrl+d",
+        "delete",
+        "delete",
+        "delete it, after showing what hangs on it",
+        writes=True,
+        needs=Capability.DELETE,
+    ),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
-    Action("service.open", "enter", "open", "open", "the model under the cursor"),
+    Action("table.open", "enter", "open", "open", "the model under the cursor"),
     Action("service.load", "L", "load", "load", "load the model under the cursor, after showing the plan", writes=True),
     Action("service.unload", "U", "unload", "unload", "unload it, after showing the plan", writes=True),
     Action("service.request", "i", "request", "request", "send it a test request"),
     Action("service.filter", "slash", "filter", "filter", "only lines that match"),
-    Action("service.logs", "l", "logs", "logs", "the log"),
+    Action("service.logs", "l", "logs", "logs", "the log", needs=Capability.LOGS),
+    Action("service.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action("service.mode", "m", "mode", "mode", "switch the control mode, after showing the plan", writes=True),
-    Action("service.restart", "r", "restart", "restart", "restart the service, after showing the plan", writes=True),
+    Action(
+        "service.mode",
+        "m",
+        "mode",
+        "mode",
+        "switch the control mode, after showing the plan",
+        writes=True,
+        needs=Capability.MODE,
+    ),
+    Action(
+        "service.restart",
+        "r",
+        "restart",
+        "restart",
+        "restart the service, after showing the plan",
+        writes=True,
+        needs=Capability.RESTART,
+    ),
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
@@ -61,6 +106,15 @@ LOGS = (
     Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
+)
+TRIAGE = (
+    Action("triage.copy", "y,a", "copy(0)", "copy", "copy the first next step"),
+    Action("triage.copy_b", "b", "copy(1)", "", "copy the second one"),
+    Action("triage.copy_c", "c", "copy(2)", "", "copy the third one"),
+    Action("triage.plan", "enter", "plan", "plan", "the plan of the step that tritonctl can take", writes=True),
+    Action("triage.all", "e", "all", "all evidence", "all evidence and every finding in full, or the headline"),
+    Action("triage.again", "f5,u", "again", "again", "gather the evidence anew"),
+    Action("triage.bundle", "B", "bundle", "bundle", "save all evidence to a tar.gz, without secrets"),
 )
 MODEL = (
     Action("model.load", "L", "load", "load", "load it, after showing the plan", writes=True),
@@ -71,12 +125,20 @@ MODEL = (
     Action("model.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
 REQUEST = (
-    Action("request.send", "enter,s", "send", "send", "send the request with generated data"),
-    Action("request.fill", "z", "fill", "zeros/random", "zeros or random values"),
+    Action("request.send", "s", "send", "send", "send the request"),
+    Action("request.enter", "enter", "enter", "edit", "edit the field under the cursor, or send"),
+    Action("request.fill", "z", "fill", "random/0/1", "what is made up: random values, zeros or ones"),
     Action("request.seed", "n", "seed", "other data", "other random values"),
+    Action("request.shape", "x", "shape", "shape", "the shape of the input under the cursor"),
     Action("request.version", "v", "version", "version", "the next version of the model"),
     Action("request.repeat", "r", "repeat", "×10", "send it ten times and tell the latencies"),
-    Action("request.copy", "c", "copy", "copy", "copy the answer"),
+    Action("request.older", "left_square_bracket", "history(-1)", "before", "the request that was sent before"),
+    Action("request.newer", "right_square_bracket", "history(1)", "", "the one after"),
+    Action("request.copy", "c", "copy", "copy", "copy the answer as JSON"),
+    Action("request.save", "ctrl+s", "save", "save", "save the answer: .json, .npy, or a directory"),
+    Action("request.case", "w", "save_case", "case", "keep request and answer as a case"),
+    Action("request.open", "o", "open_case", "open", "send a saved case again and compare"),
+    Action("request.stop", "escape", "stop", "", "stop what is being sent"),
 )
 # The table's own movements, which a preset or a setting may change too; their bindings stand in the widgets.
 MOVES = {
@@ -98,6 +160,7 @@ GROUPS: Mapping[str, tuple[Action, ...]] = {
     "services": SERVICES,
     "a service": SERVICE,
     "log": LOGS,
+    "triage": TRIAGE,
     "a model": MODEL,
     "test request": REQUEST,
 }
@@ -111,8 +174,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "move.page_up": "pageup,ctrl+u,ctrl+b",
         "app.back": "escape,h",
         "services.delete": "D",
-        "services.open": "enter,l",
-        "service.open": "enter,l",
+        "table.open": "enter,l",
         "services.logs": "o",
         "service.logs": "o",
     },
@@ -141,6 +203,8 @@ _NAMES = {
     "question_mark": "?",
     "slash": "/",
     "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "ctrl+backslash": "ctrl-\\",

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
-from tritonctl.status import short_reason
-from tui.figures import age, duration_us, number, percent, size_bytes
+from tritonctl.status import server_word, short_reason
+from tui.figures import age, duration_us, percent, rate, size_bytes
+from tui.widgets.plaintext import plain, width_of
 from tui.widgets.table import Cell, Column, Row
 
 STATES = {
@@ -56,7 +57,15 @@ def service_columns(services: Sequence[ServiceStatus]) -> tuple[Column, ...]:
     gpus = any(each.rates is not None and each.rates.gpus for each in services)
     ages = any(each.service.created_at is not None for each in services)
     without = {*(() if gpus else ("gpu", "memory")), *(() if ages else ("age",))}
-    return tuple(replace(column, hidden=True) if column.key in without else column for column in SERVICE_COLUMNS)
+    # Names are told apart by their ends, so they are cut last.
+    name = max([16, *(min(40, _cells(each.id)) for each in services)])
+    columns = (replace(column, minimum=name) if column.key == "service" else column for column in SERVICE_COLUMNS)
+    return tuple(replace(column, hidden=True) if column.key in without else column for column in columns)
+
+
+def _cells(name: str) -> int:
+    """The width of a name; the plain ones, which nearly all are, without looking at each character."""
+    return len(name) if name.isascii() and name.isprintable() else width_of(plain(name))
 
 
 def service_row(status: ServiceStatus) -> Row:
@@ -68,9 +77,9 @@ def service_row(status: ServiceStatus) -> Row:
     created = status.service.created_at
     models_known = any(each.models_known for each in status.replicas)
     level = STATES[status.level]
-    rate: Cell = number(total.requests_per_s) if total else "–"
+    requests: Cell = rate(total.requests_per_s) if total else "–"
     if status.stale and status.seen_at is not None:
-        rate = f"{age(time.time() - status.seen_at)} ago"
+        requests = f"{age(time.time() - status.seen_at)} ago"
     return Row(
         status.id,
         (
@@ -80,10 +89,10 @@ def service_row(status: ServiceStatus) -> Row:
             (f"{status.counts.ready}/{status.counts.total}", "warn" if status.counts.failed else "")
             if models_known
             else "–",
-            rate,
+            requests,
             duration_us(total.avg_request_us) if total else "–",
             percent(total.queue_share) if total else "–",
-            (number(total.failures_per_s), "warn" if total.failures_per_s else "") if total else "–",
+            (rate(total.failures_per_s), "warn" if total.failures_per_s else "") if total else "–",
             percent(max(busy)) if busy else "–",
             f"{size_bytes(sum(used))}/{size_bytes(sum(size))}" if used and size else "–",
             age(time.time() - created) if created is not None else "–",
@@ -94,38 +103,28 @@ def service_row(status: ServiceStatus) -> Row:
     )
 
 
-def server_word(status: ServiceStatus) -> str:
-    """The second layer in one word; ≠ marks that the layers disagree."""
-    if status.error is not None and status.live is None:
-        return "starting" if status.level is Level.CHANGING else "unreachable"
-    if status.live is None:
-        return "–" if all(each.looked for each in status.replicas) else "asking"
-    word = "ready" if status.ready else "not ready" if status.live else "not live"
-    return f"{word} ≠" if status.disagree else word
-
-
 def model_row(status: ServiceStatus, joined: JoinedModel) -> Row:
     rates = status.rates.models if status.rates is not None else {}
     figures: ModelRates | None = next(
         (each for key, each in rates.items() if (key.model, key.version) == (joined.name, joined.version)), None
     )
     worst = joined.worst
-    state = "not loaded" if worst.state is ModelState.UNAVAILABLE and not worst.failed else str(worst.state).lower()
+    state = f"was {worst.in_words}" if status.stale else worst.in_words
     return Row(
         model_key(joined),
         (
             joined.name,
             joined.version or "–",
             (state, STATES[joined.level]),
-            number(figures.requests_per_s) if figures else "–",
+            rate(figures.requests_per_s) if figures else "–",
             duration_us(figures.avg_request_us) if figures else "–",
             percent(figures.queue_share) if figures else "–",
-            number(figures.avg_batch) if figures else "–",
-            (number(figures.failures_per_s), "warn" if figures.failures_per_s else "") if figures else "–",
+            rate(figures.avg_batch) if figures else "–",
+            (rate(figures.failures_per_s), "warn" if figures.failures_per_s else "") if figures else "–",
             f"{joined.ready_on}/{joined.replicas}",
             model_note(joined),
         ),
-        state=STATES[joined.level],
+        state="stale" if status.stale else STATES[joined.level],
         dim=status.stale,
     )
 

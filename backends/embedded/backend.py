@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tritonctl.server.address import ServerAddress
 SCAN_S = 2.0
 _RELAUNCH_S = 60.0
 _RUNNING = Platform("running", Level.OK)
+_ENDED = Platform("exited", Level.FAILED, "its tritonserver has ended")
 
 
 def check(options: Options) -> None:
@@ -76,7 +78,8 @@ class EmbeddedBackend(Backend):
                 ports = await server.wait_live()
             except (ServerExited, TimeoutError) as error:
                 said = f"exited {error.code}" if isinstance(error, ServerExited) else "not live in time"
-                yield listed(Platform(said, Level.FAILED, _last_error(server.read_log_tail())))
+                code = error.code if isinstance(error, ServerExited) else 0
+                yield listed(Platform(said, Level.FAILED, _cause(code, server.read_log_tail())))
             else:
                 address = ServerAddress(
                     f"http://{HOST}:{ports.http}", f"{HOST}:{ports.grpc}", f"http://{HOST}:{ports.metrics}/metrics"
@@ -85,7 +88,7 @@ class EmbeddedBackend(Backend):
                 self._record = records.write(server, address, began)
                 yield listed(_RUNNING, address)
                 code = await server.wait_exit()
-                yield listed(Platform(f"exited {code}", Level.FAILED, _last_error(server.read_log_tail())), address)
+                yield listed(Platform(f"exited {code}", Level.FAILED, _cause(code, server.read_log_tail())), address)
             await self._relaunched.wait()
             yield listed(Platform("starting", Level.CHANGING, "it starts again"))
 
@@ -98,7 +101,14 @@ class EmbeddedBackend(Backend):
                 yield Listed(
                     tuple(
                         _service(
-                            self.name, record.name, _RUNNING, record.address(), record.began, ControlMode(record.mode)
+                            self.name,
+                            record.name,
+                            _RUNNING
+                            if record.alive
+                            else Platform("exited", Level.FAILED, "its tritonserver has ended"),
+                            record.address(),
+                            record.began,
+                            ControlMode(record.mode),
                         )
                         for record in found
                     )
@@ -119,6 +129,9 @@ class EmbeddedBackend(Backend):
         path = self._server.log if self._server is not None else records.log_of(service.name)
         async for batch in filelog.follow(path, service.name, tail=tail, follow=follow):
             yield batch
+
+    def log_file(self, service: Service, replica: str) -> Path | None:
+        return self._server.log if self._server is not None else records.log_of(service.name)
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         address = service.replicas[0].address
@@ -164,6 +177,7 @@ class EmbeddedBackend(Backend):
             ),
             warnings=tuple(warnings),
             undo=f"the same with {' '.join(before.arguments())}; by itself when it does not come back",
+            typed=intent.service.name if intent.loaded else "",
         )
 
     async def _relaunch(self, server: EmbeddedServer, options: Options) -> str:
@@ -185,6 +199,8 @@ class EmbeddedBackend(Backend):
             await self._server.stop()
 
     def reason_against(self, capability: Capability) -> str:
+        if capability in (Capability.MODE, Capability.RESTART):
+            return f"{capability}: only the tritonctl demo that started this server can do that"
         return f"an embedded server has no {capability}: it lives and dies with the tritonctl demo that started it"
 
 
@@ -207,6 +223,13 @@ def _service(
         control_mode=mode,
     )
     return Service(f"{backend}/{name}", backend, "embedded", name, platform, (replica,), began)
+
+
+def _cause(code: int, log: str) -> str:
+    """A signal is a cause of its own; what the log said last need not have to do with it."""
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return _last_error(log)
 
 
 def _last_error(log: str) -> str:

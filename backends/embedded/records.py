@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.embedded.server import EmbeddedServer
@@ -26,6 +26,8 @@ class Record:
     grpc: str
     metrics: str
     log: str
+    server_pid: int
+    alive: bool = True  # its tritonserver, not only the tritonctl that started it
 
     def address(self) -> ServerAddress:
         return ServerAddress(self.http, self.grpc, self.metrics)
@@ -55,6 +57,7 @@ def write(server: EmbeddedServer, address: ServerAddress, began: float) -> Path 
             "grpc": address.grpc,
             "metrics": address.metrics,
             "log": str(server.log),
+            "server_pid": server.pid,
         }
         path.write_text(json.dumps(record))
         path.chmod(0o600)
@@ -64,7 +67,7 @@ def write(server: EmbeddedServer, address: ServerAddress, began: float) -> Path 
 
 
 def read() -> tuple[Record, ...]:
-    """The demos that run; what a dead one left is ignored, and so is what another user wrote."""
+    """The demos that run; what a dead one left is removed, what another user wrote is ignored."""
     found = []
     with suppress(OSError):
         folder = _folder()
@@ -73,9 +76,19 @@ def read() -> tuple[Record, ...]:
         for path in sorted(folder.glob("*.json")):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 record = Record(**json.loads(path.read_text()))
-                os.kill(record.pid, 0)
-                found.append(record)
+                if not _runs(record.pid):
+                    path.unlink()
+                    continue
+                found.append(replace(record, alive=_runs(record.server_pid)))
     return tuple(found)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def log_of(name: str) -> Path:

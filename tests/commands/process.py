@@ -104,7 +104,7 @@ class Tritonctl:
         return subprocess.Popen(command(arguments), cwd=ROOT, env=self.env, **{**pipes, **options})
 
     def asked(self, *arguments: str, prompt: str, answer: bytes) -> Done:
-        """With a terminal as stdin and stderr: `answer` is typed when `prompt` shows; `err` is what it got."""
+        """With a terminal as stdin and stderr: `answer` is typed at `prompt`; `err` is what the terminal got."""
         master, slave = pty.openpty()
         process = self.start(*arguments, stdin=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal)
         os.close(slave)

@@ -16,7 +16,7 @@ from tritonctl.inventory import HostGpu
 from tritonctl.plan import AuditLog
 from tui.app import TritonctlApp
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 _NAMES = {"/": "slash", ":": "colon", "?": "question_mark", "!": "exclamation_mark", " ": "space", "_": "underscore"}
 _NAMES |= {".": "full_stop", "*": "asterisk", "(": "left_parenthesis", "-": "minus"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -113,7 +114,7 @@ async def test_a_load_that_fails_shows_the_servers_own_reason(tmp_path: Path) ->
 
 
 async def test_a_slow_load_can_be_left_and_its_end_is_told(tmp_path: Path) -> None:
-    async with one_service(tmp_path, FakeModel("pitch", None, "", load_s=1.5)) as (shown, _):
+    async with one_service(tmp_path, FakeModel("pitch", None, "", load_s=6)) as (shown, _):
         await shown.press("L")
         await shown.sees("[ Cancel ]")
         await shown.press("tab", "enter")
@@ -123,14 +124,14 @@ async def test_a_slow_load_can_be_left_and_its_end_is_told(tmp_path: Path) -> No
         assert "Load pitch on fake/s" in shown.lines[0]
         await shown.press("U")
         await shown.sees("a change is at work already")
-        await shown.until(lambda: "done in 1." in shown.notice)
+        await shown.until(lambda: re.search(r"done in (6|7|8|9|1\d)", shown.notice))
         assert "Load pitch" not in shown.lines[0]
         await asyncio.sleep(1.0)
-        assert "done in 1." in shown.notice, "the word goes before anybody has read it"
+        assert "done in " in shown.notice, "the word goes before anybody has read it"
 
 
 async def test_the_end_is_told_on_another_screen(tmp_path: Path) -> None:
-    async with one_service(tmp_path, FakeModel("pitch", None, "", load="no such weights", load_s=0.5)) as (shown, _):
+    async with one_service(tmp_path, FakeModel("pitch", None, "", load="no such weights", load_s=4)) as (shown, _):
         await shown.press("L")
         await shown.sees("[ Cancel ]")
         await shown.press("tab", "enter")

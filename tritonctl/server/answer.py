@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tritonctl.server import classes
 from tritonctl.server.inference import Latency
 from tritonctl.server.request import NO_OUTPUTS, InferenceAnswer
-from tritonctl.server.tensors import FLOATS, Tensor, shape_text
+from tritonctl.server.tensors import FLOATS, Tensor, as_doubles, shape_text
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array
@@ -18,6 +19,9 @@ _TEXT_CHARACTERS = 200
 _EXCERPT_EDGE = 3
 _EXCERPT_LINES = 8
 _ARGMAX_ROWS = 3
+_CLASS_ROWS = 16
+_MOST_CLASSES = 100_000
+_TOP = 3
 
 
 def document(
@@ -72,8 +76,8 @@ def _values(output: Tensor) -> list[Any]:
         # FP16 and BF16 widen to double without loss. 32-bit floats are written with the digits that they have:
         # 0.1, not 0.10000000149011612, and read back as the same 32 bits.
         exact = output.datatype != "FP32"
-        numbers = flat.astype(np.float64).tolist() if exact else [float(str(each)) for each in flat]
-        if np.isfinite(flat.astype(np.float64)).all():
+        numbers = as_doubles(flat).tolist() if exact else [float(str(each)) for each in flat]
+        if np.isfinite(as_doubles(flat)).all():
             return numbers
         return [_finite_or_name(each) for each in numbers]
     values: list[Any] = flat.tolist()
@@ -95,13 +99,18 @@ def _text_or_base64(element: bytes) -> str | dict[str, str]:
         return {"b64": base64.b64encode(element).decode("ascii")}
 
 
-def summarise_answer(answer: InferenceAnswer) -> list[str]:
-    """Each output's lines under its name."""
+def summarise_answer(answer: InferenceAnswer, classified: Collection[str] = ()) -> list[str]:
+    """Each output's lines under its name; `classified` are the outputs that were asked for as their top classes."""
     if not answer.outputs:
         return [NO_OUTPUTS]
     lines: list[str] = []
     for output in answer.outputs:
-        head, *rest = summarise(output)
+        rows = classes.of_classification(output) if output.name in classified else None
+        if rows is not None:
+            head, rest = f"top {output.shape[-1]}", [single_line(classes.line(row)) for row in rows[:_CLASS_ROWS]]
+            rest += [f"… and {len(rows) - _CLASS_ROWS} more rows"] if len(rows) > _CLASS_ROWS else []
+        else:
+            head, *rest = summarise(output)
         lines.append(f"{single_line(output.name)}  {head}")
         lines.extend(f"  {line}" for line in rest)
     return lines
@@ -119,10 +128,9 @@ def summarise(output: Tensor) -> list[str]:
         return [head, *_texts(output)]
     if output.datatype == "BOOL":
         return [f"{head} · {int(output.data.sum())} of {output.data.size} true", *_excerpt(output.data)]
-    import numpy as np
 
     if output.datatype == "BF16":  # numpy's reductions and its printing do not know it
-        numbers: Array = output.data.astype(np.float32)
+        numbers: Array = as_doubles(output.data)
     else:
         numbers = output.data
     return [f"{head} · {_range(numbers)}", *_highest(output, numbers), *_excerpt(numbers)]
@@ -147,16 +155,17 @@ def _range(numbers: Array) -> str:
 
 
 def _highest(output: Tensor, numbers: Array) -> list[str]:
-    """Where the highest score is, of a float vector or of each row of a matrix: what a classifier means to say."""
+    """The highest scores of a float vector or of each row of a matrix: what a classifier means to say."""
     import numpy as np
 
-    if output.datatype not in FLOATS or numbers.ndim not in (1, 2) or numbers.shape[-1] < 2 or np.isnan(numbers).any():
+    if output.datatype not in FLOATS or numbers.ndim not in (1, 2) or not 2 <= numbers.shape[-1] <= _MOST_CLASSES:
         return []
     rows = numbers.reshape(-1, numbers.shape[-1])
     lines = []
     for index, row in enumerate(rows[:_ARGMAX_ROWS]):
-        best = int(row.argmax())
-        lines.append(f"highest{f' in row {index}' if len(rows) > 1 else ''}: index {best} ({row[best]:.6g})")
+        if np.isfinite(row).all():
+            where = f" in row {index}" if len(rows) > 1 else ""
+            lines.append(f"highest{where}: {classes.line(classes.highest(row, _TOP), bars=False)}")
     return lines
 
 

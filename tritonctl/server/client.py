@@ -79,6 +79,15 @@ class ServerClient:
     async def aclose(self) -> None:
         await self._connection.aclose()
 
+    async def rest(self) -> None:
+        """Let go of connections that nobody uses now; the next call opens one anew (0.4 ms).
+
+        A tritonserver that is told to stop waits for open HTTP connections until --exit-timeout-secs, then ends with 1
+        without having unloaded its models (measured on 2.51.0). One behind TLS has a proxy before it.
+        """
+        if not self.address.http.startswith("https:"):
+            await self._connection.aclose()
+
     async def live(self) -> bool:
         return await self._health("/v2/health/live")
 
@@ -176,12 +185,14 @@ class ServerClient:
             return await self._document("POST", "/v2/logging", json.dumps(dict(change)).encode())
         return await self._document("GET", "/v2/logging")
 
-    async def metrics(self, max_bytes: int = 32 * 1024 * 1024) -> str:
+    async def metrics(self, timeout_s: float | None = None, max_bytes: int = 32 * 1024 * 1024) -> str:
         """The metrics page. An answer here says nothing about health: the port answers 200 to any path."""
         url = self.address.metrics
         if url is None:
             raise Unreachable("read the metrics", "no metrics address is known", "set metrics = … for this server")
-        answer = await self._connection.request("GET", url, timeout_s=self.timeout_s, max_bytes=max_bytes)
+        answer = await self._connection.request(
+            "GET", url, timeout_s=min(self.timeout_s, timeout_s or self.timeout_s), max_bytes=max_bytes
+        )
         if answer.status != 200:
             raise failure(f"GET {url}", answer)
         return answer.text

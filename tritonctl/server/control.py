@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
@@ -15,6 +15,7 @@ from tritonctl.server.modelconfig import ensemble_members
 
 LOAD_DEADLINE_S = 300.0
 _POLL_S = 0.25
+_ALIVE_S = 2.0
 _CONFIG_READ_S = 2.0
 
 
@@ -58,13 +59,15 @@ async def plan_load(
                 call=_call(target, model, "load", {"config": "…"} if config is not None else {}),
                 run=_Load(target, model, config, files, deadline_s).run,
                 replica=target.replica.name,
-                undo_call=_call(target, model, "unload", {}),
+                undo_call="" if any(each.ready_on for each in known) else _call(target, model, "unload", {}),
                 deadline_s=deadline_s,
             )
             for target in targets
         ),
         warnings=tuple(warnings),
-        undo=_call(targets[0], model, "unload", {}),
+        undo="load it again with the configuration and files of before"
+        if any(each.ready_on for each in known)
+        else _call(targets[0], model, "unload", {}),
         parallel=True,
     )
 
@@ -89,10 +92,16 @@ async def plan_unload(
         warnings.append(
             f"{', '.join(ensembles)} (ensemble) needs it and stops serving without a word: it becomes unavailable too"
         )
+    loaded = any(each.ready_on for each in known)
     rate = _rate(status, model)
     if rate:
         warnings.append(f"it serves {rate:.3g} req/s now; later requests get 404 until it is loaded again")
-    if not any(each.ready_on for each in known):
+    elif rate is None and loaded:
+        warnings.append("whether it serves requests now is not known; later ones get 404 until it is loaded again")
+    if dependents:
+        members = await _members(targets, model)
+        warnings.append(f"also unloads what it is made of: {', '.join(members) or 'nothing, it is no ensemble'}")
+    if not loaded:
         warnings.append("it is not loaded now; the server answers 200 all the same")
     return Plan(
         action="unload",
@@ -111,7 +120,8 @@ async def plan_unload(
         ),
         warnings=tuple(warnings),
         undo=_call(targets[0], model, "load", {}),
-        typed=model if ensembles and rate else "",
+        # What carries traffic, or may, is not unloaded by a yes alone.
+        typed=model if loaded and (rate or (rate is None and ensembles)) else "",
         parallel=True,
     )
 
@@ -130,8 +140,29 @@ class _Load:
 
     async def run(self) -> str:
         async with _client(self._target) as client:
-            await client.load(self._model, config=self._config, files=self._files, timeout_s=self._deadline_s)
+            load = client.load(self._model, config=self._config, files=self._files, timeout_s=self._deadline_s)
+            await _while_alive(client, load, f"load {self._model}")
             return "loaded"
+
+
+async def _while_alive(client: ServerClient, work: Coroutine[None, None, None], what: str) -> None:
+    """Wait for the work, but not for a server that has gone: a Python stub that it leaves behind holds its connections
+    open (measured on 2.51.0), so that a load would hang until its deadline."""
+    task = asyncio.create_task(work)
+    strikes = 0
+    try:
+        while not (await asyncio.wait({task}, timeout=_ALIVE_S))[0]:
+            try:
+                await client.live()
+                strikes = 0
+            except TritonctlError as error:  # a health API that is restricted tells nothing against the server
+                strikes += isinstance(error, Unreachable) and error.kind in ("refused", "lost")
+            if strikes == 2:
+                raise Unreachable(what, "the server went away while it was at it", "see its log", kind="lost")
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class _Unload:
@@ -185,9 +216,9 @@ def _now(status: ServiceStatus, known: Sequence[JoinedModel]) -> str:
     if not known:
         return "not in the repository index"
     states = ", ".join(
-        f"version {each.version or '–'} {each.worst.state} on {each.ready_on}/{each.replicas}"
+        f"version {each.version or '–'} {each.worst.in_words} on {each.ready_on}/{each.replicas}"
         if each.replicas > 1
-        else f"version {each.version or '–'} {each.worst.state}"
+        else f"version {each.version or '–'} {each.worst.in_words}"
         for each in known
     )
     return f"{states}; {status.counts.ready} of {status.counts.total} models ready"
@@ -198,9 +229,19 @@ def _names(status: ServiceStatus) -> str:
     return "models: " + (", ".join(names[:12]) + (" …" if len(names) > 12 else "") if names else "none")
 
 
-def _rate(status: ServiceStatus, model: str) -> float:
+def _rate(status: ServiceStatus, model: str) -> float | None:
+    """Requests a second now; None: not known, as after a single look or without metrics."""
     figures = status.rates.models if status.rates is not None else {}
-    return sum(each.requests_per_s or 0.0 for (name, _), each in figures.items() if name == model)
+    known = [each.requests_per_s for (name, _), each in figures.items() if name == model]
+    return sum(rate for rate in known if rate is not None) if any(rate is not None for rate in known) else None
+
+
+async def _members(targets: Sequence[ReplicaStatus], model: str) -> tuple[str, ...]:
+    try:
+        async with _client(targets[0]) as client:
+            return ensemble_members(await client.config(model))
+    except TritonctlError:
+        return ()
 
 
 def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str, object]) -> str:

@@ -6,8 +6,10 @@ import asyncio
 import re
 import ssl
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
+_PIECE_BYTES = 1024 * 1024
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -35,7 +38,8 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
 
-def _httpx() -> type[httpx.AsyncClient]:
+def client_class() -> type[httpx.AsyncClient]:
+    """httpx's client, imported on first use and without httpx's own command line."""
     # httpx imports its own command line, and with it click, rich and pygments, wherever click is installed; a None in
     # sys.modules is Python's documented way to say that a module cannot be imported, and httpx then goes without
     # (measured: 93 ms instead of 290 ms).
@@ -59,21 +63,25 @@ class HttpConnection:
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
-            client = _httpx()
+            client = client_class()
             from httpx import Limits, Timeout
 
             self._client = client(
-                headers=self._headers(),
+                headers={"accept-encoding": "identity"},  # unpacked, an answer would grow past every limit
                 verify=self._tls(),
                 follow_redirects=False,
-                # A proxy from the environment has no way to this machine's own servers.
-                trust_env=not _is_loopback(self._address.http),
+                # A proxy from the environment has no way to this machine's own servers, nor to its containers.
+                trust_env=not _is_near(self._address.http),
                 limits=Limits(max_connections=8, max_keepalive_connections=2),
                 timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),  # each request brings its own deadline
             )
         return self._client
 
-    def _headers(self) -> dict[str, str]:
+    def _is_plain_metrics(self, url: str) -> bool:
+        """The metrics of a server that is reached over TLS, on a port without: no token goes there in the clear."""
+        return url == self._address.metrics and url.startswith("http:") and self._address.http.startswith("https:")
+
+    def _secret_headers(self) -> dict[str, str]:
         """Raises UsageError for a value that HTTP cannot carry: the libraries below would quote it, secret and all."""
         headers = {name: value.reveal() for name, value in self._address.headers.items()}
         for name, value in headers.items():
@@ -83,8 +91,7 @@ class HttpConnection:
                     "its value holds a line end, a space at an end or a character outside ASCII",
                     "write the token again, without a newline at its end",
                 )
-        # Compressed answers would grow past every limit while they are unpacked.
-        return {"accept-encoding": "identity", **headers}
+        return headers
 
     def _tls(self) -> ssl.SSLContext:
         urls = (self._address.http, self._address.metrics or "")
@@ -113,6 +120,8 @@ class HttpConnection:
         """
         try:
             client = self._open()
+            if not self._is_plain_metrics(url):
+                headers = {**self._secret_headers(), **(headers or {})}
         except (ImportError, ValueError) as error:
             raise UsageError(
                 "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
@@ -121,7 +130,11 @@ class HttpConnection:
 
         try:
             async with asyncio.timeout(timeout_s):
-                request = client.build_request(method, url, content=content, headers=headers)
+                sent: bytes | AsyncGenerator[bytes, None] | None = content
+                if content is not None and len(content) > _PIECE_BYTES:
+                    sent = _pieces(content)
+                    headers = {**(headers or {}), "Content-Length": str(len(content))}
+                request = client.build_request(method, url, content=sent, headers=headers)
                 request.extensions.update(_as_written(url, request.url.raw_path))
                 answer = await client.send(request, stream=True)
                 try:
@@ -146,10 +159,51 @@ class HttpConnection:
             )
         return Answer(answer.status_code, answer.headers, body)
 
+    async def lines(
+        self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
+    ) -> AsyncGenerator[str | Answer, None]:
+        """POST, and the answer's lines as they come; the whole answer instead, and nothing else, when it is not 200.
+
+        The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
+        """
+        client = self._open()
+        from httpx import HTTPError, InvalidURL
+
+        tried = f"POST {url}"
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        try:
+            request = client.build_request("POST", url, content=content, headers=headers)
+            request.extensions.update(_as_written(url, request.url.raw_path))
+            answer = await client.send(request, stream=True)
+            try:
+                if answer.status_code != 200:
+                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                    return
+                rest, size = b"", 0
+                async for chunk in answer.aiter_bytes():
+                    size += len(chunk)
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if size > max_bytes or len(rest) > max_line:
+                        raise Unreachable(tried, f"the answer is larger than {max_bytes} bytes", kind="too large")
+                    for line in whole:
+                        yield line.decode("utf-8", "replace")
+                if rest:
+                    yield rest.decode("utf-8", "replace")
+            finally:
+                await answer.aclose()
+        except (HTTPError, InvalidURL, OSError) as error:
+            raise _in_words(tried, url, error) from None
+
     async def aclose(self) -> None:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+
+
+async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
+    """A large body whole would be copied by the event loop at once, and nothing else happen meanwhile."""
+    for at in range(0, len(content), _PIECE_BYTES):
+        yield content[at : at + _PIECE_BYTES]
 
 
 def _as_written(url: str, path: bytes) -> dict[str, bytes]:
@@ -182,12 +236,13 @@ async def _read(answer: httpx.Response, max_bytes: int, tried: str) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _is_loopback(url: str) -> bool:
+def _is_near(url: str) -> bool:
+    """Loopback, or the bare address of a private network, such as a container's own."""
     try:
         host = urlsplit(url).hostname or ""
-    except ValueError:  # told when it is asked for
+        return host == "localhost" or ip_address(host).is_private
+    except ValueError:  # a name, or an address that is told to be wrong when it is asked for
         return False
-    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
@@ -212,6 +267,8 @@ def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
             'give its CA with ca = "….pem" in the settings, or fix the server\'s certificate',
             kind="tls",
         )
+    if url.startswith("https:") and isinstance(error, httpx.ConnectError) and said == "ConnectError":
+        said = "SSL: the connection was closed in the handshake"
     if "SSL" in said or "WRONG_VERSION_NUMBER" in said:
         return Unreachable(
             tried, f"TLS failed with {where}: {said}", "is this port plain HTTP? then use http://", kind="tls"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import OperationFailed, TritonctlError, Unreachable, UsageError
+from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 
@@ -44,19 +43,6 @@ class Latency:
             return ranked[max(0, math.ceil(percent * len(ranked) / 100) - 1)]
 
         return cls(ranked[0], rank(50), rank(99), ranked[-1])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Repeated:
-    """`answer` is the last good one; `errors` counts failed requests by what was said."""
-
-    answer: InferenceAnswer
-    latencies_us: tuple[float, ...]
-    errors: Mapping[str, int]
-
-    @property
-    def latency(self) -> Latency:
-        return Latency.of(self.latencies_us)
 
 
 class Inferencer:
@@ -129,27 +115,36 @@ class Inferencer:
             async for answer in answers:
                 yield answer
 
-    async def repeat(self, request: InferenceRequest, times: int, *, timeout_s: float | None = None) -> Repeated:
-        """The same request `times` times, one after the other. What the server refuses is counted and the run goes on;
-        what will not get better (unreachable, forbidden, no such model) ends it. Raises the first error when nothing
-        was answered.
+    async def sender(
+        self, request: InferenceRequest, *, decoupled: bool = False, timeout_s: float | None = None
+    ) -> Callable[[], Awaitable[float]]:
+        """What sends the request once each time it is called, and returns the `time.perf_counter` at which its answer,
+        or the last of a decoupled model's, was here: encoded once, answers not decoded, for measuring. It may be called
+        many times at once, and raises as `infer` does. The first answer is awaited here, so that a refusal comes now.
         """
-        latencies: list[float] = []
-        errors: Counter[str] = Counter()
-        answer: InferenceAnswer | None = None
-        first: TritonctlError | None = None
-        for _ in range(times):
-            try:
-                answer = await self.infer(request, timeout_s=timeout_s)
-                latencies.append(answer.latency_us)
-            except TritonctlError as error:
-                first = first or error
-                errors[error.headline] += 1
-                if not isinstance(error, OperationFailed):
-                    break
-        if answer is None:
-            raise first or UsageError("repeat", f"{times} requests are none", "ask for 1 or more")
-        return Repeated(answer, tuple(latencies), MappingProxyType(errors))
+        timeout_s = timeout_s or self._timeout_s
+        if decoupled:
+
+            async def to_the_end() -> float:
+                async with aclosing(self.stream(request, timeout_s=timeout_s)) as answers:
+                    async for _ in answers:
+                        pass
+                return time.perf_counter()
+
+            send: Callable[[], Awaitable[float]] = to_the_end
+        else:
+            async with self._choosing:
+                grpc = await self._choose(timeout_s)
+            if grpc is not None:
+                return await grpc.sender(request, timeout_s)
+
+            async def by_http() -> float:
+                await self._infer_http(request, timeout_s)
+                return time.perf_counter()
+
+            send = by_http
+        await send()
+        return send
 
     async def _choose(self, timeout_s: float) -> GrpcInference | None:
         """The gRPC side where it is to be used; None: HTTP."""

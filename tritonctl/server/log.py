@@ -48,6 +48,9 @@ def _unescape(text: str) -> str:
 
 _POLL_FAILED = re.compile(r"Poll failed for model directory '(.+?)': (.+)", re.DOTALL)
 _LOAD_FAILED = re.compile(r"failed to load '(.+?)' version \d+: (.+)", re.DOTALL)
+# The first thing that a starting server logs is its pool of pinned memory; later it may log that it is used up.
+_BEGINS = "pinned_memory_manager.cc:"
+_IN_USE = re.compile(r"failed to allocate|CUDA")
 _PROTOBUF = "Error parsing text-format inference.ModelConfig:"
 _LOADED = re.compile(r"successfully loaded '(.+?)'")
 
@@ -57,6 +60,8 @@ def reasons(lines: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     parse_error = ""
     for raw in lines:
+        if _BEGINS in raw and raw[:1] in "IW" and not _IN_USE.search(raw):
+            found.clear()  # what a run before this one refused says nothing of this one
         if _PROTOBUF in raw:
             parse_error = raw.partition(_PROTOBUF)[2].strip()
         if "'" not in raw:

@@ -100,6 +100,7 @@ def _spec(name: str, datatype: str, shape: tuple[int, ...], batched: bool, confi
         optional=bool(configured.get("optional")),
         batched=batched and bool(shape),
         labels=str(configured["label_filename"]) if configured.get("label_filename") else None,
+        format=str(configured.get("format") or "").replace("FORMAT_NONE", ""),
     )
 
 

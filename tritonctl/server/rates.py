@@ -164,8 +164,9 @@ class Traffic:
 
     @property
     def avg_batch(self) -> float | None:
-        """Inferences in each execution. Failed executions count as executions (measured on 2.51.0)."""
-        return self._ratio(lambda of: of.inferences, lambda of: of.executions)
+        """Inferences in each execution. None below 1: failed executions count as executions (measured on 2.51.0)."""
+        batch = self._ratio(lambda of: of.inferences, lambda of: of.executions)
+        return batch if batch is None or batch >= 1.0 else None
 
     @property
     def queue_share(self) -> float | None:

@@ -42,7 +42,8 @@ class InferenceRequest:
 @dataclass(frozen=True, slots=True, eq=False)
 class InferenceAnswer:
     """`latency_us` is microseconds from sending until this answer was here, encoding and decoding left out; in a stream
-    that is the time to this answer. `version` is the one that answered. No outputs is possible: see `NO_OUTPUTS`.
+    that is the time to this answer. `client_us` is what encoding and decoding took here. `version` is the one that
+    answered. No outputs is possible: see `NO_OUTPUTS`.
     """
 
     model: str
@@ -51,6 +52,9 @@ class InferenceAnswer:
     latency_us: float
     protocol: Protocol
     request_id: str = ""
+    client_us: float = 0.0
+    deployment: str = ""
+    """Of an endpoint with several, the one that answered (Azure ML's header azureml-model-deployment)."""
 
 
 NO_OUTPUTS = "the server answered without outputs: the model returned none that its configuration declares"

@@ -48,6 +48,8 @@ FLOATS = frozenset({"FP16", "FP32", "FP64", "BF16"})
 MAX_TENSOR_BYTES = 1 << 30
 """Larger tensors are not made up here; Triton's gRPC side takes 2 GiB at most."""
 
+_PIECE_BYTES = 2 * 1024 * 1024
+
 _WORDS = (
     "the quick brown fox",
     "jumps over",
@@ -62,7 +64,8 @@ _WORDS = (
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """An input or output as the model declares it. `shape` has -1 for free dimensions and includes the batch dimension,
-    which is the first one where `batched`. `labels` is the name of the output's label file.
+    which is the first one where `batched`. `labels` is the name of the output's label file, `format` the layout that
+    config.pbtxt gives an image (FORMAT_NCHW, FORMAT_NHWC).
     """
 
     name: str
@@ -71,6 +74,7 @@ class TensorSpec:
     optional: bool = False
     batched: bool = False
     labels: str | None = None
+    format: str = ""
 
     def __str__(self) -> str:
         return f"{self.datatype} {shape_text(self.shape)}"
@@ -137,6 +141,33 @@ def encode(tensor: Tensor) -> bytes:
     return b"".join(parts)
 
 
+def encode_view(tensor: Tensor) -> memoryview:
+    """`encode` without a copy, where the array lies in memory as it is sent."""
+    data = tensor.data
+    if tensor.datatype == "BYTES" or not data.flags.c_contiguous or data.dtype != numpy_type(tensor.datatype):
+        return memoryview(encode(tensor))
+    import numpy as np
+
+    return memoryview(data.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # numpy 1 does not say Buffer
+
+
+def joined(parts: Sequence[bytes | memoryview]) -> bytes | bytearray:
+    """The parts one after the other. Much of it is copied in pieces, so that no other thread waits for long: a screen
+    is drawn by one.
+    """
+    size = sum(len(part) for part in parts)
+    if size <= _PIECE_BYTES:
+        return b"".join(parts)
+    whole, at = bytearray(size), 0
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            whole[at : at + len(piece)] = piece
+            at += len(piece)
+    return whole
+
+
 def decode(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Array:
     """The array of a tensor's binary form; read-only where it is a view of `raw`.
 
@@ -179,6 +210,15 @@ def _decode_bytes(raw: bytes | memoryview, count: int) -> list[bytes]:
     if position != len(raw):
         raise ValueError(f"{len(raw) - position} bytes are left over after {count} BYTES elements")
     return found
+
+
+def as_doubles(data: Array) -> Array:
+    """Floats of any kind as float64; NaN of every kind is one (numpy warns of those that signal)."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide: Array = data.astype(np.float64)
+    return wide
 
 
 # Values made up
@@ -237,11 +277,28 @@ def zeros(spec: TensorSpec, *, batch: int = 1, free: int = 1, shape: Sequence[in
     return Tensor(spec.name, spec.datatype, np.zeros(decided, dtype=numpy_type(spec.datatype)))
 
 
+def ones(spec: TensorSpec, *, batch: int = 1, free: int = 1, shape: Sequence[int] | None = None) -> Tensor:
+    """All 1, True or "1"."""
+    import numpy as np
+
+    decided = concrete_shape(spec, batch=batch, free=free, shape=shape)
+    if spec.datatype == "BYTES":
+        return Tensor(spec.name, spec.datatype, np.full(decided, b"1", dtype=object))
+    return Tensor(spec.name, spec.datatype, np.ones(decided, dtype=numpy_type(spec.datatype)))
+
+
 def random(
-    spec: TensorSpec, *, seed: int = 0, batch: int = 1, free: int = 1, shape: Sequence[int] | None = None
+    spec: TensorSpec,
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    free: int = 1,
+    shape: Sequence[int] | None = None,
+    between: tuple[float, float] | None = None,
 ) -> Tensor:
     """The same values for the same seed and name: floats in [0, 1), integers in 0..99 (so that an index into a small
-    vocabulary stays inside; UINT8 0..255, a pixel), short texts for BYTES.
+    vocabulary stays inside; UINT8 0..255, a pixel), short texts for BYTES. `between` gives numbers another range: low
+    and high, of which integers take both ends. Raises UsageError when the datatype does not hold it.
     """
     import numpy as np
 
@@ -257,9 +314,23 @@ def random(
     if spec.datatype == "BOOL":
         data = generator.integers(0, 2, decided).astype(bool)
     elif spec.datatype in FLOATS:
-        data = generator.random(decided).astype(numpy_type(spec.datatype))
+        low, high = between or (0.0, 1.0)
+        data = (low + (high - low) * generator.random(decided)).astype(numpy_type(spec.datatype))
     else:
-        data = generator.integers(0, 256 if spec.datatype == "UINT8" else 100, decided).astype(
-            numpy_type(spec.datatype)
-        )
+        first, last = _whole(spec, between) if between else (0, 255 if spec.datatype == "UINT8" else 99)
+        data = generator.integers(first, last, decided, dtype=numpy_type(spec.datatype).type, endpoint=True)
     return Tensor(spec.name, spec.datatype, data)
+
+
+def _whole(spec: TensorSpec, between: tuple[float, float]) -> tuple[int, int]:
+    import numpy as np
+
+    limits = np.iinfo(numpy_type(spec.datatype))
+    low, high = math.ceil(between[0]), math.floor(between[1])
+    if not int(limits.min) <= low <= high <= int(limits.max):
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"no whole numbers of {spec.datatype} from {between[0]:g} to {between[1]:g}",
+            f"it holds {limits.min} to {limits.max}",
+        )
+    return low, high

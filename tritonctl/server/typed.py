@@ -7,16 +7,13 @@ import binascii
 import json
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tritonctl.errors import UsageError
 from tritonctl.server.tensors import (
     FLOATS,
-    MAX_TENSOR_BYTES,
     Tensor,
     TensorSpec,
-    element_bytes,
     fitting_shape,
     numpy_type,
     shape_text,
@@ -51,14 +48,15 @@ def parse_value(spec: TensorSpec, text: str) -> Tensor:
 
     A number or true/false is one element; nested JSON lists give the shape, of which the batch dimension may be left
     out. For BYTES any text is one element, unless it is a JSON list; an element {"b64": "…"} stands for bytes that are
-    not text. `@file` reads a .npy (never pickles), a .json, or any other file as raw bytes: little endian, row-major;
-    for BYTES the whole file is one element. NaN, Infinity and -Infinity are taken for floats.
+    not text. `@file` is read as tritonctl.server.files says. NaN, Infinity and -Infinity are taken for floats.
 
     Raises UsageError saying what was expected.
     """
     numpy_type(spec.datatype)  # refuses an unknown datatype before anything else is said
     if text.startswith("@"):
-        return _from_file(spec, Path(text[1:]).expanduser())
+        from tritonctl.server.files import read
+
+        return read(spec, text[1:])
     if spec.datatype == "BYTES":
         document = _json_or_none(text) if text.lstrip().startswith("[") else None
         return _from_document(spec, document if isinstance(document, list) else text)
@@ -203,106 +201,10 @@ def _floats(spec: TensorSpec, flat: list[object]) -> Array:
         else:
             raise _wrong(spec, each)
     wide = np.array(numbers, dtype=np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a NaN as bfloat16 is said to be invalid, and is right
         data: Array = wide.astype(numpy_type(spec.datatype))
-    overflown = np.isinf(data.astype(np.float64)) & ~np.isinf(wide)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is no error here
+        overflown = np.isinf(data.astype(np.float64)) & ~np.isinf(wide)
     if overflown.any():
         raise UsageError(f"input {spec.name!r}", f"{wide[overflown][0]:g} is too large for {spec.datatype}")
     return data
-
-
-# Files
-
-
-def _from_file(spec: TensorSpec, path: Path) -> Tensor:
-    try:
-        size = path.stat().st_size
-        if size > MAX_TENSOR_BYTES:
-            raise UsageError(f"input {spec.name!r}", f"{path} has {size} bytes, more than {MAX_TENSOR_BYTES}")
-        if path.suffix == ".npy":
-            return _from_npy(spec, path)
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"input {spec.name!r}",
-            f"cannot read {path}: {error.strerror or error}",
-            'to send a text that begins with @, quote it in a list: ["@text"]' if spec.datatype == "BYTES" else "",
-        ) from None
-    if path.suffix == ".json":
-        try:
-            return _from_document(spec, json.loads(raw))
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"input {spec.name!r}", f"{path} is not JSON: {error}") from None
-    return _from_raw(spec, path, raw)
-
-
-def _from_npy(spec: TensorSpec, path: Path) -> Tensor:
-    import numpy as np
-
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        if "allow_pickle" in str(error) or "pickled" in str(error):
-            said = f"{path} holds Python objects (pickles), which are never loaded: they could run code"
-        else:
-            said = f"{path} is not a whole .npy file: {error}"
-        raise UsageError(f"input {spec.name!r}", said) from None
-    return Tensor(spec.name, spec.datatype, _converted(spec, path, array).reshape(fitting_shape(spec, array.shape)))
-
-
-def _converted(spec: TensorSpec, path: Path, array: Array) -> Array:
-    import numpy as np
-
-    want = numpy_type(spec.datatype)
-    if spec.datatype == "BYTES" and array.dtype.kind in "SU":
-        texts = np.empty(array.size, dtype=object)
-        texts[:] = [each.encode() if isinstance(each, str) else bytes(each) for each in array.reshape(-1)]
-        return texts
-    if spec.datatype == "BF16" and array.dtype.kind == "V" and array.dtype.itemsize == 2:
-        return array.view(want)  # .npy files do not know bfloat16: numpy writes it as two anonymous bytes
-    if spec.datatype != "BYTES" and array.dtype.kind in "biuf" and np.can_cast(array.dtype, want, "safe"):
-        return array.astype(want)
-    raise UsageError(
-        f"input {spec.name!r}",
-        f"expected {spec.datatype}, {path} holds {array.dtype}, which does not fit without loss",
-        "" if spec.datatype == "BYTES" else f"save it with .astype({_astype_name(spec.datatype)})",
-    )
-
-
-def _astype_name(datatype: str) -> str:
-    return "ml_dtypes.bfloat16" if datatype == "BF16" else f"numpy.{numpy_type(datatype).name}"
-
-
-def _from_raw(spec: TensorSpec, path: Path, raw: bytes) -> Tensor:
-    import numpy as np
-
-    item = element_bytes(spec.datatype)
-    if item is None:
-        one: Array = np.empty(1, dtype=object)
-        one[0] = raw
-        sizes = tuple(max(size, 1) for size in (abs(each) for each in spec.shape))
-        if math.prod(sizes) != 1:
-            raise UsageError(f"input {spec.name!r}", f"expected {spec}, {path} is one element", "use a .json list")
-        return Tensor(spec.name, spec.datatype, one.reshape(sizes))
-    shape = _raw_shape(spec, path, len(raw), item)
-    if spec.datatype == "BOOL":
-        return Tensor(spec.name, spec.datatype, np.frombuffer(raw, dtype=np.uint8).astype(bool).reshape(shape))
-    return Tensor(spec.name, spec.datatype, np.frombuffer(raw, dtype=numpy_type(spec.datatype)).reshape(shape))
-
-
-def _raw_shape(spec: TensorSpec, path: Path, size: int, item: int) -> tuple[int, ...]:
-    """The one shape that so many bytes can have; of several free dimensions the batch is taken as 1."""
-    shape: list[Any] = list(spec.shape)
-    if spec.batched and shape.count(-1) > 1:
-        shape[0] = 1
-    if shape.count(-1) > 1:
-        raise UsageError(
-            f"input {spec.name!r}", f"{spec} has several free dimensions, raw bytes do not tell them", "use a .npy file"
-        )
-    known = math.prod(each for each in shape if each >= 0) * item
-    if -1 in shape and known and size % known == 0:
-        shape[shape.index(-1)] = size // known
-    elif -1 in shape or known != size:
-        several = "a multiple of " if -1 in shape else ""
-        raise UsageError(f"input {spec.name!r}", f"{spec} takes {several}{known} bytes, {path} has {size}")
-    return tuple(shape)

@@ -77,6 +77,10 @@ def _common(*, top: bool, config: bool = True) -> _Parser:
         default=default(None),
         help="seconds: 10 for reading, 30 for infer, 300 for changes and wait",
     )
+    group.add_argument("--interval", type=_seconds, metavar="S", default=default(None), help="between two looks")
+    group.add_argument("--theme", metavar="NAME", default=default(None), help="the dashboard's colours")
+    group.add_argument("--ascii", action="store_true", default=default(False), help="letters instead of symbols")
+    group.add_argument("--mouse", action=argparse.BooleanOptionalAction, default=default(None), help="in the dashboard")
     group.add_argument("--no-color", action="store_true", default=default(False))
     return common
 
@@ -161,12 +165,26 @@ def _build() -> _Parser:
     one = command("mode", "the model control mode; with a value, switch it")
     one.add_argument("mode", nargs="?", choices=("none", "poll", "explicit"))
     _infer(command("infer", "send a test request"))
+    one = command("triage", "what is wrong with a service, why, and what to do", service=False)
+    one.add_argument("service", nargs="?", metavar="SERVICE", help="BACKEND/NAME or any unique end of it")
+    one.add_argument("--explain", metavar="ID|TEXT", help="an entry of the catalogue, or those that fit an error text")
+    one.add_argument("--bundle", type=Path, metavar="FILE", help="also write all evidence to a tar.gz, without secrets")
+    one = command("lint", "check a model repository before it is deployed", service=False)
+    one.add_argument("repository", type=Path, nargs="+", metavar="DIR")
+    one.add_argument("--gpus", type=int, metavar="N", help="how many GPUs the target has")
+    one.add_argument("--gpu-memory", type=float, metavar="GIB", help="of each GPU of the target")
+    one.add_argument("--cache", action="store_true", default=None, help="the server is started with --cache-config")
+    _cases(command("cases", "send saved cases again and compare the answers"))
     one = command("wait", "wait until a service is as it should be")
     one.add_argument("--for", dest="condition", required=True, metavar="ready|live|model=NAME")
+    command("start", "start a service")
+    command("stop", "stop a service")
     command("restart", "restart a service")
     one = command("scale", "change the number of replicas")
     one.add_argument("count", type=int, metavar="N")
-    command("delete", "delete a service, after showing what hangs on it")
+    one = command("delete", "delete a service, after showing what hangs on it")
+    one.add_argument("--volumes", action="store_true", help="of a container: also its volumes that nobody else uses")
+    one.add_argument("--image", action="store_true", help="of a container: also its image if nobody else uses it")
     one = command("traffic", "an endpoint's traffic over its deployments")
     one.add_argument("shares", nargs="+", type=_share, metavar="NAME=PERCENT")
     return parser
@@ -182,11 +200,59 @@ def _share(text: str) -> str:
 def _infer(one: _Parser) -> None:
     one.add_argument("model", metavar="MODEL")
     one.add_argument("--version", dest="model_version", metavar="V")
-    one.add_argument("--input", action="append", default=[], metavar="NAME=VALUE|@FILE")
-    fill = one.add_mutually_exclusive_group()
-    fill.add_argument("--random", action="store_true", help="random values for what --input leaves open (the default)")
-    fill.add_argument("--zeros", action="store_true", help="zeros for what --input leaves open")
-    one.add_argument("--seed", type=int, default=0, help="of the random values")
-    one.add_argument("--batch", type=_count, default=1, metavar="N")
-    one.add_argument("--repeat", type=_count, default=1, metavar="N")
     one.add_argument("--deployment", metavar="D", help="of an endpoint with several")
+    one.add_argument("--protocol", choices=("grpc", "http"), help="this one and no other")
+    filled = one.add_argument_group("what is sent")
+    filled.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE|@FILE[#OPTIONS]",
+        help="a value, JSON lists, text, or a file: .npy .npz .json .csv .wav, an image, raw bytes",
+    )
+    filled.add_argument("--request", type=Path, metavar="FILE", help="a JSON request: Triton's, KServe's or Azure's")
+    filled.add_argument("--last", action="store_true", help="what was sent to this model last")
+    fill = filled.add_mutually_exclusive_group()
+    fill.add_argument("--random", action="store_true", help="random values for what is left open (the default)")
+    fill.add_argument("--zeros", action="store_true", help="zeros for what is left open")
+    fill.add_argument("--ones", action="store_true", help="ones for what is left open")
+    filled.add_argument("--seed", type=int, default=0, help="of the random values")
+    filled.add_argument("--range", metavar="LOW,HIGH", help="of the random values")
+    filled.add_argument("--shape", action="append", default=[], metavar="NAME=2,3", help="of made-up values")
+    filled.add_argument("--batch", type=_count, default=1, metavar="N")
+    filled.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    filled.add_argument("--request-id", default="", metavar="ID")
+    filled.add_argument("--sequence-id", metavar="ID", help="a number above 0, or a text")
+    filled.add_argument("--sequence-start", action="store_true")
+    filled.add_argument("--sequence-end", action="store_true")
+    filled.add_argument("--priority", type=_count, metavar="N", help="1 is the highest")
+    filled.add_argument("--queue-timeout", type=_count, metavar="US", help="µs that it may wait in the server's queue")
+    filled.add_argument("--generate", action="store_true", help="by /generate_stream, for models of text")
+    shown = one.add_argument_group("what becomes of the answer")
+    shown.add_argument("--top", type=int, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
+    shown.add_argument("--save", type=Path, metavar="PATH", help="a .json, or a directory for a .npy of each output")
+    shown.add_argument("--save-case", type=Path, metavar="DIR", help="keep request and answer as a case")
+    load = one.add_argument_group("repeat and load")
+    load.add_argument("--repeat", type=_count, default=1, metavar="N")
+    load.add_argument("--concurrency", type=_count, default=1, metavar="C", help="requests at once")
+    load.add_argument("--rate", type=_per_second, metavar="R", help="requests a second, whether answered or not")
+    load.add_argument("--duration", type=_seconds, metavar="S")
+    load.add_argument("--latency-limit", type=_per_second, metavar="MS", help="find the highest load under this p99")
+
+
+def _cases(one: _Parser) -> None:
+    one.add_argument("case", nargs="+", type=Path, metavar="DIR", help="a case, or a directory of them")
+    one.add_argument("--version", dest="model_version", metavar="V", help="of the model; else the case's")
+    one.add_argument("--protocol", choices=("grpc", "http"), help="this one and no other")
+    one.add_argument("--against", metavar="SERVICE", help="compare with this service's answers, not the saved ones")
+    one.add_argument("--against-version", metavar="V", help="compare with this version's answers")
+
+
+def _per_second(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value

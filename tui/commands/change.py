@@ -66,13 +66,22 @@ async def mode(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         reachable_or_raise(found)
+        read_only = session.settings.read_only or fleet.backend_of(found.service).read_only
     if session.json:
         tell(documents.dump({"service": found.id, "control_mode": found.control_mode}))
     else:
         tell(found.control_mode or "unknown")
-        if found.control_mode is None and session.settings.read_only:
+        if found.control_mode is None and read_only:
             say("the server tells it only when it is asked for a change, and read-only mode asks for none")
     return 0
+
+
+async def start(session: Session) -> int:
+    return await _of_the_place(session, Capability.START, "")
+
+
+async def stop(session: Session) -> int:
+    return await _of_the_place(session, Capability.STOP, "")
 
 
 async def restart(session: Session) -> int:
@@ -86,7 +95,9 @@ async def scale(session: Session) -> int:
 
 
 async def delete(session: Session) -> int:
-    return await _of_the_place(session, Capability.DELETE, "")
+    arguments = session.arguments
+    options = tuple(name for name in ("volumes", "image") if getattr(arguments, name))
+    return await _of_the_place(session, Capability.DELETE, "", options)
 
 
 async def traffic(session: Session) -> int:
@@ -134,7 +145,11 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 say(f"{where}{result.state}{seconds}")
 
-    outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    try:
+        outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
+    except asyncio.CancelledError:
+        say("tritonctl: interrupted: what was asked of a server goes on there, and nobody waits for it any more")
+        raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]

@@ -8,16 +8,33 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from tritonctl import __version__
-from tritonctl.inventory import BackendStatus, HostGpu
+from tritonctl.inventory import BackendStatus, HostGpu, Snapshot
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.session import Ability, Session
+from tui.commands.session import Ability, Session, trouble
 from tui.commands.streams import tell
 
 _PROGRAM_S = 2.0
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """A backend with how many of its services have a server that answers, and the first thing that is wrong."""
+
+    status: BackendStatus
+    answering: int
+    total: int
+    trouble: str
+
+    @classmethod
+    def of(cls, status: BackendStatus, snapshot: Snapshot) -> _Reached:
+        services = [each for each in snapshot.services if each.service.backend == status.name]
+        silent = [each for each in services if each.live is None]
+        first = f"{silent[0].id}: {silent[0].error or 'did not answer in time'}" if silent else ""
+        return cls(status, len(services) - len(silent), len(services), trouble(status) or first)
 
 
 async def doctor(session: Session) -> int:
@@ -27,14 +44,18 @@ async def doctor(session: Session) -> int:
     settings = session.settings
     keymap(settings.keys.preset, settings.keys.bindings)  # an action that does not exist is a mistake in the settings
     async with session.fleet() as fleet:
-        snapshot = await fleet.first_look(session.read_timeout_s, only=())
+        snapshot = await fleet.first_look(session.look_timeout_s)
+    backends = [_Reached.of(each, snapshot) for each in snapshot.backends]
     machine = (*await _machine(), *session.places.abilities())
     gpus = await _gpus(session)
     if session.json:
         document = {
             "settings": [{"key": key, "value": shown, "source": source} for key, shown, source in settings.origins],
             "warnings": list(settings.warnings),
-            "backends": [documents.backend(each) for each in snapshot.backends],
+            "backends": [
+                {**documents.backend(each.status), "services": {"answering": each.answering, "total": each.total}}
+                for each in backends
+            ],
             "machine": [each._asdict() for each in machine],
             "gpus": [asdict(each) for each in gpus],
         }
@@ -43,7 +64,7 @@ async def doctor(session: Session) -> int:
     tell(text.table(("SETTING", "VALUE", "FROM"), settings.origins))
     for warning in settings.warnings:
         tell(f"▲ {text.clean(warning)}")
-    tell("\n" + text.table(("BACKEND", "KIND", "STATE", "DETAIL"), [_backend(each) for each in snapshot.backends]))
+    tell("\n" + text.table(("BACKEND", "KIND", "STATE", "ANSWERING", "DETAIL"), [_backend(each) for each in backends]))
     tell("\n" + text.table(("THIS MACHINE", "", "", ""), [_ability(each) for each in machine]))
     tell("\n" + (text.table(("GPU", "NAME", "UUID", "MEMORY"), [_gpu(each) for each in gpus]) if gpus else _NO_GPU))
     return 0
@@ -52,9 +73,10 @@ async def doctor(session: Session) -> int:
 _NO_GPU = "no GPU on this machine: NVIDIA's driver is not there, or tells of none"
 
 
-def _backend(status: BackendStatus) -> tuple[str, ...]:
-    detail = f"{status.detail}  → {status.advice}" if status.advice else status.detail
-    return (status.name, status.kind, status.state, detail)
+def _backend(reached: _Reached) -> tuple[str, ...]:
+    status, detail = reached.status, reached.trouble
+    counts = f"{reached.answering} of {reached.total}"
+    return (status.name, status.kind, status.state, counts, f"{detail}  → {status.advice}" if status.advice else detail)
 
 
 def _ability(ability: Ability) -> tuple[str, ...]:

@@ -1,25 +1,38 @@
-"""The command `infer`: one test request, or several, with values that were typed, read or generated."""
+"""The command `infer`: one test request, with values that were typed, read or generated, and its answer."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 
 from tritonctl.errors import NotFound, TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
+from tritonctl.server.client import ServerClient
 from tritonctl.server.inference import Inferencer, Latency
 from tritonctl.server.modelconfig import ModelSchema, schema
-from tritonctl.server.request import InferenceAnswer, InferenceRequest, check_request
-from tritonctl.server.tensors import Tensor, TensorSpec, random, zeros
-from tritonctl.server.typed import find_spec, parse_value, split_assignment
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, WantedOutput, check_request
+from tritonctl.server.tensors import Tensor
+from tritonctl.server.typed import split_assignment
+from tritonctl.workbench import form as forms
+from tritonctl.workbench.form import Form, Made
+from tritonctl.workbench.history import History, Sent
+from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
+from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
+
+TOP = 5
 
 
 async def infer(session: Session) -> int:
@@ -30,97 +43,238 @@ async def infer(session: Session) -> int:
     got: list[InferenceAnswer] = []
     try:
         async with session.fleet() as fleet:
-            target = first_reachable(await session.find(fleet), arguments.model)
-        shape = await _schema(session, target)
-        request = InferenceRequest(arguments.model, inputs_of(shape, arguments), arguments.model_version)
-        check_request(request, shape.inputs)
-        latencies, errors = await _send(session, target, shape, request, got)
+            found = await session.find(fleet)
+            target = first_reachable(found, arguments.model)
+        async with client_of(target, session.read_timeout_s) as client:
+            shape = await read_schema(client, arguments.model, arguments.model_version)
+            history = History.usual(os.environ, Path.home())
+            form = form_of(arguments, history)
+            request, kept = request_of(form, shape, arguments)
+            if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
+                from tui.commands.measure import measure
+
+                return await measure(session, target, client, shape, request)
+            if arguments.generate:
+                from tui.commands.generate import generate_text
+
+                return await generate_text(session, target, shape, request)
+            sent = Sent(time.time(), found.id, form, None, "") if kept else None
+            return await _once(session, target, client, shape, request, sent, history, got)
     except UsageError:
         raise
     except TritonctlError as error:
         if session.json:
             tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
         raise
+
+
+async def read_schema(client: ServerClient, model: str, version: str | None) -> ModelSchema:
+    try:
+        metadata, config = await asyncio.gather(client.model_metadata(model, version), client.config(model, version))
+    except NotFound as error:
+        raise NotFound(f"model {model!r}", error.answer, "is it loaded? tritonctl models tells") from None
+    return schema(metadata, config)
+
+
+# What is sent
+
+
+def form_of(arguments: Namespace, history: History) -> Form:
+    """The form that the options make; with --last they change what was sent last. Raises UsageError."""
+    before = history.last(arguments.model) if arguments.last else Form()
+    if before is None:
+        raise UsageError(f"infer {arguments.model} --last", "nothing was sent to this model from here yet")
+    kind = "zeros" if arguments.zeros else "ones" if arguments.ones else "random"
+    between = forms.parse_range(arguments.range) if arguments.range else None
+    made = Made(kind, arguments.seed, between)
+    given = (Made(), 1) != (made, arguments.batch)
+    return Form(
+        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        made if given or not arguments.last else before.made,
+        {**before.shapes, **dict(forms.shape_assignment(each) for each in arguments.shape)},
+        arguments.batch if given or not arguments.last else before.batch,
+        arguments.model_version or before.version,
+        {**before.parameters, **_parameters(arguments)},
+        arguments.request_id or before.request_id,
+    )
+
+
+def _parameters(arguments: Namespace) -> dict[str, Parameter]:
+    found = dict(forms.parse_parameter(each) for each in arguments.parameter)
+    if arguments.sequence_id is not None:
+        text_id: str = arguments.sequence_id
+        found["sequence_id"] = int(text_id) if text_id.isdigit() else text_id
+    for name in ("sequence_start", "sequence_end"):
+        if getattr(arguments, name):
+            found[name] = True
+    if arguments.priority:
+        found["priority"] = arguments.priority
+    if arguments.queue_timeout:
+        found["timeout"] = arguments.queue_timeout
+    return found
+
+
+def request_of(form: Form, shape: ModelSchema, arguments: Namespace) -> tuple[InferenceRequest, bool]:
+    """The request, and whether the form says all of it. Raises UsageError, of several wrong inputs with all of them."""
+    given: dict[str, Tensor] = {}
+    parameters: dict[str, Parameter] = {}
+    request_id = ""
+    if arguments.request is not None:
+        from tritonctl.workbench import request_file
+
+        given, parameters, request_id = request_file.read(arguments.request, shape)
+    filled = forms.fill(form, shape, given)
+    errors = list(filled.errors.values())
+    if len(errors) > 1:
+        raise UsageError("", "\n".join(f"{each.tried}: {each.answer}" for each in errors), errors[0].advice)
+    if errors:
+        raise errors[0]
+    form = forms.with_parameters(form, {**parameters, **form.parameters}, form.request_id or request_id)
+    request = forms.as_request(form, shape, filled.tensors)
+    check_request(request, shape.inputs)
+    return request, arguments.request is None
+
+
+# Sending
+
+
+async def _once(
+    session: Session,
+    target: ReplicaStatus,
+    client: ServerClient,
+    shape: ModelSchema,
+    request: InferenceRequest,
+    sent: Sent | None,
+    history: History,
+    got: list[InferenceAnswer],
+) -> int:
+    """Fills `got`; with --repeat the same request follows the first, whose answer is shown."""
+    arguments = session.arguments
+    asked = replace(request, outputs=_wanted(session, shape))
+    before = None if session.json or shape.decoupled else await read_counted(client, request.model, request.version)
+    outcome, latency, ours, mean_us = "", None, 1, 0.0
+    errors: Mapping[str, int] = {}
+    try:
+        async with inferencer_of(session, target) as inferencer:
+            if shape.decoupled:
+                times = [await _stream(session, inferencer, asked, got) for _ in range(arguments.repeat)]
+                latency = Latency.of(times)
+            else:
+                got.append(await inferencer.infer(asked))
+                latency, mean_us = Latency.of([got[0].latency_us]), got[0].latency_us
+                if arguments.repeat > 1:
+                    plan = LoadPlan(requests=arguments.repeat, max_error_rate=1.0)
+                    repeated = await run_load(plan, await inferencer.sender(asked))
+                    latency, errors = _latency(repeated), repeated.errors
+                    ours, mean_us = repeated.done + 2, repeated.histogram.mean or 0.0
+        if inferencer.why_not_grpc and not session.json and not shape.decoupled:
+            say(f"by HTTP: {inferencer.why_not_grpc}")
+    except TritonctlError as error:
+        outcome = error.headline
+        raise
+    finally:
+        if sent is not None:
+            p50 = latency.p50 if latency is not None else None
+            history.add(request.model, Sent(sent.at, sent.service, sent.form, p50, outcome))
+    _keep(arguments, request, got)
     failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]
     if session.json:
-        latency = Latency.of(latencies) if latencies else None
         tell(documents.dump(answers.document(arguments.model, got, latency, "; ".join(failed) or None)))
     else:
-        _print(got, latencies)
+        parts = None
+        if before is not None:
+            after = await read_counted(client, request.model, request.version, before.success + ours)
+            parts = split(before, after, ours, mean_us, got[-1].client_us) if after else None
+        _print(session, shape, asked, got, latency, parts)
     for line in failed:
         say(line)
     return 1 if errors else 0
 
 
-async def _schema(session: Session, target: ReplicaStatus) -> ModelSchema:
-    model, version = session.arguments.model, session.arguments.model_version
-    async with client_of(target, session.read_timeout_s) as client:
-        try:
-            metadata, config = await asyncio.gather(
-                client.model_metadata(model, version), client.config(model, version)
-            )
-        except NotFound as error:
-            raise NotFound(f"model {model!r}", error.answer, "is it loaded? tritonctl models tells") from None
-    return schema(metadata, config)
+def _latency(result: LoadResult) -> Latency:
+    """Raises the first error where nothing was answered."""
+    at = result.histogram.percentile
+    p50, p99 = at(50), at(99)
+    if p50 is None or p99 is None:
+        raise result.first_error or UsageError("repeat", "nothing was answered")
+    return Latency(result.histogram.min, p50, p99, result.histogram.max)
 
 
-def inputs_of(shape: ModelSchema, arguments: Namespace) -> tuple[Tensor, ...]:
-    """What was given for the inputs it was given for, and generated values for the others that are needed.
-
-    Raises UsageError for an input that the model does not have, or a value that does not fit it.
-    """
-    given: dict[str, Tensor] = {}
-    for each in arguments.input:
-        name, value = split_assignment(each)
-        given[name] = parse_value(find_spec(shape.inputs, name), value)
-    batches = {len(tensor.data) for name, tensor in given.items() if find_spec(shape.inputs, name).batched}
-    batch = batches.pop() if len(batches) == 1 else arguments.batch
-    fill: Callable[[TensorSpec], Tensor]
-    if arguments.zeros:
-        fill = lambda spec: zeros(spec, batch=batch)  # noqa: E731
-    else:
-        fill = lambda spec: random(spec, seed=arguments.seed, batch=batch)  # noqa: E731
-    return tuple(given.get(spec.name) or fill(spec) for spec in shape.inputs if spec.name in given or not spec.optional)
-
-
-async def _send(
-    session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest, got: list[InferenceAnswer]
-) -> tuple[Sequence[float], Mapping[str, int]]:
-    """Fills `got` with the answers of the last request; returns each one's latency in µs, and what failed how often."""
+def inferencer_of(session: Session, target: ReplicaStatus) -> Inferencer:
     assert target.replica.address is not None
-    async with Inferencer(target.replica.address, timeout_s=session.infer_timeout_s) as inferencer:
-        if shape.decoupled:
-            return [await _stream(session, inferencer, request, got) for _ in range(session.arguments.repeat)], {}
-        repeated = await inferencer.repeat(request, session.arguments.repeat)
-        if inferencer.why_not_grpc and not session.json:
-            say(f"by HTTP: {inferencer.why_not_grpc}")
-        got.append(repeated.answer)
-        return repeated.latencies_us, repeated.errors
+    protocol = Protocol(session.arguments.protocol) if session.arguments.protocol else None
+    return Inferencer(target.replica.address, timeout_s=session.infer_timeout_s, protocol=protocol)
+
+
+def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:
+    """Labels are for a person: a program, a file and a case get the numbers, unless --top asks."""
+    arguments = session.arguments
+    if arguments.top is not None:
+        return forms.classes_of(shape, arguments.top)
+    plain = session.json or arguments.save or arguments.save_case or arguments.repeat > 1 or shape.decoupled
+    return () if plain else forms.classes_of(shape, TOP)
 
 
 async def _stream(
     session: Session, inferencer: Inferencer, request: InferenceRequest, got: list[InferenceAnswer]
 ) -> float:
-    """One request to a model that answers as often as it likes; returns the time to its last answer in µs."""
+    """The time to the last answer in µs. Ctrl-C closes the stream, at which the server stops its work."""
     got.clear()
     began = time.monotonic()
     async with aclosing(inferencer.stream(request)) as stream:
         async for answer in stream:
             got.append(answer)
             if not session.json:
-                for line in answers.summarise_answer(answer):
-                    say(f"{figures.duration_us(answer.latency_us)}  {line}")
+                said = "  ".join(line.strip() for line in answers.summarise_answer(answer))
+                say(f"{figures.duration_us(answer.latency_us)}  {said}")
     return got[-1].latency_us if got else (time.monotonic() - began) * 1e6
 
 
-def _print(got: Sequence[InferenceAnswer], latencies_us: Sequence[float]) -> None:
-    latency = Latency.of(latencies_us)
+def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[InferenceAnswer]) -> None:
+    if arguments.save_case is not None:
+        from tritonctl.workbench import case
+
+        case.save(arguments.save_case, request, got)
+        say(f"saved the case {arguments.save_case}")
+    if arguments.save is not None:
+        from tritonctl.workbench.keeping import save_outputs
+
+        for file in save_outputs(arguments.save, arguments.model, got):
+            say(f"saved {file}")
+
+
+# Said
+
+
+def split_line(parts: Split) -> str:
+    """client 0.3 ms · network 0.2 ms · queue …, and whose average it is."""
+    words = [
+        *([f"client {figures.duration_us(parts.client_us)}"] if parts.client_us else []),
+        f"network {figures.duration_us(parts.network_us)}",
+        f"queue {figures.duration_us(parts.queue_us)}",
+        f"compute {figures.duration_us(parts.compute_us)} (in {figures.duration_us(parts.input_us)}, "
+        f"infer {figures.duration_us(parts.infer_us)}, out {figures.duration_us(parts.output_us)})",
+    ]
+    cached = "  from the response cache" if parts.cached else ""
+    others = f"  (averages of {parts.requests} requests, others' among them)" if parts.others else ""
+    return " · ".join(words) + cached + others
+
+
+def _print(
+    session: Session,
+    shape: ModelSchema,
+    request: InferenceRequest,
+    got: Sequence[InferenceAnswer],
+    latency: Latency,
+    parts: Split | None,
+) -> None:
     if not got:
         tell("the model ended its stream without an answer")
         return
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
-    tell(text.clean(f"{last.model} version {last.version or '?'} answered by {last.protocol}{several}"))
+    where = f", deployment {text.clean(last.deployment)}" if last.deployment else ""
+    tell(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{several}")
     spread = (
         ""
         if latency.min == latency.max
@@ -129,6 +283,41 @@ def _print(got: Sequence[InferenceAnswer], latencies_us: Sequence[float]) -> Non
             f"max {figures.duration_us(latency.max)})"
         )
     )
-    tell(f"latency {figures.duration_us(latency.p50)}{spread}")
-    for line in answers.summarise_answer(last):
+    if len(got) > 1:
+        first = figures.duration_us(got[0].latency_us)
+        tell(f"first after {first}, {between_line(got)}, total {figures.duration_us(last.latency_us)}")
+    else:
+        tell(f"latency {figures.duration_us(latency.p50)}{spread}")
+    if parts is not None:
+        tell(split_line(parts))
+    classified = {output.name for output in request.outputs if output.classes}
+    for line in answers.summarise_answer(last, classified):
         tell(text.clean(line))
+    _draw(session, shape, last)
+
+
+def between_line(got: Sequence[InferenceAnswer]) -> str:
+    """Of a stream: what lay between its answers."""
+    gaps = [after.latency_us - before.latency_us for before, after in itertools.pairwise(got)]
+    of = Latency.of(gaps)
+    return (
+        f"between {figures.duration_us(of.p50)} (p99 {figures.duration_us(of.p99)}, max {figures.duration_us(of.max)})"
+    )
+
+
+def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None:
+    if not sys.stdout.isatty():
+        return
+    from tritonctl.workbench import picture
+
+    style = session.style
+    batched = {spec.name: spec.batched for spec in shape.outputs}
+    size = os.get_terminal_size()
+    for output in answer.outputs:
+        rows = picture.pixels(
+            output, batched=batched.get(output.name, False), width=min(size.columns - 2, 80), height=48
+        )
+        if rows is not None:
+            deep = style.colour and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+            for line in picture.coloured(rows) if deep else picture.shaded(rows, ascii_only=style.ascii):
+                tell(line)

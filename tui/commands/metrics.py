@@ -13,6 +13,8 @@ from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
 from tui.commands.streams import tell
 
+_SHORTEST = 0.75  # of the window that was asked for
+
 
 async def metrics(session: Session) -> int:
     async with session.fleet(interval_s=session.arguments.window) as fleet:
@@ -27,15 +29,19 @@ async def metrics(session: Session) -> int:
 
 
 async def _window(session: Session, fleet: Fleet, found: ServiceStatus) -> Rates:
-    """What was counted between two samples. Raises Unreachable where no replica's metrics can be read, and why."""
-    # Looks come at common beats, so that the second one may be a beat and a quarter away.
-    deadline_s = session.read_timeout_s + 1.25 * float(session.arguments.window)
+    """What was counted between two samples about a window apart.
+
+    Raises Unreachable where no replica's metrics can be read, and why.
+    """
+    # Looks come at common beats, so that the second one may be a beat and a half away.
+    window_s = float(session.arguments.window)
+    deadline_s = session.read_timeout_s + 1.5 * window_s
     snapshot = fleet.snapshot
     try:
         async with asyncio.timeout(deadline_s):
             while True:
                 now = fleet.resolve(found.id)
-                if now.rates is not None and now.rates.total.window_s is not None:
+                if now.rates is not None and (now.rates.total.window_s or 0.0) >= _SHORTEST * window_s:
                     return now.rates
                 errors = [each.metrics_error or each.error for each in now.replicas]
                 if all(each.rates is None for each in now.replicas) and any(errors):

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from tritonctl.errors import Unreachable
 from tritonctl.inventory import Level, ServiceStatus
+from tritonctl.status import server_word
 from tui.commands import documents, text
-from tui.commands.session import Session, is_lost, service_error, warn_lost
+from tui.commands.session import Session, is_lost, service_error, trouble, warn_lost
 from tui.commands.streams import say, tell
 
 
 async def services(session: Session) -> int:
     """Exit code 0 also where some do not answer; that of the first where none does."""
     async with session.fleet() as fleet:
-        snapshot = await fleet.first_look(session.read_timeout_s)
+        await fleet.first_look(session.look_timeout_s)
+        snapshot = await fleet.logs_read()
     rows = sorted(snapshot.services, key=lambda each: (each.level, each.id))
     if session.json:
         tell(documents.dump([documents.service(each) for each in rows]))
@@ -50,15 +52,6 @@ def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
     )
 
 
-def server_word(status: ServiceStatus) -> str:
-    if status.error is not None and status.live is None:
-        return "unreachable" if status.level is not Level.CHANGING else "starting"
-    if status.live is None:
-        return "–"
-    word = "ready" if status.ready else "not ready" if status.live else "not live"
-    return f"{word} ≠" if status.disagree else word
-
-
 async def backends(session: Session) -> int:
     async with session.fleet() as fleet:
         snapshot = await fleet.first_look(session.read_timeout_s, only=())
@@ -75,7 +68,7 @@ async def backends(session: Session) -> int:
                     each.state,
                     str(sum(service.service.backend == each.name for service in snapshot.services)),
                     "yes" if each.read_only else "no",
-                    f"{each.detail}  → {each.advice}" if each.advice else each.detail,
+                    f"{trouble(each)}  → {each.advice}" if each.advice else trouble(each),
                 )
                 for each in snapshot.backends
             ],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 10.0
 INFER_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 300.0
+_GRACE_S = 0.5
 
 
 class Ability(NamedTuple):
@@ -57,6 +58,11 @@ class Session:
         return self._timeout_s(READ_TIMEOUT_S)
 
     @property
+    def look_timeout_s(self) -> float:
+        """For looks that end by themselves after `read_timeout_s`: a little more, so that they say what they met."""
+        return self.read_timeout_s + _GRACE_S
+
+    @property
     def infer_timeout_s(self) -> float:
         return self._timeout_s(INFER_TIMEOUT_S)
 
@@ -81,7 +87,7 @@ class Session:
             self.places.backends(self.settings),
             read_only=self.settings.read_only,
             interval_s=interval_s if interval_s is not None else self.settings.interval_s,
-            deadline_s=min(self.read_timeout_s, 5.0),
+            deadline_s=self.read_timeout_s if self.arguments.timeout else min(self.read_timeout_s, 5.0),
         ) as fleet:
             yield fleet
 
@@ -107,7 +113,7 @@ class Session:
         found = await self.named(fleet)
         snapshot = fleet.snapshot
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.read_timeout_s):
+            async with asyncio.timeout(self.look_timeout_s):
                 while not all(each.looked for each in fleet.resolve(found.id).replicas):
                     snapshot = await fleet.changed(snapshot)
         return fleet.resolve(found.id)
@@ -122,15 +128,20 @@ def is_lost(backend: BackendStatus) -> bool:
     return backend.state is not BackendState.CONNECTED and not backend.optional
 
 
+def trouble(backend: BackendStatus) -> str:
+    """Why its services are not known; "" where they are."""
+    return "" if backend.state is BackendState.CONNECTED else backend.detail or "did not answer in time"
+
+
 def raise_lost(snapshot: Snapshot) -> None:
     for backend in filter(is_lost, snapshot.backends):
-        raise Unreachable(f"backend {backend.name}", backend.detail or "did not answer in time", backend.advice)
+        raise Unreachable(f"backend {backend.name}", trouble(backend), backend.advice)
 
 
 def warn_lost(snapshot: Snapshot) -> None:
     """To stderr: the backends whose services are missing from what is printed."""
     for backend in filter(is_lost, snapshot.backends):
-        say(f"backend {backend.name}: {backend.detail or 'did not answer in time'}")
+        say(f"backend {backend.name}: {trouble(backend)}")
         if backend.advice:
             say(f"  → {backend.advice}")
 

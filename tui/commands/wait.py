@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.inventory import ServiceStatus
+from tritonctl.status import server_word
 from tui.commands import documents
-from tui.commands.services import server_word
 from tui.commands.session import Session, raise_lost
 from tui.commands.streams import tell
 

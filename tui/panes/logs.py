@@ -97,4 +97,7 @@ class LogsPane(Pane):
 
 
 def _style(text: str) -> str:
-    return _STYLES.get(parse_line(text[:400]).severity, "")
+    """By the first characters: a log of 20,000 lines is parsed whole only where a line is not in the usual format."""
+    if text[1:2].isdigit() and text[:1] in "IWEF":
+        return _STYLES.get(Severity(text[0]), "")
+    return _STYLES.get(parse_line(text[:400]).severity, "") if text[:1].isdigit() else ""

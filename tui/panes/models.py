@@ -25,6 +25,7 @@ class ModelsPane(Pane):
         super().__init__()
         self._sort: tuple[str, bool] | None = None
         self._status: ServiceStatus | None = None
+        self._names: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Table(id="models")
@@ -34,11 +35,11 @@ class ModelsPane(Pane):
     @property
     def model(self) -> str | None:
         """The name under the cursor."""
-        key = self.query_one(Table).cursor_key
-        return key.partition("\x00")[0] if key else None
+        return self._names.get(self.query_one(Table).cursor_key or "")
 
     def show(self, status: ServiceStatus) -> None:
         self._status = status
+        self._names |= {model_key(each): each.name for each in status.models}
         joined = sorted(status.models, key=lambda each: (each.level, each.name))
         rows = [model_row(status, each) for each in joined]
         if self.filter:
@@ -54,7 +55,7 @@ class ModelsPane(Pane):
         table, model = self.query_one(Table), self.model
         table.show(MODEL_COLUMNS, rows, empty=empty)
         if model is not None and self.model != model:
-            same = next((row.key for row in rows if row.key.partition("\x00")[0] == model), None)
+            same = next((row.key for row in rows if self._names[row.key] == model), None)
             if same is not None:
                 table.move_to_key(same)
 
@@ -119,4 +120,4 @@ class ModelsPane(Pane):
     def _opened(self, event: Table.RowSelected) -> None:
         event.stop()
         if self._status is not None:
-            self.post_message(OpenModel(self._status.id, event.key.partition("\x00")[0]))
+            self.post_message(OpenModel(self._status.id, self._names[event.key]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,15 +13,13 @@ from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
+from tui.desk import Desk
 from tui.keys import CHANGES, EVERYWHERE, Action, shown
 from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
 from tui.widgets.lines import QuietScreen
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt, no_candidates
-
-if TYPE_CHECKING:
-    from tui.app import TritonctlApp
 
 _STAYS_S = 10.0  # how long a word is kept in the reserved line
 _FAULT_STAYS_S = 60.0
@@ -39,6 +37,7 @@ class LiveScreen(QuietScreen):
     def __init__(self) -> None:
         super().__init__()
         self._plan: Plan | None = None
+        self._then: Callable[[str], None] | None = None
         self._said_at = self._said_until = 0.0
 
     def body(self) -> Iterator[Widget]:
@@ -81,23 +80,35 @@ class LiveScreen(QuietScreen):
         service_id = getattr(self, "service_id", None)
         return self.triton.fleet.read_only_for(service_id) if service_id else self.triton.fleet.read_only
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all its widgets still."""
+        return all(self.query(kind) for kind in (Header, Panel, Prompt, KeyHints))
+
     def show_now(self) -> None:
         """Draw again from the newest snapshot: after a key changed what is to be seen."""
         if self.is_mounted:
             self.show(self.triton.fleet.snapshot)
 
     @property
-    def triton(self) -> TritonctlApp:
-        from tui.app import TritonctlApp
-
-        assert isinstance(self.app, TritonctlApp)
-        return self.app
+    def triton(self) -> Desk:
+        return cast(Desk, self.app)
 
     # The lines around the body
 
     def actions_here(self) -> Sequence[Action]:
         """What can be done here now, the most wanted first; the hint line shows as many as fit."""
         return self.ACTIONS
+
+    def is_possible(self, action: Action) -> bool:
+        """Whether the place of the service that keys are about can do it; a key that cannot says why when pressed."""
+        service_id = getattr(self, "service_id", None)
+        status = self.triton.fleet.snapshot.by_id.get(service_id or "")
+        return (
+            action.needs is None
+            or status is None
+            or action.needs in self.triton.fleet.backend_of(status.service).capabilities
+        )
 
     def show_hints(self) -> None:
         actions = [*self.actions_here(), *EVERYWHERE]
@@ -107,6 +118,7 @@ class LiveScreen(QuietScreen):
             for action in actions
             if action.label
             and action.id != "app.help"
+            and self.is_possible(action)
             and not (action.writes and self.read_only)
             and not (action.id == "app.back" and len(self.app.screen_stack) == 1)
         ]
@@ -175,8 +187,15 @@ class LiveScreen(QuietScreen):
 
     # Typing
 
-    def ask(self, prefix: str, text: str = "", complete: Callable[[str], Sequence[str]] = no_candidates) -> None:
-        """Open the prompt in the reserved line."""
+    def ask(
+        self,
+        prefix: str,
+        text: str = "",
+        complete: Callable[[str], Sequence[str]] = no_candidates,
+        then: Callable[[str], None] | None = None,
+    ) -> None:
+        """Open the prompt in the reserved line; `then` is given what was entered."""
+        self._then = then
         self.query_one(Prompt).open(prefix, text, complete=complete)
 
     def set_filter(self, text: str) -> None:
@@ -189,7 +208,10 @@ class LiveScreen(QuietScreen):
     @on(Prompt.Submitted)
     def _entered(self, event: Prompt.Submitted) -> None:
         event.stop()
-        if event.prefix == ":":
+        then, self._then = self._then, None
+        if then is not None:
+            then(event.value)
+        elif event.prefix == ":":
             self.triton.run_command(event.value)
         else:
             self.set_filter(event.value)
@@ -197,6 +219,7 @@ class LiveScreen(QuietScreen):
     @on(Prompt.Cancelled)
     def _given_up(self, event: Prompt.Cancelled) -> None:
         event.stop()
+        self._then = None
         if event.prefix == "/":
             self.set_filter("")
 

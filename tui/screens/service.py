@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
-from textual.widget import Widget
-from textual.widgets import ContentSwitcher
+from textual.binding import BindingType
 
 from tritonctl.inventory import ServiceStatus, Snapshot
+from tritonctl.status import server_word
 from tui.figures import age
-from tui.keys import LOGS, SERVICE, Action
-from tui.messages import OpenModel, Propose
+from tui.keys import LOGS, SERVICE, TRIAGE, Action
+from tui.messages import OpenModel
 from tui.panes.base import Pane
 from tui.panes.models import ModelsPane
-from tui.rows import STATES, server_word
-from tui.screens.base import LiveScreen
+from tui.rows import STATES
+from tui.screens.tabbed import TabbedScreen, Tabs, number_keys
 from tui.widgets.bar import Part
-from tui.widgets.tabs import TabBar
 
 
 def _replicas() -> Pane:
@@ -45,84 +43,39 @@ def _events() -> Pane:
     return EventsPane()
 
 
+def _triage() -> Pane:
+    from tui.panes.triage import TriagePane
+
+    return TriagePane()
+
+
 def _describe() -> Pane:
     from tui.panes.describe import DescribePane
 
     return DescribePane()
 
 
-# In the order of their numbers; a tab is made when it is first opened.
-TABS: dict[str, tuple[str, Callable[[], Pane]]] = {
+TABS: Tabs = {
     "models": ("Models", ModelsPane),
     "replicas": ("Replicas", _replicas),
     "metrics": ("Metrics", _metrics),
     "logs": ("Logs", _logs),
     "events": ("Events", _events),
+    "triage": ("Triage", _triage),
     "describe": ("Describe", _describe),
 }
 
 
-class ServiceScreen(LiveScreen):
-    """`tab` is a key of TABS."""
-
+class ServiceScreen(TabbedScreen):
     NAME = "a service"
+    TABS = TABS
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(action.binding() for action in SERVICE if action.id != "service.open"),
-        *(
-            Binding(str(number), f"tab('{name}')", title, show=False, id=f"service.tab_{name}")
-            for number, (name, (title, _)) in enumerate(TABS.items(), 1)
-        ),
+        *(action.binding() for action in SERVICE if action.id != "table.open"),
+        *number_keys(TABS, "service"),
     ]
 
     def __init__(self, service_id: str, tab: str = "models") -> None:
-        super().__init__()
-        self.service_id = service_id
-        self.tab = tab if tab in TABS else "models"
-
-    def body(self) -> Iterator[Widget]:
-        yield TabBar()
-        yield ContentSwitcher(id="panes")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.call_next(self.action_tab, self.tab)
-
-    def on_screen_resume(self) -> None:
-        self._look()
-        super().on_screen_resume()
-
-    def _look(self) -> None:
-        self.triton.fleet.look_at([self.service_id], detailed=self.service_id)
-
-    @property
-    def pane(self) -> Pane | None:
-        return next((pane for pane in self.query(Pane) if pane.id == self.tab), None)
-
-    @property
-    def status(self) -> ServiceStatus | None:
-        return self.triton.fleet.snapshot.by_id.get(self.service_id)
-
-    def focus_body(self) -> None:
-        if self.pane is not None:
-            self.pane.take_focus()
-
-    async def action_tab(self, name: str) -> None:
-        switcher = self.query_one("#panes", ContentSwitcher)
-        self.tab = name
-        self.query_one(TabBar).show([title for title, _ in TABS.values()], list(TABS).index(name))
-        if self.pane is None:
-            pane = TABS[name][1]()
-            pane.id = name
-            await switcher.mount(pane)
-        switcher.current = name
-        self.show_hints()
-        self.note("")
-        self.focus_body()
-        self.show_now()
-
-    async def action_next_tab(self, step: int) -> None:
-        names = list(TABS)
-        await self.action_tab(names[(names.index(self.tab) + step) % len(names)])
+        super().__init__(service_id, tab)
 
     def action_mode(self) -> None:
         self.triton.ask_mode()
@@ -133,6 +86,9 @@ class ServiceScreen(LiveScreen):
     async def action_logs(self) -> None:
         await self.action_tab("logs")
 
+    async def action_triage(self) -> None:
+        await self.action_tab("triage")
+
     async def action_describe(self) -> None:
         await self.action_tab("describe")
 
@@ -141,6 +97,8 @@ class ServiceScreen(LiveScreen):
             return [action for action in SERVICE if action.id not in ("service.logs", "service.describe")]
         if self.tab == "logs":
             return [*LOGS, *(action for action in SERVICE if action.id in ("service.filter", "service.next_tab"))]
+        if self.tab == "triage":
+            return [*TRIAGE, *(action for action in SERVICE if action.id == "service.next_tab")]
         return [action for action in SERVICE if action.id == "service.next_tab"]
 
     def show(self, snapshot: Snapshot) -> None:
@@ -186,18 +144,12 @@ class ServiceScreen(LiveScreen):
             self.post_message(OpenModel(self.service_id, model, "request"))
 
     def action_load(self) -> None:
-        self._change("load")
+        if model := self._model():
+            self.propose("load", model)
 
     def action_unload(self) -> None:
-        self._change("unload")
-
-    def _change(self, what: str) -> None:
-        from tritonctl.server import control
-
-        model, status = self._model(), self.status
-        if model is not None and status is not None:
-            plan = control.plan_load if what == "load" else control.plan_unload
-            self.post_message(Propose(f"{what} {model}", lambda: plan(status, model)))
+        if model := self._model():
+            self.propose("unload", model)
 
 
 def header_parts(status: ServiceStatus, now: float) -> list[Part]:

@@ -31,7 +31,7 @@ class ServicesScreen(LiveScreen):
 
     NAME = "services"
     ACTIONS = SERVICES
-    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in SERVICES if action.id != "services.open"]
+    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in SERVICES if action.id != "table.open"]
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,14 +50,12 @@ class ServicesScreen(LiveScreen):
     def focus_body(self) -> None:
         self.query_one("#services", Table).focus()
 
-    def on_screen_resume(self) -> None:
-        self.triton.fleet.look_at(None)
-        super().on_screen_resume()
-
     def show(self, snapshot: Snapshot) -> None:
         rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
         self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
-        self.query_one("#services", Table).show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
+        table = self.query_one("#services", Table)
+        table.show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
+        self.triton.fleet.look_at(table.keys_in_view)
         self._show_header(snapshot, len(rows))
         self._show_note()
 
@@ -143,6 +141,7 @@ class ServicesScreen(LiveScreen):
 
     @on(Table.RowHighlighted)
     def _moved(self) -> None:
+        self.show_hints()
         self._show_note()
 
     @on(Table.SortRequested)
@@ -171,6 +170,9 @@ class ServicesScreen(LiveScreen):
 
     def action_logs(self) -> None:
         self._open_tab("logs")
+
+    def action_triage(self) -> None:
+        self._open_tab("triage")
 
     def action_describe(self) -> None:
         self._open_tab("describe")

@@ -100,9 +100,12 @@ class Lines(Widget):
     def paint(self) -> None:
         """Take the new frame and repaint the lines that differ from what is on screen."""
         size = self.size
-        if not self.is_mounted or not size or self._frame_size != size:
-            # The next drawing takes the frame itself, also where a hidden widget comes back in the size it had.
-            self._frame_size = Size(-1, -1)
+        if not self.is_mounted or not size:
+            self._frame_size = Size(-1, -1)  # the next drawing takes the frame itself
+            return
+        if self._frame_size != size:
+            # Textual keeps the lines of a hidden widget: one that comes back in the size it had is not drawn by itself.
+            self.refresh()
             return
         before, now = self._frame, self.frame(size.width, size.height)
         self._frame = now
@@ -118,12 +121,18 @@ class Lines(Widget):
         return ((fit(text, self.size.width, ellipsis=self.symbols.ellipsis), style),)
 
     def style_named(self, name: str) -> Style:
-        """The look of a style name in the current theme; an unknown name is the base style."""
+        """The look of a style name in the current theme; an unknown name is the base style.
+
+        "#rrggbb on #rrggbb" is itself: the pixels of a picture, drawn only where the terminal has such colours.
+        """
         if self._styles_by_name is None:
             app = self.app
             native = app.native_ansi_color or app.no_color
             self._styles_by_name = styles_for(self.rich_style, app.theme_variables, native=native)
-        return self._styles_by_name.get(name) or self._styles_by_name[""]
+        style = self._styles_by_name.get(name)
+        if style is None and name.startswith("#"):
+            style = self._styles_by_name[""] + Style.parse(name)  # which keeps what it has parsed
+        return style or self._styles_by_name[""]
 
     def notify_style_update(self) -> None:
         """Forget the styles of the theme before."""
@@ -138,8 +147,8 @@ class Lines(Widget):
             self._frame = self.frame(size.width, size.height)
         if y >= len(self._frame):
             return Strip.blank(size.width, self.style_named(""))
-        named = self.style_named
-        return Strip([Segment(text, named(style)) for text, style in self._frame[y]]).adjust_cell_length(
+        named, ours = self.style_named, self.symbols.ours
+        return Strip([Segment(ours(text), named(style)) for text, style in self._frame[y]]).adjust_cell_length(
             size.width, named("")
         )
 

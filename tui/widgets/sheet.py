@@ -43,7 +43,14 @@ class Block:
     style: str = ""
 
 
-Piece = Heading | Pair | Block
+@dataclass(frozen=True)
+class Rows:
+    """Lines whose runs are drawn as they are, such as a picture's; they are cut where the sheet ends."""
+
+    lines: tuple[tuple[Run, ...], ...]
+
+
+Piece = Heading | Pair | Block | Rows
 
 
 class Sheet(Scroller, can_focus=True):
@@ -76,6 +83,8 @@ class Sheet(Scroller, can_focus=True):
                 lines += [*([""] if lines else []), plain(piece.text)]
             elif isinstance(piece, Pair):
                 lines.append(f"{plain(piece.key)}: {plain(piece.value)}")
+            elif isinstance(piece, Rows):
+                lines += ["".join(text for text, _ in runs) for runs in piece.lines]
             else:
                 lines += _split(piece.text)
         return "".join([line + "\n" for line in lines])
@@ -134,6 +143,8 @@ class Sheet(Scroller, can_focus=True):
                 lines += [((text, "heading"),) for text in wrap(plain(piece.text), width)]
             elif isinstance(piece, Pair):
                 lines += self._pair(piece, key_width, width)
+            elif isinstance(piece, Rows):
+                lines += piece.lines
             else:
                 lines += [((text, piece.style),) for line in _split(piece.text) for text in wrap(line, width)]
             if len(lines) > LINE_LIMIT:

@@ -35,6 +35,10 @@ class Symbols:
     braille: bool
     """Whether a chart may use braille dots."""
 
+    def ours(self, text: str) -> str:
+        """The text with the signs that our own words use in this set; what is foreign stays as it is."""
+        return text if self.braille else text.translate(_IN_ASCII)
+
     def state(self, name: str) -> str:
         """The sign of a state; a stale state has the sign of an unknown one, no state has none."""
         if name in STATES:
@@ -52,6 +56,8 @@ ASCII = Symbols(
     cursor=">", mark="*", ellipsis="~", ascending="^", descending="v", rule="-", dash="-", dot=".", thumb="|",
     levels="_.-=*#", braille=False,
 )  # fmt: skip
+
+_IN_ASCII = str.maketrans("–…·µ×→≠▲⏎≤≥°“”’", '-~.ux>!^<<>o""\'')
 
 
 def choose_symbols(environ: Mapping[str, str] | None = None, encoding: str | None = None) -> Symbols:

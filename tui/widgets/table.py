@@ -199,6 +199,11 @@ class Table(Scroller, can_focus=True):
         return self._rows[self._cursor] if self._rows else None
 
     @property
+    def keys_in_view(self) -> tuple[str, ...]:
+        """Keys of the rows on screen."""
+        return tuple(row.key for row in self._rows[self.top : self.top + self.page])
+
+    @property
     def marks(self) -> frozenset[str]:
         """Keys of the marked rows."""
         return self._marks

@@ -1,0 +1,1 @@
+"""Docker Engines: the Triton containers they run, found, watched and operated."""

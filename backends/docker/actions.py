@@ -1,0 +1,312 @@
+"""Plans for a container as it is: start, stop, restart, delete; the engine does them, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from backends.docker import look, ready
+from backends.docker.command import create_command
+from backends.docker.container import Container, listing, mapping, text
+from backends.docker.engine import Engine
+from backends.docker.recreate import order
+from tritonctl.backend import Intent
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.inventory import ControlMode
+from tritonctl.plan import Plan, Step
+from tritonctl.server.options import EVERY_MODEL
+
+STOP_S = 30  # tritonserver's own --exit-timeout-secs: requests under way may end
+_CALL_S = 60.0
+WITH_VOLUMES, WITH_IMAGE = "volumes", "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a plan stands on: the containers of the service as they are now."""
+
+    engine: Engine
+    intent: Intent
+    containers: tuple[Container, ...]
+    ready_s: float
+    read_only: bool
+
+    @property
+    def service_id(self) -> str:
+        return self.intent.service.id
+
+    def plan(self, title: str, steps: list[Step], warnings: list[str], undo: str = "", typed: str = "") -> Plan:
+        return Plan(
+            action=str(self.intent.action),
+            service=self.service_id,
+            title=title,
+            steps=tuple(steps),
+            now=", ".join(f"{each.name} {each.state.status}" for each in self.containers),
+            warnings=tuple(dict.fromkeys(warnings)),
+            undo=undo,
+            typed=typed,
+            read_only=self.read_only,
+        )
+
+
+async def start(ground: Ground) -> Plan:
+    steps: list[Step] = []
+    for each in ground.containers:
+        if each.state.status == "paused":
+            steps.append(_step(f"docker unpause {each.name}", partial(post, ground.engine, each, "unpause")))
+        elif each.state.status not in ("running", "restarting"):
+            steps.append(start_step(ground.engine, each))
+            steps.append(ready_step(ground.engine, each.name, ground.ready_s))
+    if not steps:
+        raise OperationFailed(f"start {ground.service_id}", "it runs already", "restart starts it anew")
+    undo = " && ".join(f"docker stop -t {STOP_S} {each.name}" for each in ground.containers)
+    return ground.plan(f"Start {ground.service_id}", steps, [], undo)
+
+
+async def stop(ground: Ground) -> Plan:
+    running = [each for each in ground.containers if each.state.status in ("running", "paused", "restarting")]
+    if not running:
+        raise OperationFailed(f"stop {ground.service_id}", "it does not run")
+    warnings = await _loss_of_stop(ground, running)
+    steps = [stop_step(ground.engine, each) for each in running]
+    kept = [each for each in running if not each.auto_remove]
+    undo = " && ".join(f"docker start {each.name}" for each in kept)
+    return ground.plan(f"Stop {ground.service_id}", steps, warnings, undo, "" if kept else ground.intent.service.name)
+
+
+async def restart(ground: Ground) -> Plan:
+    warnings = await _loss_of_stop(ground, ground.containers, comes_back=True)
+    steps: list[Step] = []
+    for each in ground.containers:
+        if each.auto_remove and each.state.running:
+            raise OperationFailed(
+                f"restart {ground.service_id}",
+                f"{each.name} was started with --rm: stopping it deletes it",
+                "a mode switch re-creates it; or start it anew without --rm",
+            )
+        call = f"docker restart -t {STOP_S} {each.name}"
+        steps.append(_step(call, partial(post, ground.engine, each, "restart", {"t": STOP_S})))
+        steps.append(ready_step(ground.engine, each.name, ground.ready_s))
+    if len(ground.containers) > 1:
+        warnings.append("one after the other: the next begins when the one before is ready")
+    return ground.plan(
+        f"Restart {ground.service_id}", steps, warnings, "a restart cannot be taken back; it loses no data"
+    )
+
+
+async def delete(ground: Ground) -> Plan:
+    """With the options `volumes` and `image` also those, unless others use them."""
+    engine, options = ground.engine, ground.intent.options
+    steps: list[Step] = []
+    warnings: list[str] = []
+    undo: list[str] = []
+    for each in ground.containers:
+        if each.state.running or each.state.status == "restarting":
+            steps.append(stop_step(engine, each))
+        flag = " -v" if WITH_VOLUMES in options else ""
+        steps.append(_step(f"docker rm{flag} {each.name}", partial(remove, engine, each, WITH_VOLUMES in options)))
+        warnings += await _loss_of_delete(engine, each, WITH_VOLUMES in options)
+        undo.append(await recreate_command(engine, each))
+    if WITH_VOLUMES in options:
+        steps += await _volume_steps(ground, warnings)
+    if WITH_IMAGE in options:
+        steps += await _image_steps(ground, warnings)
+    if ground.containers[0].compose is not None:
+        warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
+    warnings.append("what it wrote inside itself and its log are gone for good")
+    return ground.plan(
+        f"Delete {ground.service_id}",
+        steps,
+        warnings,
+        " && ".join(undo) + "   (the same settings; what was inside is gone)",
+        ground.intent.service.name,
+    )
+
+
+# Steps
+
+
+def start_step(engine: Engine, container: Container) -> Step:
+    return Step(
+        call=f"docker start {container.name}",
+        run=partial(post, engine, container, "start"),
+        replica=container.name,
+        undo_call=f"docker stop -t {STOP_S} {container.name}",
+        undo=partial(end, engine, container.id, STOP_S),
+        deadline_s=_CALL_S,
+    )
+
+
+def stop_step(engine: Engine, container: Container, within_s: int = STOP_S) -> Step:
+    """Undone by a start where it ran, and where it is still there to be started."""
+    back = not container.auto_remove and container.state.status != "restarting"
+    return Step(
+        call=f"docker stop -t {within_s} {container.name}",
+        run=partial(end, engine, container.id, within_s),
+        replica=container.name,
+        undo_call=f"docker start {container.name}" if back else "",
+        undo=partial(post, engine, container, "start") if back else None,
+        deadline_s=STOP_S + _CALL_S,
+    )
+
+
+def ready_step(engine: Engine, container: str, within_s: float, name: str = "") -> Step:
+    """`name` is what it is called by then."""
+    return Step(
+        call=f"wait until {name or container} is ready (at most {within_s:g} s)",
+        run=partial(ready.wait_ready, engine, container, within_s),
+        replica=name or container,
+        deadline_s=within_s + _CALL_S,
+    )
+
+
+async def post(engine: Engine, container: Container, what: str, query: dict[str, int] | None = None) -> str:
+    """By id: whatever has the name now. The engine's own deadline is that of the step."""
+    await engine.call("POST", f"/containers/{container.id}/{what}", query, deadline_s=STOP_S + _CALL_S)
+    return {"stop": "stopped", "start": "started"}.get(what, f"{what}ed".replace("eed", "ed"))
+
+
+async def end(engine: Engine, container_id: str, within_s: int) -> str:
+    """Stop it. One of --rm is gone only some time after the engine has said that it stopped."""
+    container = await look.inspect(engine, container_id)
+    await engine.call("POST", f"/containers/{container_id}/stop", {"t": within_s}, deadline_s=within_s + _CALL_S)
+    if not container.auto_remove:
+        return "stopped"
+    with suppress(NotFound):
+        await engine.call("POST", f"/containers/{container_id}/wait", {"condition": "removed"}, deadline_s=_CALL_S)
+    return "stopped and removed"
+
+
+async def remove(engine: Engine, container: Container, volumes: bool) -> str:
+    """It may be gone already, by --rm or by somebody else's hand."""
+    try:
+        await engine.call("DELETE", f"/containers/{container.id}", {"v": volumes}, deadline_s=_CALL_S)
+    except NotFound:
+        return "was gone already"
+    except OperationFailed as error:
+        if error.status == 409 and "removal" in error.answer:
+            return "is being removed"
+        raise
+    return "removed"
+
+
+def _step(call: str, run: Callable[[], Awaitable[str]]) -> Step:
+    return Step(call=call, run=run, replica=call.rpartition(" ")[2], deadline_s=STOP_S + _CALL_S)
+
+
+# What it costs
+
+
+async def _loss_of_stop(ground: Ground, containers: Any, *, comes_back: bool = False) -> list[str]:
+    """Models that were loaded at run time, and what --rm takes along."""
+    warnings = []
+    for each in containers:
+        if each.auto_remove:
+            warnings.append(f"{each.name} was started with --rm: it is deleted as it stops, with its unnamed volumes")
+        found = await look.judge(ground.engine, each)
+        if found is None or each.state.status != "running":
+            continue
+        for options, way in zip(found.servers, await look.ways(ground.engine, found), strict=True):
+            if options.control_mode is not ControlMode.EXPLICIT or EVERY_MODEL in options.load_models:
+                continue
+            loaded = await ready.loaded_models(way)
+            lost = [name for name in loaded or () if name not in options.load_models]
+            if lost:
+                names = ", ".join(lost)
+                after = "will not be loaded after it" if comes_back else "will not be loaded when it starts again"
+                warnings.append(f"loaded at run time, no --load-model names them: {names} {after}")
+    return warnings
+
+
+async def _loss_of_delete(engine: Engine, container: Container, volumes: bool) -> list[str]:
+    warnings = []
+    for mount in listing(container.document, "Mounts"):
+        if not isinstance(mount, dict):
+            continue
+        target, name = text(mount, "Destination"), text(mount, "Name")
+        if mount.get("Type") == "bind":
+            warnings.append(f"the files in {text(mount, 'Source')} (at {target}) stay")
+        elif name and not volumes:
+            warnings.append(f"the volume {name} (at {target}) stays")
+    users = await sharing(engine, container)
+    if users:
+        warnings.append(f"{', '.join(users)} uses its network, processes or volumes, and breaks without it")
+    return warnings
+
+
+async def sharing(engine: Engine, container: Container) -> list[str]:
+    """The names of the containers that live in this one's network, or cannot start without it."""
+    found = []
+    for entry in await _list(engine, {}):
+        mode = text(mapping(entry, "HostConfig"), "NetworkMode")
+        if mode in (f"container:{container.id}", f"container:{container.name}"):
+            found.append(_name(entry))
+    return found
+
+
+async def _volume_steps(ground: Ground, warnings: list[str]) -> list[Step]:
+    mine = {each.id for each in ground.containers}
+    steps = []
+    mounts = [mount for each in ground.containers for mount in listing(each.document, "Mounts")]
+    for name in dict.fromkeys(text(mount, "Name") for mount in mounts if mount.get("Type") == "volume"):
+        users = [_name(each) for each in await _list(ground.engine, {"volume": [name]}) if text(each, "Id") not in mine]
+        if users:
+            warnings.append(f"the volume {name} stays: {', '.join(users)} uses it")
+            continue
+        if len(name) != 64:  # one without a name of its own goes with `docker rm -v`
+            warnings.append(f"the volume {name} and all that is in it is gone for good")
+            steps.append(_step(f"docker volume rm {name}", partial(_remove_object, ground.engine, f"/volumes/{name}")))
+    return steps
+
+
+async def _image_steps(ground: Ground, warnings: list[str]) -> list[Step]:
+    mine = {each.id for each in ground.containers}
+    steps = []
+    for image, name in {each.image_id: each.image for each in ground.containers}.items():
+        users = [
+            _name(each) for each in await _list(ground.engine, {"ancestor": [image]}) if text(each, "Id") not in mine
+        ]
+        if users:
+            warnings.append(f"the image {name} stays: {', '.join(users)} uses it")
+            continue
+        warnings.append(f"the image {name} must be pulled or built again")
+        steps.append(_step(f"docker rmi {name}", partial(_remove_object, ground.engine, f"/images/{name}")))
+    return steps
+
+
+async def _remove_object(engine: Engine, path: str) -> str:
+    await engine.call("DELETE", path, deadline_s=_CALL_S)
+    return "removed"
+
+
+async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    found = await engine.get("/containers/json", {"all": True, "filters": json.dumps(filters)})
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str((listing(entry, "Names") or [text(entry, "Id")[:12]])[0]).lstrip("/")
+
+
+async def recreate_command(engine: Engine, container: Container) -> str:
+    """The `docker create` that makes the same container again."""
+    config, same = await image_config(engine, container)
+    body = order(container.document, container.argv, same_image=same).body
+    return create_command(container.name, body, config)
+
+
+async def image_config(engine: Engine, container: Container) -> tuple[dict[str, Any], bool]:
+    """The image's own settings, and whether its name still means it."""
+    try:
+        named = await engine.get(f"/images/{container.image}/json")
+        same = text(named, "Id") == container.image_id
+    except TritonctlError:
+        same = False
+    try:
+        return mapping(await engine.get(f"/images/{container.image_id}/json"), "Config"), same
+    except NotFound:
+        return {}, same

@@ -1,0 +1,294 @@
+"""A container's log: the engine's frames taken apart into lines, the runs told apart, no line lost without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from backends.docker.container import Container, seconds
+from backends.docker.engine import Engine
+from tritonctl.backend import LogLine
+from tritonctl.errors import TritonctlError
+from tritonctl.server import log
+
+_HEADER = 8
+_MAX_LINE = 64 * 1024
+_CUT = " … (the line is longer than 64 KiB)"
+_KEPT_LINES = 5_000  # not yet taken by the reader; beyond, the oldest of what is added are lost
+_KEPT_BYTES = 8 * 1024 * 1024
+_WRONG_OPTION = re.compile(
+    r"unrecognized option|requires an argument|Invalid option value|Bad option:|option format is"
+)
+_ERROR = re.compile(r"[EF]\d{4} |\d{4}-\S+ \d+ [EF] |[Ee]rror: ")
+_BATCH_S = 0.05
+_LATE_S = 1.0  # when what is added is older than that when it is read, not all of it is
+_SHOWN_OF_LATE = 20
+# The engine notes the start of a process only when it runs, so its first lines may be older than that.
+_EARLY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """From when to when a run of the container wrote, in seconds since the epoch; None is open."""
+
+    since: float | None
+    until: float | None
+
+
+def current_run(container: Container) -> Run:
+    state = container.state
+    if state.started_at is None:
+        return Run(None, None)
+    if state.finished_at is not None and state.finished_at < state.started_at:
+        # It runs, and ran before: lines of both come within milliseconds of the engine's own times.
+        return Run((state.finished_at + state.started_at) / 2, None)
+    return Run(state.started_at - _EARLY_S if state.finished_at is not None else None, None)
+
+
+def previous_run(container: Container, starts: Sequence[float]) -> Run | None:
+    """`starts` are the times of its starts that the engine remembers. None where there was one run only."""
+    here = current_run(container)
+    if here.since is None or (not any(start < here.since for start in starts) and not _ran_before(container)):
+        return None
+    earlier = [start for start in starts if start < here.since]
+    return Run(max(earlier) - _EARLY_S if earlier else None, here.since)
+
+
+def _ran_before(container: Container) -> bool:
+    state = container.state
+    return container.restarts > 0 or (
+        state.started_at is not None and state.finished_at is not None and state.finished_at < state.started_at
+    )
+
+
+class Lines:
+    """Takes frames apart, or, with a terminal attached to the container, a plain stream. Keeps at most one line."""
+
+    def __init__(self, replica: str, *, tty: bool, began: float = 0.0) -> None:
+        self._replica = replica
+        self._began = began
+        self._tty = tty
+        self._rest = bytearray()  # bytes of a frame that is not whole
+        self._open: dict[int, bytearray] = {}  # a line that is not ended yet, by its stream
+        self._times: dict[int, float | None] = {}
+        self._skipped = 0  # lines that were counted, not read, and not told yet
+
+    def feed(self, chunk: bytes, late: float | None = None) -> list[LogLine]:
+        """The lines that the chunk ends. With `late`, of what comes after the start of the following but before then
+        only the last lines are read and the rest is counted: to read all would be to fall ever further behind
+        (10 us a line, against 0.3 us to count it)."""
+        self._rest += chunk
+        if self._tty:
+            return self._feed_plain()
+        skipped = self._skip_frames() if late is not None and self._is_late(late) else 0
+        lines = self._feed_frames()
+        if skipped and lines:
+            lines[0] = replace(lines[0], dropped=skipped)
+        elif skipped:
+            self._skipped += skipped
+        return lines
+
+    def _is_late(self, late: float) -> bool:
+        at = seconds(bytes(self._rest[_HEADER : _HEADER + 40]).partition(b" ")[0].decode("ascii", "replace"))
+        return at is not None and self._began < at < late
+
+    def _skip_frames(self) -> int:
+        """Take away all whole frames but the last ones; how many lines that were."""
+        data, place, ends = bytes(self._rest), 0, []
+        while place + _HEADER <= len(data):
+            place += _HEADER + int.from_bytes(data[place + 4 : place + _HEADER])
+            if place > len(data):
+                break
+            ends.append(place)
+        gone = ends[:-_SHOWN_OF_LATE]
+        if not gone:
+            return 0
+        for pending in self._open.values():
+            pending.clear()
+        del self._rest[: gone[-1]]
+        skipped, self._skipped = self._skipped + sum(data[end - 1] == 10 for end in gone), 0
+        return skipped
+
+    def end(self) -> list[LogLine]:
+        """The last lines, if they were not ended."""
+        return [self._line(stream) for stream in list(self._open) if self._open[stream]]
+
+    def _feed_frames(self) -> list[LogLine]:
+        lines: list[LogLine] = []
+        data, place = bytes(self._rest), 0
+        while place + _HEADER <= len(data):
+            size = int.from_bytes(data[place + 4 : place + _HEADER])
+            end = place + _HEADER + size
+            if end > len(data):
+                break
+            self._message(data[place], data[place + _HEADER : end], lines)
+            place = end
+        if len(data) - place > 4 * _MAX_LINE:  # no engine writes such a frame: not to be kept in memory
+            place = len(data)
+        del self._rest[:place]
+        return lines
+
+    def _feed_plain(self) -> list[LogLine]:
+        lines: list[LogLine] = []
+        while (end := self._rest.find(b"\n")) >= 0:
+            message = bytes(self._rest[: end + 1])
+            del self._rest[: end + 1]
+            self._message(1, message, lines)
+        if len(self._rest) > _MAX_LINE:
+            self._message(1, bytes(self._rest), lines)
+            self._rest.clear()
+        return lines
+
+    def _message(self, stream: int, message: bytes, lines: list[LogLine]) -> None:
+        """One message of the log driver: a time and a line, or the next 16 KiB of one."""
+        stamp, _, text = message.partition(b" ")
+        at = seconds(stamp.decode("ascii", "replace")) if 20 <= len(stamp) <= 36 else None
+        if at is None:
+            text = message
+        pending = self._open.setdefault(stream, bytearray())
+        if not pending:
+            self._times[stream] = at
+        room = _MAX_LINE - len(pending)
+        pending += text[: max(room, 0)]
+        if len(text) > max(room, 0) and not pending.endswith(_CUT.encode()):
+            pending += _CUT.encode()
+        if text.endswith(b"\n"):
+            lines.append(self._line(stream))
+
+    def _line(self, stream: int) -> LogLine:
+        text = bytes(self._open[stream]).decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+        self._open[stream].clear()
+        return LogLine(self._replica, text, self._times.get(stream))
+
+
+async def read(
+    engine: Engine, container: Container, replica: str, run: Run, *, tail: int, follow: bool
+) -> AsyncIterator[Sequence[LogLine]]:
+    """The last `tail` lines of a run and, with `follow`, what is added. Nothing of what was written before is lost; of
+    what is added faster than it is taken, the oldest is, and the next line tells how many."""
+    query: dict[str, str | int | bool] = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}
+    query["tail"] = tail if tail > 0 else 0
+    if run.since is not None:
+        query["since"] = f"{run.since:.9f}"
+    if run.until is not None:
+        query["until"] = f"{run.until:.9f}"
+    began = time.time()
+    lines = Lines(replica, tty=container.tty, began=began)
+    pieces = engine.raw(f"/containers/{container.id}/logs", query)
+    if not follow:
+        async for piece in pieces:
+            if batch := lines.feed(piece):
+                yield batch
+                await asyncio.sleep(0)
+        if batch := lines.end():
+            yield batch
+        return
+    waiting = _Waiting(began)
+    reading = asyncio.create_task(_pump(pieces, lines, waiting), name=f"log {replica}")
+    try:
+        async for taken in waiting.batches():
+            yield taken
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+class _Waiting:
+    """Lines between the one who reads the engine and the one who shows them, bounded in number and size."""
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self._lines: deque[LogLine] = deque()
+        self._bytes = 0
+        self._lost = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._ended = False
+        self._error: TritonctlError | None = None
+
+    async def put(self, batch: Sequence[LogLine]) -> None:
+        for line in batch:
+            while self._full and (line.at is None or line.at <= self.began):
+                self._room.clear()  # what was written before waits for its reader
+                self._news.set()
+                await self._room.wait()
+            self._lines.append(line)
+            self._bytes += len(line.text)
+            while self._full:
+                gone = self._lines.popleft()
+                self._bytes -= len(gone.text)
+                self._lost += 1 + gone.dropped
+        self._news.set()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._lines) > _KEPT_LINES or self._bytes > _KEPT_BYTES
+
+    def end(self, error: TritonctlError | None = None) -> None:
+        self._ended = True
+        self._error = error
+        self._news.set()
+
+    async def batches(self) -> AsyncIterator[Sequence[LogLine]]:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            batch = list(self._lines)
+            self._lines.clear()
+            self._bytes = 0
+            if batch and self._lost:
+                batch[0] = replace(batch[0], dropped=batch[0].dropped + self._lost)
+                self._lost = 0
+            self._room.set()
+            if batch:
+                yield batch
+            if self._ended and not self._lines:
+                if self._error is not None:
+                    raise self._error
+                return
+            await asyncio.sleep(_BATCH_S)  # a flood is shown in few, larger pieces
+
+
+async def _pump(pieces: AsyncIterator[bytes], lines: Lines, waiting: _Waiting) -> None:
+    try:
+        async for piece in pieces:
+            await waiting.put(lines.feed(piece, time.time() - _LATE_S))
+            await asyncio.sleep(0)
+        await waiting.put(lines.end())
+    except TritonctlError as error:
+        waiting.end(error)
+    else:
+        waiting.end()
+
+
+async def last_words(engine: Engine, container: Container) -> str:
+    """What the log says of why the server ended: a model's reason first, else its last error."""
+    texts: list[str] = []
+    try:
+        async with asyncio.timeout(2.0):
+            async for batch in read(engine, container, container.name, current_run(container), tail=2000, follow=False):
+                texts += [line.text for line in batch]
+    except (TritonctlError, TimeoutError):
+        return ""
+    return words_of(texts)
+
+
+def words_of(lines: Sequence[str]) -> str:
+    """The line that explains most; that all models failed, and the chatter of the end, explain nothing."""
+    for model, reason in log.reasons(lines).items():
+        first = reason.strip().splitlines()[0].removeprefix("Internal: ") if reason.strip() else "no reason given"
+        return f"{model}: {first}"
+    # A wrong option comes with the usage, some hundred lines, before or after it.
+    options = [line for line in lines if _WRONG_OPTION.search(line)]
+    if options:
+        return options[0].strip()[:300]
+    errors = [line for line in lines if _ERROR.match(line)]
+    telling = [line for line in errors if "CudaDriverHelper" not in line and "failed to load all models" not in line]
+    chosen = (telling or errors or [line for line in lines if line.strip()] or [""])[-1]
+    text = log.parse_line(chosen).text.strip()
+    return text.splitlines()[0][:300] if text else ""

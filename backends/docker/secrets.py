@@ -1,0 +1,48 @@
+"""What must not be shown: values of variables and arguments that are, or look like, secrets."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+_NAME = re.compile(
+    r"key|token|secret|passw|pwd|passphrase|credential|connection|auth|private|signature|\bsas\b|_sas|cookie|dsn",
+    re.IGNORECASE,
+)
+_NOT_SECRET = re.compile(r"keepalive|_path$|_file$|_dir$|tokeniz|author(?!iz)", re.IGNORECASE)
+_IN_URL = re.compile(r"(://)[^/\s@]+@")
+_IN_TEXT = re.compile(
+    r"((?:accountkey|sharedaccesskey|password|pwd|sig|token|secret|api_?key)=)[^;&\s'\"]+", re.IGNORECASE
+)
+_SHAPES = re.compile(r"^(eyJ[\w-]{10,}\.|AKIA[A-Z0-9]{12,}|sk-\w{12,}|hf_\w{12,}|gh[pousr]_\w{12,}|-----BEGIN)")
+_RESTRICTED = re.compile(r"^(--(?:http-restricted-api|grpc-restricted-protocol)(?:=|\s).*=).+$")
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable's value, all of it or a part, must stay hidden."""
+    return mask(name, value) != value
+
+
+def mask(name: str, value: str) -> str:
+    """The value with what is secret in it gone; all of it where its name says so."""
+    if value and _NAME.search(name) and not _NOT_SECRET.search(name):
+        return MASK
+    return mask_text(value)
+
+
+def mask_text(value: str) -> str:
+    """Without a name to go by: passwords in URLs, keys of connection strings, tokens known by their shape."""
+    if _SHAPES.match(value):
+        return MASK
+    return _IN_TEXT.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}@", value))
+
+
+def mask_argument(argument: str) -> str:
+    """An argument of a command line; --NAME=VALUE is judged by its name too."""
+    restricted = _RESTRICTED.match(argument)
+    if restricted:
+        return restricted[1] + MASK
+    name, equals, value = argument.partition("=")
+    if equals and name.startswith("-") and " " not in name:
+        return f"{name}={mask(name, value)}"
+    return mask_text(argument)

@@ -1,0 +1,183 @@
+"""What runs on an engine, kept up by its own events: listed once, then looked at only where something happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from backends.docker import discovery, logs, look
+from backends.docker.container import mapping, text
+from backends.docker.discovery import Found
+from backends.docker.engine import Engine
+from backends.docker.services import Seen, failed_by_itself, services
+from tritonctl.backend import Changed, Listed, Removed, Update
+from tritonctl.errors import TritonctlError, Unreachable
+from tritonctl.inventory import Service
+
+_AT_ONCE = 12  # requests; the engine answers about 2 ms each
+_PING_S = 15.0
+_MAX_EVENT_BYTES = 1 << 20
+# What can change how a container is shown. Not exec_*: each health check makes three.
+_EVENTS = (
+    *("create", "start", "restart", "stop", "die", "oom", "pause", "unpause", "rename", "update", "destroy"),
+    *("health_status", "connect", "disconnect"),
+)
+# A script that was started may start tritonserver later, and nothing tells when.
+_LOOK_FOR_SERVER_S = (2.0, 5.0, 15.0, 60.0)
+
+
+class Watch:
+    """The containers of one engine that are ours. One `updates` at a time."""
+
+    def __init__(self, engine: Engine, backend: str) -> None:
+        self._engine = engine
+        self._backend = backend
+        self.seen: dict[str, Seen] = {}  # by container id
+        self._services: dict[str, Service] = {}
+        self._limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def updates(self) -> AsyncIterator[Update]:
+        """Ends only by an error: Unreachable when the engine goes away."""
+        await self._engine.reset()
+        happened: asyncio.Queue[str | TritonctlError] = asyncio.Queue()
+        opened = asyncio.Event()
+        listening = asyncio.create_task(self._listen(happened, opened), name=f"events of {self._backend}")
+        later: set[asyncio.Task[None]] = set()
+        try:
+            await self._opened(opened, listening, happened)
+            yield await self._list(happened, later)
+            while True:
+                for update in await self._after(await self._next(happened), happened, later):
+                    yield update
+        finally:
+            tasks = [listening, *later]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _opened(
+        self, opened: asyncio.Event, listening: asyncio.Task[None], happened: asyncio.Queue[str | TritonctlError]
+    ) -> None:
+        """Returns when the engine sends its events: what happens from here on is not missed."""
+        waiting = asyncio.create_task(opened.wait())
+        try:
+            await asyncio.wait((waiting, listening), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if listening.done():
+            _raise(happened.get_nowait())
+
+    async def _listen(self, happened: asyncio.Queue[str | TritonctlError], opened: asyncio.Event) -> None:
+        """Put the id of every container to which something happened; the last thing put is what ended it."""
+        filters = json.dumps({"type": ["container", "network"], "event": list(_EVENTS)})
+        try:
+            rest = b""
+            async for piece in self._engine.raw("/events", {"filters": filters}, opened.set):
+                *whole, rest = (rest + piece).split(b"\n")
+                if len(rest) > _MAX_EVENT_BYTES:
+                    rest = b""
+                for line in whole:
+                    if container := _container_of(line):
+                        happened.put_nowait(container)
+            raise Unreachable("watch the Docker Engine", "the engine ended the connection: it stops", kind="lost")
+        except TritonctlError as error:
+            happened.put_nowait(error)
+
+    async def _next(self, happened: asyncio.Queue[str | TritonctlError]) -> set[str]:
+        """The containers to which something happened; in between, whether the engine is still there."""
+        while True:
+            try:
+                async with asyncio.timeout(_PING_S):
+                    first = await happened.get()
+                break
+            except TimeoutError:
+                await self._engine.ping()
+        ids = {_raise(first)}
+        while not happened.empty():
+            ids.add(_raise(happened.get_nowait()))
+        return ids
+
+    async def _list(self, happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]) -> Listed:
+        entries = await self._engine.get("/containers/json", {"all": True})
+        if not isinstance(entries, list):
+            raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
+        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and discovery.worth_a_look(each)]
+        found = await asyncio.gather(*(self._look(each) for each in ids))
+        self.seen = {each.container.id: each for each in found if each is not None}
+        self._services = services(self._backend, self.seen.values())
+        for each in self.seen.values():
+            self._look_again_later(each.found, happened, later)
+        return Listed(tuple(self._services.values()))
+
+    async def _after(
+        self, ids: Iterable[str], happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]
+    ) -> list[Update]:
+        """What is different now that something happened to these containers."""
+        ids = set(ids)
+        sharing = {
+            each.container.id
+            for each in self.seen.values()
+            if each.container.network_mode.startswith("container:")
+            and ids & {each.container.network_mode.partition(":")[2]}
+        }
+        wanted = sorted(ids | sharing)
+        found = await asyncio.gather(*(self._look(each) for each in wanted))
+        for container_id in wanted:
+            self.seen.pop(container_id, None)
+        for each in found:
+            if each is not None:
+                self.seen[each.container.id] = each
+                self._look_again_later(each.found, happened, later)
+        before, self._services = self._services, services(self._backend, self.seen.values())
+        updates: list[Update] = [Removed(gone) for gone in before if gone not in self._services]
+        return updates + [Changed(each) for key, each in self._services.items() if before.get(key) != each]
+
+    async def _look(self, container_id: str) -> Seen | None:
+        """None where it is gone, or nothing of ours."""
+        async with self._limit:
+            container = await look.inspect_or_none(self._engine, container_id)
+            found = await look.judge(self._engine, container) if container is not None else None
+            if container is None or found is None:
+                return None
+            words = await logs.last_words(self._engine, container) if failed_by_itself(container) else ""
+            return Seen(found, await look.ways(self._engine, found), words)
+
+    def _look_again_later(
+        self, found: Found, happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]
+    ) -> None:
+        if not discovery.needs_processes(found):
+            return
+        name = f"look again at {found.container.id}"
+        if any(task.get_name() == name for task in later):
+            return
+
+        async def again() -> None:
+            for pause in _LOOK_FOR_SERVER_S:
+                await asyncio.sleep(pause)
+                happened.put_nowait(found.container.id)
+
+        task = asyncio.create_task(again(), name=name)
+        later.add(task)
+        task.add_done_callback(later.discard)
+
+
+def _container_of(line: bytes) -> str | None:
+    """The id of the container that an event is about."""
+    try:
+        event: Any = json.loads(line) if line.strip() else None
+    except ValueError:
+        return None
+    if not isinstance(event, dict):
+        return None
+    actor: Mapping[str, Any] = mapping(event, "Actor")
+    if event.get("Type") == "network":
+        return text(mapping(actor, "Attributes"), "container") or None
+    return text(actor, "ID") or None
+
+
+def _raise(happened: str | TritonctlError) -> str:
+    if isinstance(happened, TritonctlError):
+        raise happened
+    return happened

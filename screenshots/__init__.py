@@ -1,0 +1,1 @@
+"""Pictures of the running dashboard, made from its real output in a pseudo-terminal."""

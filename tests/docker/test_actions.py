@@ -1,0 +1,131 @@
+"""Start, stop, restart and delete as plans: what they say they do, what they cost, and that they do it."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from tests.docker.place import IMAGE, Place, do, make_plan, until, until_snapshot
+from tritonctl.backend import Capability
+from tritonctl.errors import OperationFailed, Refused
+from tritonctl.inventory import Level
+from tritonctl.plan import AuditLog, carry_out
+from tritonctl.server.client import ServerClient
+
+
+async def test_stop_start_and_restart(place: Place) -> None:
+    name = place.triton("t", "--model-control-mode=explicit", "--load-model=one")
+    key = place.service(name)
+    async with place.fleet() as fleet:
+        status = await until(fleet, key, lambda each: each.ready is True)
+        address = status.service.replicas[0].address
+        assert address is not None
+        async with ServerClient(address) as client:
+            await client.load("two")
+        plan = await make_plan(fleet, key, Capability.RESTART)
+        assert any("two will not be loaded" in warning for warning in plan.warnings)
+        plan = await make_plan(fleet, key, Capability.STOP)
+        assert plan.steps[0].call == f"docker stop -t 30 {name}"
+        assert plan.undo == f"docker start {name}"
+        assert (await do(plan, place.folder)).error is None
+        status = await until(fleet, key, lambda each: each.service.platform.state == "stopped")
+        assert status.level is Level.OFF
+        with pytest.raises(OperationFailed, match="does not run"):
+            await make_plan(fleet, key, Capability.STOP)
+        outcome = await do(await make_plan(fleet, key, Capability.START), place.folder)
+        assert outcome.error is None
+        await until(fleet, key, lambda each: each.ready is True)
+        place.docker("pause", name)
+        await until(fleet, key, lambda each: each.service.platform.state == "paused")
+        plan = await make_plan(fleet, key, Capability.START)
+        assert [step.call for step in plan.steps] == [f"docker unpause {name}"]
+        assert (await do(plan, place.folder)).error is None
+        before = place.inspect(name)["State"]["StartedAt"]
+        outcome = await do(await make_plan(fleet, key, Capability.RESTART), place.folder)
+        assert outcome.error is None, outcome.error
+        assert place.inspect(name)["State"]["StartedAt"] != before
+        await until(fleet, key, lambda each: each.ready is True)
+
+
+async def test_a_restart_that_fails_says_why(place: Place) -> None:
+    name = place.triton("t")
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
+        place.break_model()
+        outcome = await do(await make_plan(fleet, place.service(name), Capability.RESTART), place.folder)
+        assert outcome.error is not None
+        assert "torchaudio" in outcome.error.answer
+
+
+async def test_delete_says_what_else_hangs_on_it(place: Place) -> None:
+    volume, shared = f"{place.mark}-own", f"{place.mark}-shared"
+    image = f"{place.mark}:tritonserver"
+    place.docker("tag", IMAGE, image)
+    name = place.run(
+        "t",
+        *("tritonserver", "--model-repository=/models"),
+        flags=(
+            "-v",
+            f"{place.models}:/models:ro",
+            "-v",
+            f"{volume}:/own",
+            "-v",
+            f"{shared}:/shared",
+            "-v",
+            "/anonymous",
+        ),
+    )
+    place.run("other", "sleep", "300", flags=("-v", f"{shared}:/shared", "--network", f"container:{name}"))
+    anonymous = next(each["Name"] for each in place.inspect(name)["Mounts"] if each["Destination"] == "/anonymous")
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
+        plain = await make_plan(fleet, place.service(name), Capability.DELETE)
+        assert plain.typed == name
+        assert [step.call for step in plain.steps] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
+        assert f"docker create --name {name}" in plain.undo
+        plan = await make_plan(fleet, place.service(name), Capability.DELETE, options=("volumes", "image"))
+        calls = [step.call for step in plan.steps]
+        assert f"docker volume rm {volume}" in calls
+        assert f"docker volume rm {shared}" not in calls
+        said = "\n".join(plan.warnings)
+        assert f"the volume {shared} stays: {place.mark}-other uses it" in said
+        assert "uses its network" in said
+        assert "image" in said
+        assert f"{place.models}" in said
+        refused = carry_out(plan, AuditLog(place.folder / "audit"), read_only=True)
+        with pytest.raises(Refused):
+            await refused
+        outcome = await do(plan, place.folder)
+        assert outcome.error is None, outcome.error
+        await until_snapshot(fleet, lambda snapshot: place.service(name) not in snapshot.by_id)
+    volumes = place.docker("volume", "ls", "--format", "{{.Name}}").split()
+    assert shared in volumes
+    assert volume not in volumes
+    assert anonymous not in volumes
+
+
+async def test_the_undo_of_a_delete_makes_the_same_container(place: Place) -> None:
+    flags = (
+        "-e",
+        "PLAIN=a b",
+        "-p",
+        "127.0.0.1::8000",
+        "--ulimit",
+        "nofile=1024:2048",
+        "-v",
+        f"{place.models}:/models:ro",
+    )
+    name = place.run("t", "tritonserver", "--model-repository=/models", flags=flags, how="create")
+    before = place.inspect(name)
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: True)
+        plan = await make_plan(fleet, place.service(name), Capability.DELETE)
+        assert (await do(plan, place.folder)).error is None
+        place.docker(*shlex.split(plan.undo.split("   (")[0])[1:])
+    after = place.inspect(name)
+    for part in ("Args", "Path"):
+        assert after[part] == before[part]
+    assert after["Config"]["Env"] == before["Config"]["Env"]
+    differing = {key for key in before["HostConfig"] if before["HostConfig"][key] != after["HostConfig"][key]}
+    assert differing == set()

@@ -1,0 +1,62 @@
+"""The command line on a container that was started by a plain `docker run`: everything from listing to deleting."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.docker.place import ROOT, Place
+
+
+def tritonctl(place: Place, *words: str, code: int = 0) -> str:
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TRITONCTL_", "DOCKER_"))},
+        "DOCKER_HOST": place.host,
+        "XDG_CONFIG_HOME": str(place.folder / "config"),
+        "XDG_STATE_HOME": str(place.folder / "state"),
+    }
+    command = [sys.executable, "-m", "tui.cli", "--backend", "docker", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == code, f"{words}: {done.stdout} {done.stderr}"
+    return done.stdout
+
+
+def test_from_listing_to_deleting(place: Place) -> None:
+    name = place.triton("t", flags=("-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001"))
+    service = f"docker/{name}"
+    tritonctl(place, "wait", service, "--for", "ready", "--timeout", "30")
+    listed = {each["id"]: each for each in json.loads(tritonctl(place, "services", "-o", "json"))}
+    assert listed[service]["models"]["ready"] == 2
+    assert listed[service]["server"]["control_mode"] == "none"
+    before = place.inspect(name)
+    tritonctl(place, "mode", service, "explicit", "--dry-run")
+    assert place.inspect(name)["Id"] == before["Id"]
+    tritonctl(place, "mode", service, "explicit", "--read-only", "--yes", code=6)
+    tritonctl(place, "mode", service, "explicit", "--yes")
+    assert tritonctl(place, "mode", service).strip() == "explicit"
+    assert place.inspect(name)["HostConfig"] == before["HostConfig"]
+    tritonctl(place, "unload", service, "two", "--yes")
+    models = json.loads(tritonctl(place, "models", service, "-o", "json"))
+    assert {each["name"]: each["state"] for each in models}["one"] == "READY"
+    tritonctl(place, "load", service, "two", "--yes")
+    answer = json.loads(tritonctl(place, "infer", service, "one", "--zeros", "-o", "json"))
+    assert answer["error"] is None
+    assert "Started HTTPService" in tritonctl(place, "logs", service)
+    kinds = [each["kind"] for each in json.loads(tritonctl(place, "events", service, "-o", "json"))]
+    assert "start" in kinds
+    tritonctl(place, "stop", service, "--yes")
+    assert place.inspect(name)["State"]["Running"] is False
+    tritonctl(place, "start", service, "--yes")
+    tritonctl(place, "restart", service, "--yes")
+    document = json.loads(tritonctl(place, "delete", service, "--dry-run", "-o", "json"))
+    assert [each["call"] for each in document["steps"]] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
+    assert place.names() == {name}
+    said = tritonctl(place, "delete", service, "--image", "--volumes", "--dry-run")
+    assert f"docker rm -v {name}" in said
+    assert "docker rmi" in said
+    tritonctl(place, "delete", service, "--yes")
+    assert place.names() == set()
+    audit = (place.folder / "state" / "tritonctl" / "audit.jsonl").read_text().splitlines()
+    assert any(json.loads(line)["call"] == f"docker rm {name}" for line in audit)

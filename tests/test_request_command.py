@@ -1,0 +1,179 @@
+"""The commands `infer` and `cases`: what they write, what they refuse, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference_models import write_repository
+from tests.servers import Factory, Running, free_port
+from tui.cli import main
+
+
+@pytest.fixture(scope="module")
+def triton(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    work = tmp_path_factory.mktemp("triton")
+    write_repository(work / "repository")
+    return triton_factory(work / "repository", control_mode="none")
+
+
+class Shell:
+    def __init__(self, running: Running, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.out = self.err = ""
+        self.config = folder / "config.toml"
+        self.config.write_text(
+            f'[backends.urls]\nkind = "urls"\n[[backends.urls.servers]]\nname = "t"\n'
+            f'http = "{running.http}"\ngrpc = "{running.grpc}"\n'
+            f'[[backends.urls.servers]]\nname = "http"\nhttp = "{running.http}"\ngrpc = "127.0.0.1:{free_port()}"\n'
+        )
+
+    def run(self, *words: str) -> int:
+        code = main(["--config", str(self.config), *words])
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def json(self, *words: str) -> Any:
+        self.run(*words, "-o", "json")
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shell(
+    triton: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return Shell(triton, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        (["sum", "--input", "A=[1,2,3]"], "expected the shape [-1,4], got [3]", 2),
+        (["sum", "--input", "A=[[[1,2,3,4]]]"], "expected 2 dimensions", 2),
+        (["sum", "--input", "X=1"], "the model has no such input", 2),
+        (["sum", "--input", 'A=[1,2,3,"a"]'], "expected numbers", 2),
+        (["echo", "--input", "IN_INT8=[[300]]"], "INT8 holds -128 to 127, got 300", 2),
+        (["echo", "--input", "IN_FP16=[[70000]]"], "too large for FP16", 2),
+        (["sum", "--input", "A=@short.npy"], "not a whole .npy file", 2),
+        (["sum", "--input", "A=@pickled.npy"], "pickles", 2),
+        (["sum", "--input", "A=@absent.npy"], "cannot read absent.npy", 2),
+        (["sum", "--range", "3"], "expected LOW,HIGH", 2),
+        (["sum", "--shape", "A=2,5"], "expected the shape [-1,4], got [2,5]", 2),
+        (["sum", "--batch", "9"], "batch-size must be <= 4", 1),
+        (["sum", "--parameter", "triton_x=1"], "reserved for Triton", 1),
+        (["sum", "--input", "A=[-1,0,0,0]"], "boom in execute", 1),
+        (["sum", "--version", "9"], "version 9 is not found", 3),
+        (["sum", "--last"], "nothing was sent", 2),
+        (["ghost"], "unknown model: 'ghost' is not found", 3),
+        (["sum", "--generate"], "no text_input", 2),
+        (["sum", "--save", "both.npy", "--input", "A=@../../../nowhere#x"], "cannot read", 2),
+    ],
+)
+def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str], said: str, code: int) -> None:
+    np.save("short.npy", np.zeros(4, np.float32))
+    Path("short.npy").write_bytes(Path("short.npy").read_bytes()[:-5])
+    np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert shell.run("infer", "urls/t", *words) == code
+    assert said in shell.err
+    assert shell.out == ""
+
+
+def test_several_wrong_inputs_are_told_together(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "sum", "--input", "A=[1]", "--input", "B=x") == 2
+    assert "'A'" in shell.err
+    assert "'B'" in shell.err
+
+
+def test_an_answer_without_outputs_is_said(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "undeclared") == 0
+    assert "the server answered without outputs" in shell.out
+
+
+def test_the_protocol_that_is_used_is_said(shell: Shell) -> None:
+    assert shell.run("infer", "urls/http", "sum") == 0
+    assert "answered by http" in shell.out
+    assert "by HTTP: gRPC failed" in shell.err
+    assert shell.run("infer", "urls/http", "sum", "--protocol", "grpc") == 5
+    assert shell.json("infer", "urls/t", "sum", "--protocol", "http")["protocol"] == "http"
+
+
+def test_numbers_for_programs_and_classes_for_persons(shell: Shell) -> None:
+    assert shell.json("infer", "urls/t", "sum", "--ones")["outputs"][0]["data"] == [2, 2, 2, 2]
+    assert shell.json("infer", "urls/t", "sum", "--ones", "--top", "1")["outputs"][0]["datatype"] == "BYTES"
+    shell.run("infer", "urls/t", "sum", "--top", "0", "--zeros")
+    assert "FP32 [1,4] · min 0" in shell.out
+
+
+def test_what_was_sent_last_is_sent_again_with_changes(shell: Shell) -> None:
+    shell.run("infer", "urls/t", "sum", "--input", "A=[1,2,3,4]", "--input", "B=[1,1,1,1]")
+    assert shell.json("infer", "urls/t", "sum", "--last", "--input", "B=[0,0,0,0]")["outputs"][0]["data"] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
+def test_special_floats_go_both_ways(shell: Shell) -> None:
+    document = shell.json("infer", "urls/t", "echo", "--input", 'IN_FP32=[["NaN","-Infinity"],[1,0.1]]')
+    assert document["outputs"][0]["data"] == ["NaN", "-Infinity", 1.0, 0.1]
+
+
+def test_a_load_as_json(shell: Shell) -> None:
+    document = shell.json("infer", "urls/t", "sum", "--concurrency", "2", "--repeat", "50")
+    assert (document["answered"], document["failed"], document["stopped"]) == (50, 0, None)
+    assert document["latency_us"]["p50"] <= document["latency_us"]["p99"] <= document["latency_us"]["max"]
+    assert document["server_us"]["compute_infer"] > 0
+    found = shell.json("infer", "urls/t", "sum", "--latency-limit", "1000", "--duration", "0.2")
+    assert found["concurrency"] >= 8
+    assert shell.run("infer", "urls/t", "sum", "--latency-limit", "0.001", "--duration", "0.2") == 1
+
+
+def test_a_load_that_the_server_refuses(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "sum", "--input", "A=[-1,0,0,0]", "--concurrency", "2") == 1
+    assert "boom in execute" in shell.err
+
+
+def test_a_load_on_what_others_use_is_asked_about(
+    triton_factory: Factory, shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = Shell(triton_factory.demo(traffic=True), tmp_path, capsys)
+    words = ("infer", "urls/t", "digits", "--concurrency", "2", "--duration", "0.5")
+    codes = {busy.run(*words) for _ in range(3)}  # the traffic is uneven: 3.5 requests a second
+    assert 6 in codes
+    assert busy.run(*words, "--yes") == 0
+    assert "others' among them" in busy.out or "network" in busy.out
+
+
+def test_cases_pass_and_fail(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "sum", "--seed", "4", "--save-case", "cases/sum") == 0
+    assert shell.run("infer", "urls/t", "tokens", "--input", "N=3", "--save-case", "cases/tokens") == 0
+    assert shell.run("cases", "urls/t", "cases") == 0
+    assert shell.out.splitlines() == ["alike    cases/sum", "alike    cases/tokens"]
+    assert shell.run("cases", "urls/t", "cases", "--against", "urls/http", "--protocol", "http") == 1  # a stream: gRPC
+    assert "decoupled" in shell.out
+    np.save(next(Path("cases/sum").glob("output*.npy")), np.zeros((1, 4), np.float32))
+    document = shell.json("cases", "urls/t", "cases")
+    assert (document["passed"], document["failed"]) == (1, 1)
+    assert "4 of 4 differ" in document["cases"][0]["differences"][0]["difference"]
+    assert shell.run("cases", "urls/t", "nowhere") == 2
+    assert shell.run("cases", "urls/t", "cases/sum", "--version", "7") == 1
+    assert "version 7 is not found" in shell.out
+
+
+def test_outputs_are_saved(shell: Shell) -> None:
+    shell.run("infer", "urls/t", "sum", "--ones", "--save", "sum.npy")
+    assert np.load("sum.npy").tolist() == [[2, 2, 2, 2]]
+    shell.run("infer", "urls/t", "sum", "--ones", "--save", "sum.json")
+    assert json.loads(Path("sum.json").read_text())["outputs"][0]["data"] == [2, 2, 2, 2]
+    shell.run("infer", "urls/t", "echo", "--input", 'IN_BYTES=[["x"]]', "--save", "folder")
+    assert shell.json("infer", "urls/t", "echo", "--input", "IN_BYTES=@folder/OUT_BYTES.json")["outputs"][0][
+        "data"
+    ] == ["x"]
+    assert shell.run("infer", "urls/t", "sum", "--save", "absent/x.npy") == 2

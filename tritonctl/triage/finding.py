@@ -1,0 +1,65 @@
+"""What triage concludes: a cause with its evidence, how sure it is, and what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from tritonctl.triage.stages import Stage
+
+
+class Confidence(StrEnum):
+    SURE = "sure"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+    UNKNOWN = "unknown"  # nothing known matches: the evidence is shown, no cause is claimed
+
+
+class Weight(IntEnum):
+    """What a finding means for the service; the lower, the nearer to the headline."""
+
+    FAILED = 0
+    DEGRADED = 1
+    CONSEQUENCE = 2  # it follows from another one
+    NOTE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The line or the value that proves it; `source` says where it stands."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`id` is that of its catalogue entry. Never without evidence."""
+
+    id: str
+    title: str
+    cause: str
+    confidence: Confidence
+    evidence: tuple[Quote, ...]
+    next_steps: tuple[str, ...]
+    doc: str
+    stage: Stage
+    weight: Weight = Weight.FAILED
+    model: str = ""
+    replicas: tuple[str, ...] = ()
+    stuck: bool = False
+    rank: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.evidence:
+            raise ValueError(f"finding {self.id} without evidence")
+
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """`{name}` filled in; what is not known stays readable, as NAME. Never str.format: catalogues come from outside."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1]) or found[1].upper(), template)

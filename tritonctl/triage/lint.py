@@ -1,0 +1,177 @@
+"""Checks model repositories before they are deployed: reads them once, runs every rule, tells file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tritonctl.errors import UsageError
+
+CONFIG = "config.pbtxt"
+_CONFIG_BYTES = 4 * 1024 * 1024
+_MODELS = 10_000
+
+
+class Severity(StrEnum):
+    ERROR = "error"  # Triton refuses the model, or it cannot work
+    WARNING = "warning"  # it loads, and does not do what was meant
+    NOTE = "note"  # worth knowing
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`rule` is the id of a catalogue entry; `line` and `column` are 0 where the file as a whole is meant."""
+
+    rule: str
+    severity: Severity
+    path: str
+    text: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{place}: {self.severity} {self.rule} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is known of where it shall run; None is not known."""
+
+    gpus: int | None = None
+    gpu_memory_bytes: int | None = None
+    cache: bool | None = None  # the server is started with --cache-config
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model as it lies on disk. `config` is the parsed message, None without a readable config.pbtxt."""
+
+    folder: Path
+    config: Any
+    text: str
+    versions: tuple[int, ...]
+    ignored: tuple[str, ...]  # folders that look like versions and are none
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / CONFIG)
+
+    @property
+    def backend(self) -> str:
+        """By name: of platforms the backend behind them, "" where none is named."""
+        if self.config is None:
+            return ""
+        platform = str(self.config.platform)
+        return str(self.config.backend) or _PLATFORMS.get(platform, platform)
+
+    def line_of(self, words: str) -> int:
+        """The line of config.pbtxt that holds these words first; 0 where none does."""
+        place = re.search(rf"\b{re.escape(words)}\b", self.text)
+        return self.text.count("\n", 0, place.start()) + 1 if place else 0
+
+    def problem(self, rule: str, severity: Severity, text: str, words: str = "") -> Problem:
+        return Problem(rule, severity, self.path, text, self.line_of(words) if words else 0, 1 if words else 0)
+
+
+_PLATFORMS = {
+    "tensorrt_plan": "tensorrt",
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_libtorch": "pytorch",
+    "tensorflow_graphdef": "tensorflow",
+    "tensorflow_savedmodel": "tensorflow",
+    "ensemble": "ensemble",
+}
+
+
+def lint(repositories: Sequence[Path], target: Target | None = None) -> tuple[Problem, ...]:
+    """Everything wrong with these repositories, the worst first. Raises UsageError for what is no folder."""
+    from tritonctl.triage import lint_ensembles, lint_models
+
+    target = target or Target()
+    problems: list[Problem] = []
+    models: list[ModelFolder] = []
+    seen: dict[str, Path] = {}
+    for root in repositories:
+        for folder in _folders(root):
+            model = _read(folder, problems)
+            if model is None:
+                continue
+            if folder.name in seen:
+                text = f"{folder.name} is in {seen[folder.name]} too: neither is served"
+                problems.append(Problem("L22", Severity.ERROR, str(folder), text))
+            seen.setdefault(folder.name, root)
+            models.append(model)
+    for model in models:
+        for rule in lint_models.RULES:
+            problems += rule(model, target)
+    problems += lint_ensembles.check(models)
+    problems += lint_models.shared_memory(models)
+    order = list(Severity)
+    return tuple(sorted(problems, key=lambda each: (order.index(each.severity), each.path, each.line, each.rule)))
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        found = sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError as error:
+        raise UsageError(
+            f"lint {root}", error.strerror or "it cannot be read", "give the folder above the models"
+        ) from None
+    if (root / CONFIG).exists() and found and all(path.name.isdigit() for path in found):
+        raise UsageError(
+            f"lint {root}", "this is a model, not a repository", f"give the folder above it: {root.parent}"
+        )
+    return found[:_MODELS]
+
+
+def _read(folder: Path, problems: list[Problem]) -> ModelFolder | None:
+    """None for a folder that is no model, and is said to be none."""
+    path = folder / CONFIG
+    inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    versions = tuple(int(name) for name in inside if name.isdigit() and not name.startswith("0"))
+    looks_like_model = path.exists() or bool(versions)
+    if folder.name.startswith(".") or folder.name in ("lost+found", "__pycache__") or not looks_like_model:
+        text = f"{folder.name} is no model: no {CONFIG} and no version folder"
+        problems.append(Problem("L24", Severity.WARNING, str(folder), text))
+        return None
+    ignored = tuple(name for name in inside if not _is_version(name) and (name.isdigit() or name.startswith(".ipynb")))
+    text, config = "", None
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                text = file.read(_CONFIG_BYTES).decode("utf-8", "replace")
+        except OSError as error:
+            problems.append(Problem("L2", Severity.ERROR, str(path), error.strerror or "it cannot be read"))
+        else:
+            config = _parsed(path, text, problems)
+    return ModelFolder(folder, config, text, versions, ignored)
+
+
+def _is_version(name: str) -> bool:
+    return name.isdigit() and not name.startswith("0")
+
+
+def _parsed(path: Path, text: str, problems: list[Problem]) -> Any:
+    """The message, or None with a problem that names line and column, or the rule that says it better."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        return text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        words = str(error)
+        place = re.match(r"(\d+):(\d+) : (?:'.*?': )?(.*)", words, re.DOTALL)
+        line, column = (int(place[1]), int(place[2])) if place else (error.GetLine() or 0, error.GetColumn() or 0)
+        said = (place[3] if place else words).strip()
+        rule = "L8" if "oneof" in words else "L2"
+        problems.append(Problem(rule, Severity.ERROR, str(path), said[:400], line, column))
+        return None

@@ -1,0 +1,231 @@
+"""A request kept with its answer as a golden case: a directory of plain files, and the comparison with a new answer.
+
+case.json says what the case is; each tensor lies beside it as .npy, or as .json where it is text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tritonctl.errors import UsageError
+from tritonctl.server.answer import output_document
+from tritonctl.server.files import as_tensor
+from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter
+from tritonctl.server.tensors import DATATYPES, FLOATS, MAX_TENSOR_BYTES, Tensor, TensorSpec, as_doubles
+from tritonctl.server.typed import from_document
+
+if TYPE_CHECKING:
+    from tritonctl.server.tensors import Array
+
+FORM = 1
+_SAFE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """Two floats are alike when they differ by at most `absolute + relative * |expected|`; other values when equal."""
+
+    relative: float = 1e-5
+    absolute: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """`answers` has one element unless the model is decoupled; `tolerances` by output, "*" for all others."""
+
+    name: str
+    request: InferenceRequest
+    answers: tuple[tuple[Tensor, ...], ...]
+    tolerances: Mapping[str, Tolerance]
+    version: str = ""
+    """The model version that gave the answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`output` and what is different about it, in words."""
+
+    output: str
+    words: str
+
+
+def save(folder: Path, request: InferenceRequest, answers: Sequence[InferenceAnswer]) -> None:
+    """Write the case; a case that is there already keeps its tolerances. Raises UsageError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = folder / "case.json"
+        if any(folder.iterdir()) and not before.exists():
+            raise UsageError(f"save the case {folder}", "the directory holds something else", "choose a new one")
+        tolerances = json.loads(before.read_text()).get("tolerances") if before.exists() else None
+        document = {
+            "form": FORM,
+            "model": request.model,
+            "version": request.version,
+            "answered_by_version": answers[-1].version if answers else "",
+            "parameters": dict(request.parameters),
+            "inputs": [_write(folder, "input", index, each) for index, each in enumerate(request.inputs)],
+            "answers": [
+                [
+                    _write(folder, f"output{_number(place, answers)}", index, each)
+                    for index, each in enumerate(got.outputs)
+                ]
+                for place, got in enumerate(answers)
+            ],
+            "tolerances": tolerances or {"*": {"relative": 1e-5, "absolute": 1e-6}},
+        }
+        before.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"save the case {folder}", str(getattr(error, "strerror", None) or error)) from None
+
+
+def _number(place: int, answers: Sequence[InferenceAnswer]) -> str:
+    return f"-{place}" if len(answers) > 1 else ""
+
+
+def _write(folder: Path, kind: str, index: int, tensor: Tensor) -> dict[str, Any]:
+    name = tensor.name if _SAFE.fullmatch(tensor.name) else str(index)
+    file = write_tensor(folder, f"{kind}.{name}", tensor)
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "file": file.name}
+
+
+def write_tensor(folder: Path, stem: str, tensor: Tensor) -> Path:
+    """As .npy, or as .json where it is text; returns the file. Either is taken back by --input NAME=@FILE."""
+    import numpy as np
+
+    if tensor.datatype == "BYTES":
+        file = folder / f"{stem}.json"
+        flat = output_document(tensor)["data"]
+        file.write_text(json.dumps(_nested(flat, tensor.shape), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    else:
+        file = folder / f"{stem}.npy"
+        # .npy knows no bfloat16: two bytes without a type, which files.py reads as what the input is.
+        data = tensor.data.view("V2") if tensor.datatype == "BF16" else tensor.data
+        np.save(file, data, allow_pickle=False)
+    return file
+
+
+def _nested(flat: list[Any], shape: Sequence[int]) -> Any:
+    if not shape:
+        return flat[0]
+    if len(shape) == 1:
+        return flat
+    step = math.prod(shape[1:])
+    return [_nested(flat[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]
+
+
+def load(folder: Path) -> Case:
+    """Raises UsageError for a directory that is no case, or a broken one."""
+    try:
+        document = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+        if document["form"] != FORM:
+            raise UsageError(f"case {folder}", f"it is of form {document['form']!r}, not {FORM}", "save it anew")
+        tolerances = {
+            str(name): Tolerance(float(each.get("relative", 0.0)), float(each.get("absolute", 0.0)))
+            for name, each in document["tolerances"].items()
+        }
+        request = InferenceRequest(
+            str(document["model"]),
+            tuple(_read(folder, each) for each in document["inputs"]),
+            str(document["version"]) if document["version"] else None,
+            parameters={str(k): v for k, v in document["parameters"].items() if isinstance(v, Parameter)},
+        )
+        answers = tuple(tuple(_read(folder, each) for each in outputs) for outputs in document["answers"])
+        return Case(folder.name, request, answers, tolerances, str(document.get("answered_by_version", "")))
+    except OSError as error:
+        raise UsageError(
+            f"case {folder}", f"cannot be read: {error.strerror or error}", "infer --save-case DIR makes one"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"case {folder}", f"case.json is not whole: {type(error).__name__} {error}") from None
+
+
+def _read(folder: Path, entry: Mapping[str, Any]) -> Tensor:
+    import numpy as np
+
+    name, datatype, file = str(entry["name"]), str(entry["datatype"]), str(entry["file"])
+    shape = tuple(int(size) for size in entry["shape"])
+    if datatype not in DATATYPES:
+        raise UsageError(f"case {folder}", f"{name}: unknown datatype {datatype!r}")
+    if Path(file).name != file or Path(file).suffix not in (".npy", ".json"):
+        raise UsageError(f"case {folder}", f"{name}: {file!r} is not a file of a case")
+    path = folder / file
+    if path.stat().st_size > MAX_TENSOR_BYTES:
+        raise UsageError(f"case {folder}", f"{file} is larger than {MAX_TENSOR_BYTES} bytes")
+    spec = TensorSpec(name, datatype, shape)
+    if path.suffix == ".json":
+        tensor = from_document(TensorSpec(name, datatype, (-1,) * len(shape)), json.loads(path.read_bytes()))
+        return Tensor(name, datatype, tensor.data.reshape(shape))
+    return as_tensor(spec, str(path), np.load(path, allow_pickle=False))
+
+
+def compare(
+    expected: Sequence[Sequence[Tensor]], got: Sequence[Sequence[Tensor]], tolerances: Mapping[str, Tolerance]
+) -> list[Difference]:
+    """Nothing where every output of every answer is alike."""
+    found: list[Difference] = []
+    if len(expected) != len(got):
+        return [Difference("answers", f"{len(got)}, expected {len(expected)}")]
+    for place, (wanted, outputs) in enumerate(zip(expected, got, strict=True)):
+        there = {each.name: each for each in outputs}
+        at = f" of answer {place + 1}" if len(expected) > 1 else ""
+        for tensor in wanted:
+            other = there.pop(tensor.name, None)
+            tolerance = tolerances.get(tensor.name) or tolerances.get("*") or Tolerance()
+            words = "missing" if other is None else difference(tensor, other, tolerance)
+            if words:
+                found.append(Difference(tensor.name + at, words))
+        found += [Difference(name + at, "was not there before") for name in there]
+    return found
+
+
+def difference(expected: Tensor, got: Tensor, tolerance: Tolerance) -> str:
+    """How `got` differs, or nothing."""
+    import numpy as np
+
+    if expected.datatype != got.datatype:
+        return f"is {got.datatype}, expected {expected.datatype}"
+    if expected.shape != got.shape:
+        return f"has the shape {list(got.shape)}, expected {list(expected.shape)}"
+    if expected.datatype in FLOATS:
+        a, b = as_doubles(expected.data), as_doubles(got.data)
+        with np.errstate(invalid="ignore"):
+            off = ~np.isclose(b, a, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
+            distance: Array = np.abs(a - b)
+    else:
+        off = np.asarray(expected.data != got.data, dtype=bool)
+        distance = np.zeros(expected.shape)
+    count = int(off.sum())
+    if not count:
+        return ""
+    first = tuple(int(each) for each in np.argwhere(off)[0]) if off.ndim else ()
+    where = f" at {list(first)}" if first else ""
+    said = f"{count} of {off.size} differ, first{where}: {_shown(got, first)}, expected {_shown(expected, first)}"
+    finite = distance[off & np.isfinite(distance)]
+    if expected.datatype in FLOATS and finite.size:
+        said += f"; by {finite.max():.3g} at most"
+    return said
+
+
+def _shown(tensor: Tensor, at: tuple[int, ...]) -> str:
+    value = tensor.data[at]
+    return repr(bytes(value)[:40].decode("utf-8", "replace")) if tensor.datatype == "BYTES" else f"{value}"
+
+
+def find(folders: Sequence[Path]) -> list[Path]:
+    """Each that is a case, and every case right under one that is not. Raises UsageError for one without any."""
+    found: list[Path] = []
+    for folder in folders:
+        if (folder / "case.json").exists():
+            found.append(folder)
+            continue
+        inside = sorted(each.parent for each in folder.glob("*/case.json")) if folder.is_dir() else []
+        if not inside:
+            raise UsageError(f"case {folder}", "there is no case.json in it or right under it")
+        found += inside
+    return found

@@ -1,0 +1,243 @@
+"""A test request as it is filled in: texts of a person, which become the tensors of one model's schema."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.server.modelconfig import ModelSchema
+from tritonctl.server.request import InferenceRequest, Parameter, WantedOutput
+from tritonctl.server.tensors import Tensor, TensorSpec, ones, random, zeros
+from tritonctl.server.typed import find_spec, parse_value, split_assignment
+
+KINDS = ("random", "zeros", "ones")
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How values are made up: `kind` is one of KINDS; `between` is low and high of random numbers."""
+
+    kind: str = "random"
+    seed: int = 0
+    between: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.kind != "random":
+            return self.kind
+        span = f" {self.between[0]:g} to {self.between[1]:g}" if self.between else ""
+        return f"random{span}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`values` maps an input to what was typed for it: a value, @file, or :random, :random LOW,HIGH, :zeros, :ones.
+
+    An input without one is made up by `made`, an optional one is left out. `shapes` decides free dimensions of what is
+    made up; `batch` where neither a shape nor another input's value does.
+    """
+
+    values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    made: Made = Made()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    batch: int = 1
+    version: str | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The tensors of the inputs that could be filled, and what is wrong with the others, by input."""
+
+    tensors: Mapping[str, Tensor]
+    errors: Mapping[str, TritonctlError]
+
+
+def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = None) -> Filled:
+    """Every input, in the schema's order; reads the files that are named. Blocks: a screen calls it in a thread.
+
+    `given` are tensors that come from elsewhere; a value that was typed goes before them.
+    """
+    tensors: dict[str, Tensor] = {name: each for name, each in (given or {}).items() if name not in form.values}
+    errors: dict[str, TritonctlError] = {}
+    for name in {**form.values, **form.shapes}:
+        try:
+            find_spec(schema.inputs, name)
+        except UsageError as error:
+            errors[name] = error
+    for spec in schema.inputs:
+        text = form.values.get(spec.name, "")
+        if text and not text.startswith(":"):
+            try:
+                tensors[spec.name] = parse_value(spec, text)
+            except TritonctlError as error:
+                errors[spec.name] = error
+    batches = {len(tensors[spec.name].data) for spec in schema.inputs if spec.batched and spec.name in tensors}
+    batch = batches.pop() if len(batches) == 1 else form.batch
+    for spec in schema.inputs:
+        text = form.values.get(spec.name, "")
+        if spec.name in tensors or spec.name in errors or (spec.optional and not text):
+            continue
+        try:
+            made = parse_made(text[1:], form.made) if text else form.made
+            tensors[spec.name] = make_up(spec, made, batch, form.shapes.get(spec.name))
+        except TritonctlError as error:
+            errors[spec.name] = error
+    return Filled({spec.name: tensors[spec.name] for spec in schema.inputs if spec.name in tensors}, errors)
+
+
+def make_up(spec: TensorSpec, made: Made, batch: int, shape: Sequence[int] | None) -> Tensor:
+    if made.kind == "zeros":
+        return zeros(spec, batch=batch, shape=shape)
+    if made.kind == "ones":
+        return ones(spec, batch=batch, shape=shape)
+    return random(spec, seed=made.seed, batch=batch, shape=shape, between=made.between)
+
+
+def parse_made(text: str, usual: Made) -> Made:
+    """`random`, `random LOW,HIGH`, `zeros`, `ones`. Raises UsageError."""
+    kind, _, rest = text.strip().partition(" ")
+    if kind not in KINDS or (rest and kind != "random"):
+        raise UsageError(f"value :{text}", "nothing is made up so", "one of :random, :random LOW,HIGH, :zeros, :ones")
+    return Made(kind, usual.seed, parse_range(rest) if rest else usual.between)
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """LOW,HIGH. Raises UsageError."""
+    low, comma, high = text.partition(",")
+    try:
+        found = float(low), float(high)
+    except ValueError:
+        found = (1.0, 0.0)
+    if not comma or not found[0] <= found[1] or abs(found[0]) == float("inf") or abs(found[1]) == float("inf"):
+        raise UsageError(f"range {text!r}", "expected LOW,HIGH", "such as 0,255 or -1,1")
+    return found
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """2,3 or [2,3]. Raises UsageError."""
+    words = [each for each in re.split(r"[,x\s]+", text.strip().strip("[]")) if each]
+    if not all(each.isdigit() for each in words):
+        raise UsageError(f"shape {text!r}", "expected sizes apart by commas", "such as 1,3,224,224")
+    return tuple(int(each) for each in words)
+
+
+def shape_assignment(text: str) -> tuple[str, tuple[int, ...]]:
+    """NAME=2,3. Raises UsageError."""
+    name, value = split_assignment(text)
+    return name, parse_shape(value)
+
+
+def parse_parameter(text: str) -> tuple[str, Parameter]:
+    """NAME=VALUE: true and false, whole numbers and other numbers are taken as such, "quoted" or else as text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"parameter {text!r}", "expected NAME=VALUE", "such as priority=1")
+    found: Any = value
+    if value in ("true", "false") or value.startswith('"') or re.fullmatch(r"-?\d+|-?\d*\.\d+(e-?\d+)?", value, re.I):
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = value
+    if isinstance(found, int) and not isinstance(found, bool) and not -(2**63) <= found < 2**63:
+        raise UsageError(f"parameter {name!r}", f"{value} does not fit into 64 bits")
+    return name, found
+
+
+def parse_parameters(line: str) -> dict[str, Parameter]:
+    """NAME=VALUE, several apart by blanks. Raises UsageError."""
+    try:
+        words = shlex.split(line, posix=False)
+    except ValueError as error:
+        raise UsageError(f"parameters {line!r}", str(error)) from None
+    return dict(parse_parameter(word) for word in words)
+
+
+def parameters_line(parameters: Mapping[str, Parameter]) -> str:
+    """What parse_parameters takes back."""
+    return " ".join(
+        f"{name}={value if isinstance(value, str) and parse_parameter(f'x={value}')[1] == value else json.dumps(value)}"
+        for name, value in parameters.items()
+    )
+
+
+def as_request(
+    form: Form, schema: ModelSchema, tensors: Mapping[str, Tensor], outputs: Sequence[WantedOutput] = ()
+) -> InferenceRequest:
+    """Raises UsageError where a sequence is needed and none is given."""
+    if schema.sequence_batching and not form.parameters.get("sequence_id"):
+        raise UsageError(
+            f"model {schema.name!r}",
+            "it works on sequences: every request belongs to one",
+            "give sequence_id=1 sequence_start=true with the first, sequence_end=true with the last",
+        )
+    return InferenceRequest(
+        schema.name, tuple(tensors.values()), form.version, tuple(outputs), form.parameters, form.request_id
+    )
+
+
+def classes_of(schema: ModelSchema, top: int) -> tuple[WantedOutput, ...]:
+    """All outputs, those with labels as their `top` classes; none where no output has labels: it is not needed then."""
+    labelled = {spec.name for spec in schema.outputs if spec.labels and spec.datatype not in ("BYTES", "BOOL")}
+    if not labelled or top < 1:
+        return ()
+    return tuple(WantedOutput(spec.name, top if spec.name in labelled else 0) for spec in schema.outputs)
+
+
+# As JSON, for the history
+
+
+def to_document(form: Form) -> dict[str, Any]:
+    return {
+        "values": dict(form.values),
+        "made": {"kind": form.made.kind, "seed": form.made.seed, "between": form.made.between},
+        "shapes": {name: list(shape) for name, shape in form.shapes.items()},
+        "batch": form.batch,
+        "version": form.version,
+        "parameters": dict(form.parameters),
+        "request_id": form.request_id,
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> Form:
+    """Raises ValueError, TypeError or KeyError for what `to_document` did not write."""
+    made = document["made"]
+    between = made["between"]
+    kind = str(made["kind"])
+    if kind not in KINDS:
+        raise ValueError(kind)
+    version = document["version"]
+    return Form(
+        {str(name): str(text) for name, text in document["values"].items()},
+        Made(kind, int(made["seed"]), (float(between[0]), float(between[1])) if between else None),
+        {str(name): tuple(int(size) for size in shape) for name, shape in document["shapes"].items()},
+        int(document["batch"]),
+        str(version) if version is not None else None,
+        {str(name): value for name, value in document["parameters"].items() if isinstance(value, Parameter)},
+        str(document["request_id"]),
+    )
+
+
+def with_value(form: Form, name: str, text: str) -> Form:
+    """An empty text takes the value away."""
+    values = {key: value for key, value in form.values.items() if key != name}
+    return replace(form, values={**values, name: text} if text else values)
+
+
+def with_parameters(form: Form, parameters: Mapping[str, Parameter], request_id: str) -> Form:
+    return replace(form, parameters=parameters, request_id=request_id)
+
+
+def sequence_of(parameters: Mapping[str, Parameter]) -> str:
+    """ "sequence 7, start" or nothing."""
+    if "sequence_id" not in parameters:
+        return ""
+    marks = [name.removeprefix("sequence_") for name in _SEQUENCE[1:] if parameters.get(name)]
+    return ", ".join([f"sequence {parameters['sequence_id']}", *marks])

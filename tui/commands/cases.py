@@ -1,0 +1,101 @@
+"""The command `cases`: saved requests sent again, their answers compared with the saved ones or another service's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from tritonctl.errors import TritonctlError, Unreachable
+from tritonctl.fleet import Fleet
+from tritonctl.inventory import ReplicaStatus
+from tritonctl.server.inference import Inferencer
+from tritonctl.server.request import InferenceRequest
+from tritonctl.server.tensors import Tensor
+from tritonctl.workbench import case as cases_
+from tritonctl.workbench.case import Case, Difference
+from tui.commands import documents, text
+from tui.commands.infer import inferencer_of, read_schema
+from tui.commands.session import Session, client_of, first_reachable
+from tui.commands.streams import say, tell
+
+Answers = tuple[tuple[Tensor, ...], ...]
+
+
+async def cases(session: Session) -> int:
+    """0 when all are alike, 1 when one differs or fails."""
+    arguments = session.arguments
+    folders = cases_.find(arguments.case)
+    async with session.fleet() as fleet:
+        found = await session.find(fleet)
+        target = first_reachable(found)
+        other = await _other(session, fleet) if arguments.against else target
+    compared = bool(arguments.against or arguments.against_version)
+    results: list[dict[str, Any]] = []
+    async with inferencer_of(session, target) as here, inferencer_of(session, other) as there:
+        for folder in folders:
+            case = cases_.load(folder)
+            version = arguments.model_version or case.request.version
+            request = replace(case.request, version=version)
+            error, differences = "", []
+            try:
+                got = await _answers(session, target, here, request)
+                expected = case.answers
+                if compared:
+                    against = arguments.against_version or case.request.version
+                    expected = await _answers(session, other, there, replace(case.request, version=against))
+                differences = cases_.compare(expected, got, case.tolerances)
+            except Unreachable:
+                raise
+            except TritonctlError as failed:
+                error = failed.answer
+            results.append(_document(str(folder), case, version, differences, error))
+            if not session.json:
+                _print(str(folder), differences, error)
+    bad = [each for each in results if each["error"] or each["differences"]]
+    if session.json:
+        tell(documents.dump({"cases": results, "passed": len(results) - len(bad), "failed": len(bad)}))
+    else:
+        against = f" against {arguments.against or 'version ' + arguments.against_version}" if compared else ""
+        say(f"{len(results) - len(bad)} of {len(results)} cases alike{against}")
+    return 1 if bad else 0
+
+
+async def _other(session: Session, fleet: Fleet) -> ReplicaStatus:
+    await fleet.first_look(session.read_timeout_s)
+    return first_reachable(fleet.resolve(session.arguments.against))
+
+
+async def _answers(
+    session: Session, target: ReplicaStatus, inferencer: Inferencer, request: InferenceRequest
+) -> Answers:
+    async with client_of(target, session.read_timeout_s) as client:
+        shape = await read_schema(client, request.model, request.version)
+    if not shape.decoupled:
+        return ((await inferencer.infer(request)).outputs,)
+    async with aclosing(inferencer.stream(request)) as stream:
+        return tuple([answer.outputs async for answer in stream])
+
+
+def _document(
+    folder: str, case: Case, version: str | None, differences: Sequence[Difference], error: str
+) -> dict[str, Any]:
+    return {
+        "case": folder,
+        "model": case.request.model,
+        "version": version,
+        "differences": [{"output": each.output, "difference": each.words} for each in differences],
+        "error": error or None,
+    }
+
+
+def _print(folder: str, differences: Sequence[Difference], error: str) -> None:
+    if error:
+        tell(f"failed   {text.clean(folder)}  {text.block(error)}")
+    elif differences:
+        tell(f"differs  {text.clean(folder)}")
+        for each in differences:
+            tell(f"  {text.clean(each.output)} {text.clean(each.words)}")
+    else:
+        tell(f"alike    {text.clean(folder)}")

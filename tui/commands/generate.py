@@ -1,0 +1,65 @@
+"""`infer --generate`: a text model over Triton's generate extension, its text written as it comes."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import aclosing
+from typing import Any
+
+from tritonctl.errors import UsageError
+from tritonctl.inventory import ReplicaStatus
+from tritonctl.server.generate import Piece, can_generate, generate
+from tritonctl.server.inference import Latency
+from tritonctl.server.modelconfig import ModelSchema
+from tritonctl.server.request import InferenceRequest
+from tui import figures
+from tui.commands import documents, text
+from tui.commands.session import Session
+from tui.commands.streams import say, tell
+
+
+async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSchema, request: InferenceRequest) -> int:
+    """Ctrl-C closes the connection, at which the server cancels the request."""
+    assert target.replica.address is not None
+    if not can_generate(shape):
+        raise UsageError(
+            f"infer {request.model} --generate",
+            "the model has no text_input and text_output",
+            "without --generate its tensors are sent as they are",
+        )
+    pieces: list[Piece] = []
+    stream = generate(
+        target.replica.address,
+        request.model,
+        fields_of(request),
+        version=request.version,
+        timeout_s=session.infer_timeout_s,
+    )
+    async with aclosing(stream):
+        async for piece in stream:
+            pieces.append(piece)
+            if not session.json:
+                tell("\n".join(text.clean(line) for line in piece.text.split("\n")), end="")
+    times = [each.latency_us for each in pieces]
+    if session.json:
+        tell(documents.dump({"model": request.model, "pieces": [dict(each.fields) for each in pieces], "at_us": times}))
+        return 0
+    tell("")
+    if not pieces:
+        say("the stream ended without an answer")
+        return 0
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    between = f", between {figures.duration_us(Latency.of(gaps).p50)}" if gaps else ""
+    first, total = figures.duration_us(times[0]), figures.duration_us(times[-1])
+    say(f"{len(pieces)} pieces, first after {first}{between}, total {total}")
+    return 0
+
+
+def fields_of(request: InferenceRequest) -> dict[str, Any]:
+    """Inputs and parameters side by side, as the extension takes them; a tensor of one element is a bare value."""
+    fields: dict[str, Any] = dict(request.parameters)
+    for tensor in request.inputs:
+        flat = tensor.data.reshape(-1).tolist()
+        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in flat]
+        fields[tensor.name] = values[0] if len(values) == 1 else values
+    return fields

@@ -1,0 +1,234 @@
+"""`infer` with --concurrency, --rate, --duration or --latency-limit: a load, told while it runs and summed up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tritonctl.errors import Refused, TritonctlError
+from tritonctl.inventory import ReplicaStatus
+from tritonctl.server.client import ServerClient
+from tritonctl.server.modelconfig import ModelSchema
+from tritonctl.server.request import InferenceRequest
+from tritonctl.workbench.load import Found, LoadPlan, LoadResult, Send, run_load, search
+from tritonctl.workbench.split import Split, read_counted, split
+from tui import figures
+from tui.commands import documents, text
+from tui.commands.infer import inferencer_of, split_line
+from tui.commands.session import Session
+from tui.commands.streams import say, tell
+
+LOOK_FOR_OTHERS_S = 1.0
+DURATION_S = 10.0
+STEP_S = 3.0
+
+
+async def measure(
+    session: Session, target: ReplicaStatus, client: ServerClient, shape: ModelSchema, request: InferenceRequest
+) -> int:
+    """Ctrl-C ends the load and sums up what there is."""
+    arguments = session.arguments
+    others = await requests_of_others(client, request)
+    if others:
+        _ask_first(session, others)
+    before = await read_counted(client, request.model, request.version)
+    async with inferencer_of(session, target) as inferencer:
+        send = await inferencer.sender(request, decoupled=shape.decoupled)
+        told = None if session.json else _tell
+        if arguments.latency_limit:
+            return await _search(session, send, request, told)
+        endless = arguments.duration is None and arguments.repeat == 1
+        plan = LoadPlan(
+            arguments.concurrency,
+            arguments.rate,
+            arguments.repeat if arguments.repeat > 1 else None,
+            DURATION_S if endless else arguments.duration,
+        )
+        result = await _until_interrupted(plan, send, told)
+        after = None
+        ours = result.done + 1  # one that tried the way came before them
+        if before is not None and "lost" not in result.stopped:
+            after = await read_counted(client, request.model, request.version, before.success + ours)
+    parts = None
+    if before is not None and after is not None and result.histogram.mean is not None:
+        parts = split(before, after, ours, result.histogram.mean)
+    if session.json:
+        tell(documents.dump(document(request, result, parts)))
+    else:
+        for line in summary(result, parts):
+            tell(text.block(line))
+    if result.stopped:
+        say(f"stopped: {result.stopped}")
+    if not result.done and result.first_error is not None:
+        raise result.first_error
+    return 1 if result.failed or result.stopped else 0
+
+
+async def requests_of_others(client: ServerClient, request: InferenceRequest) -> int:
+    """Requests that the model answered in a second in which none of them was ours; of any version."""
+    try:
+        before = await client.statistics(request.model)
+        await asyncio.sleep(LOOK_FOR_OTHERS_S)
+        after = await client.statistics(request.model)
+    except TritonctlError:
+        return 0
+    return sum(each.success_count + each.fail_count for each in after) - sum(
+        each.success_count + each.fail_count for each in before
+    )
+
+
+def _ask_first(session: Session, others: int) -> None:
+    """Raises Refused unless --yes or a person at the terminal agrees."""
+    said = f"{session.arguments.model} is answering others: {others} requests in the last second"
+    if session.arguments.yes:
+        return
+    if not sys.stdin.isatty() or session.json:
+        raise Refused("load", said, "a load would slow them down; --yes sends it all the same")
+    say(said)
+    answer = input("a load would slow them down. Send it all the same? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Refused("load", "not confirmed")
+
+
+async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None] | None) -> LoadResult:
+    newest = LoadResult(plan)
+
+    def keep(result: LoadResult) -> None:
+        nonlocal newest
+        newest = result
+        if told is not None:
+            told(result)
+
+    task = asyncio.create_task(run_load(plan, send, keep))
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError, RuntimeError):
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        newest.stopped = newest.stopped or "interrupted"
+        return newest
+    finally:
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _search(
+    session: Session,
+    send: Send,
+    request: InferenceRequest,
+    told: Callable[[LoadResult], None] | None,
+) -> int:
+    limit_ms: float = session.arguments.latency_limit
+    found = await search(send, limit_ms * 1000, step_s=session.arguments.duration or STEP_S)
+    if session.json:
+        tell(documents.dump(search_document(request, limit_ms, found)))
+    else:
+        for result in found.tries:
+            tell(text.clean(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}"))
+        best = found.best
+        if best is None:
+            tell(f"not even one request at a time stays under {limit_ms:g} ms")
+        else:
+            tell(
+                f"{found.concurrency} at once stay under {limit_ms:g} ms (p99): "
+                f"{figures.number(best.requests_per_s)} requests a second"
+            )
+    return 0 if found.concurrency else 1
+
+
+def _bad(result: LoadResult) -> str:
+    return f"  {result.stopped or f'{result.failed} failed'}" if result.failed or result.stopped else ""
+
+
+def _tell(result: LoadResult) -> None:
+    if not result.points:
+        return
+    point = result.points[-1]
+    errors = f"  {point.errors} failed" if point.errors else ""
+    say(
+        f"{point.at_s:6.1f} s  {figures.number(point.requests_per_s)}/s  p50 {figures.duration_us(point.p50_us)}  "
+        f"p90 {figures.duration_us(point.p90_us)}  p99 {figures.duration_us(point.p99_us)}{errors}"
+    )
+
+
+def _figures(result: LoadResult) -> str:
+    at = result.histogram.percentile
+    return (
+        f"{figures.number(result.requests_per_s)} requests/s  p50 {figures.duration_us(at(50))}  "
+        f"p90 {figures.duration_us(at(90))}  p99 {figures.duration_us(at(99))}  "
+        f"max {figures.duration_us(result.histogram.max or None)}"
+    )
+
+
+def summary(result: LoadResult, parts: Split | None) -> list[str]:
+    """A few lines for a person."""
+    lines = [f"{result.done} answered in {result.seconds:.1f} s  {_figures(result)}"]
+    if result.late:
+        lines.append(
+            f"{result.late} were sent late: the rate is more than is answered; their waiting is in the latency"
+        )
+    if parts is not None:
+        lines.append(split_line(parts))
+    lines += [f"{count} failed: {words}" for words, count in result.errors.most_common(5)]
+    return lines
+
+
+def document(request: InferenceRequest, result: LoadResult, parts: Split | None) -> dict[str, Any]:
+    """What -o json writes of a load."""
+    at = result.histogram.percentile
+    return {
+        "model": request.model,
+        "concurrency": result.plan.concurrency,
+        "rate_per_s": result.plan.rate,
+        "answered": result.done,
+        "failed": result.failed,
+        "errors": dict(result.errors),
+        "seconds": result.seconds,
+        "requests_per_s": result.requests_per_s,
+        "late": result.late,
+        "stopped": result.stopped or None,
+        "latency_us": {
+            "mean": result.histogram.mean,
+            "p50": at(50),
+            "p90": at(90),
+            "p95": at(95),
+            "p99": at(99),
+            "max": result.histogram.max or None,
+        },
+        "server_us": {
+            "queue": parts.queue_us,
+            "compute_input": parts.input_us,
+            "compute_infer": parts.infer_us,
+            "compute_output": parts.output_us,
+            "others": parts.others,
+        }
+        if parts is not None
+        else None,
+        "points": [
+            {
+                "at_s": point.at_s,
+                "requests_per_s": point.requests_per_s,
+                "p50_us": point.p50_us,
+                "p90_us": point.p90_us,
+                "p99_us": point.p99_us,
+                "errors": point.errors,
+            }
+            for point in result.points
+        ],
+    }
+
+
+def search_document(request: InferenceRequest, limit_ms: float, found: Found) -> dict[str, Any]:
+    """What -o json writes of a search."""
+    return {
+        "model": request.model,
+        "latency_limit_us": limit_ms * 1000,
+        "concurrency": found.concurrency,
+        "requests_per_s": found.best.requests_per_s if found.best else None,
+        "tries": [document(request, each, None) for each in found.tries],
+    }
