@@ -67,7 +67,7 @@ async def test_tab_bar_at_80_keeps_every_tab(tmp_path: Path) -> None:
     async with server, dashboard(FakeBackend(service("s", server)), work=tmp_path, size=(80, 24)) as shown:
         await shown.sees("ready")
         await shown.press("enter")
-        await shown.sees("[1 Models] 2 Replicas  3 Metrics  4 Logs  5 Events  6 Describe")
+        await shown.sees("[1 Models] 2 Replicas  3 Metrics  4 Logs  5 Events  6 Triage  7 Describe")
         await shown.press("enter")
         await shown.sees("[1 Schema] 2 Config  3 Versions  4 Statistics  5 Test request")
 
