@@ -61,7 +61,7 @@ class SimulatedBackend(Backend):
 class SimulatedProbe:
     """Stands where the fleet's ServerProbe stands, with the same three calls."""
 
-    def __init__(self, replica: Replica, *, may_ask_mode: bool = True, deadline_s: float = 5.0) -> None:
+    def __init__(self, replica: Replica, **_of_the_real_one: object) -> None:
         self._random = random.Random(replica.name)
         self._models = tuple(_model(name, self._random) for name in MODELS)
         self._looked_at: float | None = None
