@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Level, ServiceStatus, Snapshot
-from tui.figures import percent, size_bytes
+from tui.figures import age, percent, size_bytes
 from tui.keys import SERVICES
 from tui.messages import OpenModel, OpenService
 from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_columns, service_row, sort_by
@@ -18,6 +19,7 @@ from tui.screens.base import LiveScreen
 from tui.widgets.bar import Part
 from tui.widgets.table import Row, Table
 
+_AGE = [column.key for column in SERVICE_COLUMNS].index("age")
 _WORDS = (
     (Level.FAILED, "failed", "failed"),
     (Level.DEGRADED, "degraded", "warn"),
@@ -62,8 +64,10 @@ class ServicesScreen(LiveScreen):
     def _row(self, status: ServiceStatus) -> Row:
         """A status never changes, so neither does its row, but for the age of what is stale or has an age."""
         kept = self._rows.get(status.id)
-        if kept is not None and kept[0] is status and not status.stale and status.service.created_at is None:
-            return kept[1]
+        if kept is not None and kept[0] is status and not status.stale:
+            created = status.service.created_at
+            if created is None or kept[1].cells[_AGE] == age(time.time() - created):
+                return kept[1]
         row = service_row(status)
         self._rows[status.id] = (status, row)
         return row
