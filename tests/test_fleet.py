@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.answering import like_triton, listening, local, responding, silent
 from tests.places import Place, one, reaches, service
 from tests.waiting import until
-from tritonctl.backend import Changed, Listed, Removed
+from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import NotFound, Unreachable, UsageError
 from tritonctl.fleet import HISTORY, Fleet
 from tritonctl.inventory import BackendState, Level
@@ -116,6 +117,37 @@ async def test_services_come_change_and_go(quick: None) -> None:
 
 
 # Names
+
+
+async def test_what_a_place_tells_of_itself_stands_until_it_is_lost(quick: None) -> None:
+    place = Place("p", service("s", None, backend="p"))
+    async with Fleet([place]) as fleet:
+        await reaches(fleet, lambda snapshot: snapshot.services)
+        place.news.put_nowait(Told("only the namespaces a and b", "ask for the right to list all", warning=True))
+        told = (await reaches(fleet, lambda snapshot: snapshot.backends[0].warning)).backends[0]
+        assert (told.state, told.detail) == (BackendState.CONNECTED, "only the namespaces a and b")
+        place.news.put_nowait(Unreachable("watch p", "the line is cut"))
+        lost = (await reaches(fleet, lambda snapshot: snapshot.backends[0].detail == "the line is cut")).backends[0]
+        assert (lost.state, lost.warning) == (BackendState.LOST, False)
+
+
+async def test_a_place_is_told_what_is_on_screen() -> None:
+    place = Place("p")
+    seen: list[frozenset[str] | None] = []
+    place.look_at = seen.append  # type: ignore[method-assign]
+    async with Fleet([place]) as fleet:
+        fleet.look_at(["p/s"])
+        fleet.look_at(None)
+    assert seen == [frozenset({"p/s"}), None]
+
+
+def test_a_right_that_lacks_is_the_reason_against_a_change() -> None:
+    place = Place("p")
+    place.capabilities = frozenset({Capability.DELETE, Capability.RESTART})
+    denied = replace(service("s", None), denied=((Capability.DELETE, "you may not delete deployments.apps"),))
+    assert place.why_not(Capability.DELETE, denied) == "you may not delete deployments.apps"
+    assert place.why_not(Capability.RESTART, denied) is None
+    assert place.why_not(Capability.SCALE, denied) == place.reason_against(Capability.SCALE)
 
 
 async def test_names_are_resolved() -> None:

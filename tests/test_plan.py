@@ -7,13 +7,14 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tritonctl.errors import OperationFailed, Refused, Unreachable
-from tritonctl.plan import AuditLog, Outcome, Plan, Run, Step, StepResult, StepState, audit_path, carry_out
+from tritonctl.plan import AuditLog, Choice, Outcome, Plan, Run, Step, StepResult, StepState, audit_path, carry_out
 
 
 class Doing:
@@ -254,5 +255,7 @@ def test_a_plan_as_text() -> None:
     )
     assert one.lines() == ("Load m", "now   now", "1   curl 1", "2   curl 2", "▲   beware", "undo  curl 3")
     assert plan(Step("c", nothing)).lines()[-1] == "undo  nothing here can be taken back"
+    data = replace(one, choices=(Choice("volume:v", "the volume v", True, "nothing else uses it"), Choice("c", "c")))
+    assert data.lines()[4:6] == ("[x] the volume v  (nothing else uses it)  --with volume:v", "[ ] c  --with c")
     assert StepState.UNDONE == "undone"
     assert os.path.isabs(audit_path())

@@ -47,7 +47,16 @@ class Removed:
     service_id: str
 
 
-Update = Listed | Changed | Removed
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the header is to say of the place while it is connected: a token's expiry, a listing that is partial."""
+
+    text: str
+    advice: str = ""
+    warning: bool = False
+
+
+Update = Listed | Changed | Removed | Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,8 @@ class Section:
 class Intent:
     """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …
 
-    `loaded` are the models that are loaded now, for a change that must keep them.
+    `loaded` are the models that are loaded now, for a change that must keep them; `options` are the ids of the plan's
+    choices that are chosen, `("all",)` being every one.
     """
 
     action: Capability
@@ -106,6 +116,10 @@ class Backend(ABC):
     @abstractmethod
     def watch(self) -> AsyncIterator[Update]:
         """First what exists, as one Listed, then what changes, for as long as somebody listens."""
+
+    def look_at(self, service_ids: frozenset[str] | None) -> None:
+        """What is on screen now, None being everything: only that needs to be measured."""
+        return None
 
     def logs(
         self,
@@ -145,6 +159,12 @@ class Backend(ABC):
     async def aclose(self) -> None:
         """Let go of everything that was opened."""
         return None
+
+    def why_not(self, capability: Capability, service: Service) -> str | None:
+        """Why it cannot be done to this service: the place cannot, or the user may not. None: it can be tried."""
+        if capability not in self.capabilities:
+            return self.reason_against(capability)
+        return dict(service.denied).get(capability)
 
     def reason_against(self, capability: Capability) -> str:
         """Why this place cannot do it, and what would."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tritonctl import status
-from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Update
+from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
     BackendState,
@@ -151,6 +151,8 @@ class Fleet:
         """
         before, was_in_view = self._detailed, self._in_view
         self._in_view = frozenset(service_ids) if service_ids is not None else None
+        for backend in self.backends.values():
+            backend.look_at(self._in_view)
         self._detailed = detailed
         if detailed is not None and detailed != before:
             self.hurry(detailed)
@@ -282,6 +284,7 @@ class Fleet:
             state=state,
             detail=error.answer if error else "",
             advice=error.advice if error else "",
+            warning=False,
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
@@ -299,6 +302,10 @@ class Fleet:
             self._keep(update.service)
         elif isinstance(update, Removed):
             self._forget(update.service_id)
+        elif isinstance(update, Told):
+            self._backend_status[backend.name] = replace(
+                self._backend_status[backend.name], detail=update.text, advice=update.advice, warning=update.warning
+            )
         self._publish()
 
     def _keep(self, service: Service) -> None:

@@ -48,8 +48,21 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a replica takes of its machine, as its place measures it. None is unknown, or no limit."""
+
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
-    """One running tritonserver process. `no_address` says why its server cannot be reached and what would help."""
+    """One running tritonserver process. `no_address` says why its server cannot be reached and what would help.
+
+    `last_exit` is how its run before ended, in the place's words; `gpus` how many it asked for, all of the machine
+    being -1. None is unknown.
+    """
 
     name: str
     platform: Platform
@@ -58,11 +71,18 @@ class Replica:
     started_at: float | None = None  # seconds since the epoch
     restarts: int | None = None
     control_mode: ControlMode | None = None  # as its command line tells
+    node: str | None = None
+    last_exit: str | None = None
+    gpus: float | None = None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What somebody deployed and means by a name; `id` is BACKEND/NAME."""
+    """What somebody deployed and means by a name; `id` is BACKEND/NAME.
+
+    `denied` names what the user may not do there (a capability) with the right that lacks.
+    """
 
     id: str
     backend: str
@@ -71,6 +91,7 @@ class Service:
     platform: Platform
     replicas: tuple[Replica, ...] = ()
     created_at: float | None = None  # seconds since the epoch
+    denied: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +310,7 @@ class BackendStatus:
     state: BackendState
     detail: str = ""
     advice: str = ""
+    warning: bool = False  # it is connected, and `detail` wants attention
     read_only: bool = False
     optional: bool = False  # tried because it is often there; its absence is no fault
 

@@ -34,6 +34,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that goes along with a change if it is chosen, and is kept else: a volume, an image, a service, …
+
+    `id` is what chooses it (`Intent.options`), `label` names it, `why` says what else uses it or what is lost with it.
+    A backend chooses nothing by itself that cannot be made again.
+    """
+
+    id: str
+    label: str
+    chosen: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`parallel` steps do not wait for each other (one per replica); else the first failure stops the plan and undoes.
 
@@ -51,6 +65,7 @@ class Plan:
     typed: str = ""
     parallel: bool = False
     read_only: bool = False
+    choices: tuple[Choice, ...] = ()
 
     def lines(self) -> tuple[str, ...]:
         """The plan as text, for a screen or a terminal."""
@@ -58,6 +73,9 @@ class Plan:
         if self.now:
             text.append(f"now   {self.now}")
         text += [f"{number:<3} {step.call}" for number, step in enumerate(self.steps, 1)]
+        for choice in self.choices:
+            why = f"  ({choice.why})" if choice.why else ""
+            text.append(f"[{'x' if choice.chosen else ' '}] {choice.label}{why}  --with {choice.id}")
         text += [f"▲   {warning}" for warning in self.warnings]
         text.append(f"undo  {self.undo or 'nothing here can be taken back'}")
         return tuple(text)

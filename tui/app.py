@@ -186,8 +186,8 @@ class TritonctlApp(App[int]):
         """The service that is meant and its backend. Raises OperationFailed where the place cannot do it."""
         status = self.fleet.resolve(self._service_here())
         backend = self.fleet.backend_of(status.service)
-        if action not in backend.capabilities:
-            raise OperationFailed(f"{action} of {status.id}", backend.reason_against(action))
+        if (why := backend.why_not(action, status.service)) is not None:
+            raise OperationFailed(f"{action} of {status.id}", why)
         return status, backend
 
     def _complete(self, typed: str) -> Sequence[str]:

@@ -169,6 +169,10 @@ def _print_plan(session: Session, plan: Plan) -> None:
             "title": plan.title,
             "now": plan.now,
             "steps": [{"call": step.call, "replica": step.replica, "undo": step.undo_call} for step in plan.steps],
+            "choices": [
+                {"id": each.id, "label": each.label, "chosen": each.chosen, "why": each.why or None}
+                for each in plan.choices
+            ],
             "warnings": list(plan.warnings),
             "undo": plan.undo,
         }

@@ -48,8 +48,8 @@ class LogsPane(Pane):
         assert isinstance(screen, LiveScreen)
         log = self.query_one(LogLines)
         backend = screen.triton.fleet.backend_of(status.service)
-        if Capability.LOGS not in backend.capabilities:
-            log.append([(backend.reason_against(Capability.LOGS), "muted")])
+        if (why := backend.why_not(Capability.LOGS, status.service)) is not None:
+            log.append([(why, "muted")])
             return
         several = len(status.replicas) > 1
         try:

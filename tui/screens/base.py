@@ -107,7 +107,7 @@ class LiveScreen(QuietScreen):
         return (
             action.needs is None
             or status is None
-            or action.needs in self.triton.fleet.backend_of(status.service).capabilities
+            or self.triton.fleet.backend_of(status.service).why_not(action.needs, status.service) is None
         )
 
     def show_hints(self) -> None:
@@ -135,6 +135,9 @@ class LiveScreen(QuietScreen):
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
                 right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
+            elif backend.state is BackendState.CONNECTED and backend.detail:
+                style, keep = ("warn", 6) if backend.warning else ("muted", 2)
+                right.append(Part(f"{backend.name}: {backend.detail}"[:60], style, keep))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
         self.query_one(Header).show(left, right)
         if 0.0 < self._said_until <= time.monotonic():

@@ -112,7 +112,7 @@ class ServicesScreen(LiveScreen):
         for backend in snapshot.backends:
             state = {
                 BackendState.CONNECTING: "asking …",
-                BackendState.CONNECTED: "nothing there",
+                BackendState.CONNECTED: backend.detail or "nothing there",
                 BackendState.LOST: backend.detail,
             }[backend.state]
             lines.append(f"  {backend.name}  {state}")
