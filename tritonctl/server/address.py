@@ -43,8 +43,11 @@ class Way(Protocol):
     The connections are the backend's, and it closes them.
     """
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """As `httpx.AsyncClient.send(request, stream=True)`; may also raise a TritonctlError in the place's words."""
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer with its body still to be read; who asked closes it. `url` begins with one of the address's.
+
+        Raises httpx.HTTPError, or a TritonctlError in the place's own words.
+        """
         ...
 
     def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
