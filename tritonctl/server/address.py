@@ -37,11 +37,8 @@ class Secret:
         return hash(self._value)
 
 
-class Way(Protocol):
-    """How requests reach a server to which no plain connection leads, with whose credentials: a backend makes it.
-
-    The connections are the backend's, and it closes them.
-    """
+class Carrier(Protocol):
+    """Requests on their way to one server, over connections that are kept between them."""
 
     async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
         """The answer with its body still to be read; who asked closes it. `url` begins with one of the address's.
@@ -49,6 +46,14 @@ class Way(Protocol):
         Raises httpx.HTTPError, or a TritonctlError in the place's own words.
         """
         ...
+
+    async def aclose(self) -> None: ...
+
+
+class Way(Protocol):
+    """How a server is reached to which no plain connection leads, with whose credentials: a backend makes it."""
+
+    def carrier(self) -> Carrier: ...
 
     def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
         """What stands between says this and not the server, in words. None: the server itself has answered."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import Carrier, ServerAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -60,6 +60,7 @@ class HttpConnection:
     def __init__(self, address: ServerAddress) -> None:
         self._address = address
         self._client: httpx.AsyncClient | None = None
+        self._carrier: Carrier | None = None
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -153,7 +154,8 @@ class HttpConnection:
         """The answer whose body is not read yet."""
         way = self._address.way
         if way is not None:
-            return await way.send(method, url, content, {"accept-encoding": "identity", **headers})
+            self._carrier = self._carrier or way.carrier()
+            return await self._carrier.send(method, url, content, {"accept-encoding": "identity", **headers})
         try:
             client = self._open()
         except (ImportError, ValueError) as error:
@@ -212,6 +214,9 @@ class HttpConnection:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+        if self._carrier is not None:
+            carrier, self._carrier = self._carrier, None
+            await carrier.aclose()
 
 
 async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
