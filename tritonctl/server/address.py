@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from tritonctl.errors import UsageError
+from tritonctl.errors import TritonctlError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class Secret:
@@ -32,12 +37,36 @@ class Secret:
         return hash(self._value)
 
 
+class Way(Protocol):
+    """How requests reach a server to which no plain connection leads, with whose credentials: a backend makes it.
+
+    The connections are the backend's, and it closes them.
+    """
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """As `httpx.AsyncClient.send(request, stream=True)`; may also raise a TritonctlError in the place's words."""
+        ...
+
+    def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
+        """What stands between says this and not the server, in words. None: the server itself has answered."""
+        ...
+
+    def grpc(self) -> AbstractAsyncContextManager[str]:
+        """host:port at which the server's gRPC answers for as long as this is open. Raises TritonctlError."""
+        ...
+
+    def typed(self, method: str, url: str, body: str) -> str:
+        """The request as a person could type it; no secret in it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
     """`http` is a base URL without a trailing slash, `grpc` is host:port, `metrics` a full URL; None: there is none.
 
     `guessed` tells that gRPC and metrics were derived from the HTTP port (Triton's own ports follow each other:
-    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file.
+    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file. With a `way`, the three are names that
+    only it can reach.
     """
 
     http: str
@@ -47,6 +76,7 @@ class ServerAddress:
     ca: str | None = None
     grpc_tls: bool = False
     guessed: bool = False
+    way: Way | None = field(default=None, repr=False)
 
     def __hash__(self) -> int:
         return hash((self.http, self.grpc, self.metrics, self.ca))
