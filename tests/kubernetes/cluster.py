@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.components import need
 
