@@ -85,7 +85,10 @@ def read_workload(kind: Kind, document: Mapping[str, Any]) -> Workload:
     elif kind is JOBS:
         done, parallel = number(status, "succeeded"), spec.get("parallelism", 1)
         wanted = 0 if _finished(status) else parallel
-        exist, ready = number(status, "active"), number(status, "ready") if "ready" in status else number(status, "active")
+        exist, ready = (
+            number(status, "active"),
+            number(status, "ready") if "ready" in status else number(status, "active"),
+        )
         updated = exist + done
     else:
         exist, ready = number(status, "replicas"), number(status, "readyReplicas")
