@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 _PIECE_BYTES = 1024 * 1024
+_NO_TIMEOUT = {"timeout": {"connect": CONNECT_TIMEOUT_S, "read": None, "write": None, "pool": None}}
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -118,14 +119,9 @@ class HttpConnection:
 
         Raises Unreachable when there is no answer, none in time, or none in HTTP.
         """
-        try:
-            client = self._open()
-            if not self._is_plain_metrics(url):
-                headers = {**self._secret_headers(), **(headers or {})}
-        except (ImportError, ValueError) as error:
-            raise UsageError(
-                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
-            ) from None
+        if not self._is_plain_metrics(url):
+            headers = {**self._secret_headers(), **(headers or {})}
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         try:
@@ -134,9 +130,7 @@ class HttpConnection:
                 if content is not None and len(content) > _PIECE_BYTES:
                     sent = _pieces(content)
                     headers = {**(headers or {}), "Content-Length": str(len(content))}
-                request = client.build_request(method, url, content=sent, headers=headers)
-                request.extensions.update(_as_written(url, request.url.raw_path))
-                answer = await client.send(request, stream=True)
+                answer = await self._send(method, url, sent, headers)
                 try:
                     body = await _read(answer, max_bytes, f"{method} {url}")
                 finally:
@@ -157,7 +151,35 @@ class HttpConnection:
                 "redirects are not followed, since they would take the token along; give the final address",
                 kind="redirect",
             )
+        self._raise_refusal(f"{method} {url}", answer.status_code, body)
         return Answer(answer.status_code, answer.headers, body)
+
+    async def _send(
+        self, method: str, url: str, content: bytes | AsyncGenerator[bytes, None] | None, headers: dict[str, str] | None
+    ) -> httpx.Response:
+        """The answer whose body is not read yet."""
+        way = self._address.way
+        if way is not None:
+            from httpx import Request
+
+            headers = {"accept-encoding": "identity", **(headers or {})}
+            request = Request(method, url, content=content, headers=headers, extensions=_NO_TIMEOUT)
+            request.extensions = {**request.extensions, **_as_written(url, request.url.raw_path)}
+            return await way.send(request)
+        try:
+            client = self._open()
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
+            ) from None
+        request = client.build_request(method, url, content=content, headers=headers)
+        request.extensions.update(_as_written(url, request.url.raw_path))
+        return await client.send(request, stream=True)
+
+    def _raise_refusal(self, tried: str, status: int, body: bytes) -> None:
+        way = self._address.way
+        if way is not None and status >= 400 and (refused := way.refusal(tried, status, body)) is not None:
+            raise refused
 
     async def lines(
         self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
@@ -166,18 +188,18 @@ class HttpConnection:
 
         The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
         """
-        client = self._open()
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         tried = f"POST {url}"
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
         try:
-            request = client.build_request("POST", url, content=content, headers=headers)
-            request.extensions.update(_as_written(url, request.url.raw_path))
-            answer = await client.send(request, stream=True)
+            answer = await self._send("POST", url, content, headers)
             try:
                 if answer.status_code != 200:
-                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                    body = await _read(answer, MAX_BODY_BYTES, tried)
+                    self._raise_refusal(tried, answer.status_code, body)
+                    yield Answer(answer.status_code, answer.headers, body)
                     return
                 rest, size = b"", 0
                 async for chunk in answer.aiter_bytes():
