@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 _PIECE_BYTES = 1024 * 1024
+CONNECTIONS = 8
+"""At once, to one server; a request beyond waits for one to be free."""
+MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
+_EVENTS = "text/event-stream"
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -57,8 +61,9 @@ def client_class() -> type[httpx.AsyncClient]:
 class HttpConnection:
     """Requests to one address. Redirects are not followed: a token must not travel to where a server points."""
 
-    def __init__(self, address: ServerAddress) -> None:
+    def __init__(self, address: ServerAddress, connections: int = CONNECTIONS) -> None:
         self._address = address
+        self._connections = connections
         self._client: httpx.AsyncClient | None = None
 
     def _open(self) -> httpx.AsyncClient:
@@ -72,10 +77,21 @@ class HttpConnection:
                 follow_redirects=False,
                 # A proxy from the environment has no way to this machine's own servers, nor to its containers.
                 trust_env=not _is_near(self._address.http),
-                limits=Limits(max_connections=8, max_keepalive_connections=2),
+                limits=Limits(
+                    max_connections=self._connections, max_keepalive_connections=max(2, self._connections // 4)
+                ),
                 timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),  # each request brings its own deadline
             )
         return self._client
+
+    def _ready(self, url: str) -> tuple[httpx.AsyncClient, dict[str, str]]:
+        """The client, and the headers that go along with a request to `url`. Raises UsageError."""
+        try:
+            return self._open(), {} if self._is_plain_metrics(url) else self._secret_headers()
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
+            ) from None
 
     def _is_plain_metrics(self, url: str) -> bool:
         """The metrics of a server that is reached over TLS, on a port without: no token goes there in the clear."""
@@ -118,14 +134,8 @@ class HttpConnection:
 
         Raises Unreachable when there is no answer, none in time, or none in HTTP.
         """
-        try:
-            client = self._open()
-            if not self._is_plain_metrics(url):
-                headers = {**self._secret_headers(), **(headers or {})}
-        except (ImportError, ValueError) as error:
-            raise UsageError(
-                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
-            ) from None
+        client, secret = self._ready(url)
+        headers = {**secret, **(headers or {})}
         from httpx import HTTPError, InvalidURL
 
         try:
@@ -160,25 +170,40 @@ class HttpConnection:
         return Answer(answer.status_code, answer.headers, body)
 
     async def lines(
-        self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
+        self,
+        url: str,
+        content: bytes,
+        max_line: int,
+        max_bytes: int,
+        *,
+        stream: bool | None,
+        content_type: str = "application/json",
     ) -> AsyncGenerator[str | Answer, None]:
         """POST, and the answer's lines as they come; the whole answer instead, and nothing else, when it is not 200.
 
+        `stream` None takes what the server likes to send: an Answer comes first then, and only of server-sent events
+        is that the head alone, with their lines after it.
+
         The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
         """
-        client = self._open()
         from httpx import HTTPError, InvalidURL
 
         tried = f"POST {url}"
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        client, secret = self._ready(url)
+        accept = {True: _EVENTS, False: "application/json", None: f"application/json, {_EVENTS}, */*"}[stream]
+        headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            request = client.build_request("POST", url, content=content, headers=headers)
+            request = client.build_request("POST", url, content=content, headers={**secret, **headers})
             request.extensions.update(_as_written(url, request.url.raw_path))
             answer = await client.send(request, stream=True)
             try:
-                if answer.status_code != 200:
-                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                events = answer.headers.get("content-type", "").startswith(_EVENTS)
+                if answer.status_code != 200 or (stream is None and not events):
+                    limit = MAX_BODY_BYTES if answer.status_code != 200 else max_bytes
+                    yield Answer(answer.status_code, answer.headers, await _read(answer, limit, tried))
                     return
+                if stream is None:
+                    yield Answer(answer.status_code, answer.headers, b"")
                 rest, size = b"", 0
                 async for chunk in answer.aiter_bytes():
                     size += len(chunk)
