@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.components import need
 
