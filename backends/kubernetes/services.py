@@ -174,8 +174,6 @@ def why_no_server(seat: Seat) -> str | None:
     pod, status = seat.pod, seat.status
     if pod.over:
         return f"the pod is over ({pod_platform(pod).state})"
-    if not pod.node:
-        return "the pod has no node yet"
     if status is None or status.running_since is None:
         return f"the container does not run ({pod_platform(pod).state})"
     if not pod.ip:
