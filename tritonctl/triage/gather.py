@@ -109,9 +109,11 @@ class _Gathering:
         if Capability.EVENTS not in self._backend.capabilities:
             return
         for event in await self._backend.events(self._status.service):
-            self._pieces.append(
-                Piece(Source.EVENT, cleaned(f"{event.kind} {event.text}"), at=event.at, warning=event.warning)
-            )
+            known = event.about in self._replicas
+            # What was wrong with a replica that is gone is history.
+            warning = event.warning and (known or not event.about)
+            text = cleaned(f"{event.kind} {event.text}")
+            self._pieces.append(Piece(Source.EVENT, text, event.about if known else "", at=event.at, warning=warning))
 
     async def _place(self) -> None:
         service = self._status.service
