@@ -75,9 +75,11 @@ async def reach(
     why_not_forward = f"you may not {_names(forward)}" if forward else ""
     if not proxy and not inside_only:
         return Reach(through_proxy(api, ports, follow, why_not_forward), lack=why_not_forward)
-    why_not_proxy = f"you may not {_names(proxy)}"
-    if inside_only:
-        why_not_proxy = f"its server listens on {options.http_address} inside the pod only"
+    why_not_proxy = (
+        f"its server listens on {options.http_address} inside the pod only"
+        if inside_only
+        else f"you may not {_names(proxy)}"
+    )
     if not forward:
         return Reach(through_ports(api, ports, follow), lack=f"{why_not_proxy}: by port-forward instead")
     get = Right("get", "pods", subresource="proxy", namespace=namespace)

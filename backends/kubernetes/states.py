@@ -141,7 +141,9 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
     stuck = workload.condition("Progressing")
     if stuck is not None and stuck.reason == "ProgressDeadlineExceeded":
         words = f"the rollout did not get ready in time; {reason}" if reason else _first(stuck.message)
-        return Platform(f"rollout stuck {workload.updated}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, words)
+        return Platform(
+            f"rollout stuck {workload.updated}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, words
+        )
     failure = workload.condition("ReplicaFailure")
     if failure is not None and failure.status == "True":
         return Platform(f"{ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, _first(failure.message))
@@ -164,7 +166,15 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
     if failing:
         return Platform(f"{ready}/{wanted} {lacking}".strip(), Level.FAILED if not ready else Level.DEGRADED, reason)
     changing = worst is None or worst.level is Level.CHANGING
-    level = Level.CHANGING if changing else Level.DEGRADED if ready else min(worst.level, Level.DEGRADED) if worst else Level.CHANGING
+    level = (
+        Level.CHANGING
+        if changing
+        else Level.DEGRADED
+        if ready
+        else min(worst.level, Level.DEGRADED)
+        if worst
+        else Level.CHANGING
+    )
     if worst is not None and worst.state == "Pending" and worst.level is Level.DEGRADED and not ready:
         level = Level.FAILED  # not one pod fits anywhere: nothing serves
     return Platform(f"{ready}/{wanted} {lacking}".strip(), level, reason or "its pods are being made")
