@@ -9,10 +9,11 @@ from pathlib import Path
 from backends.kubernetes.access import Access
 from backends.kubernetes.api import Api
 from backends.kubernetes.credentials import Credentials
+from backends.kubernetes.evidence import evidence
 from backends.kubernetes.kubeconfig import find_access
 from backends.kubernetes.services import Group
 from backends.kubernetes.watch import Watch
-from tritonctl.backend import Backend, Update
+from tritonctl.backend import Backend, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.settings_backends import KubernetesSettings
@@ -37,6 +38,11 @@ class KubernetesBackend(Backend):
         watch = await self._opened()
         async for update in watch.updates():
             yield update
+
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        watch, group = self._group(service)
+        assert self._api is not None
+        return await evidence(self._api, group, watch.store.nodes)
 
     async def aclose(self) -> None:
         watch, self._watch = self._watch, None

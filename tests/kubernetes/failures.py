@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.space import BROKEN, SLOW, Space
-from tests.servers import IDENTITY
 
 HUNGRY = """
 import numpy
@@ -129,12 +127,12 @@ FAILURES = (
         "no-node-fits",
         "Insufficient memory",
     ),
-    Failure("wrong-node", _pod(nodeSelector={"agentpool": "gpu"}), "taint", "didn't match"),
+    Failure("wrong-node", _pod(nodeSelector={"agentpool": "gpu"}), "no-node-matches", "didn't match"),
     Failure("claim-pending", _pending_claim, "volume-claim-pending", "unbound immediate PersistentVolumeClaims"),
     Failure(
         "claim-missing",
         _volume({"persistentVolumeClaim": {"claimName": "nowhere"}}),
-        "volume-claim-pending",
+        "volume-claim-missing",
         'persistentvolumeclaim "nowhere" not found',
     ),
     Failure(
@@ -163,8 +161,6 @@ FAILURES = (
         "oom-killed",
         "OOMKilled",
     ),
-    Failure("no-program", _plain(command=("tritonservr",)), "docker-command-missing", "tritonservr"),
+    Failure("no-program", _plain(command=("tritonservr",)), "command-missing", "tritonservr"),
     Failure("selects-nothing", _service_that_selects_nothing, "selector-matches-nothing", "selects-nothing"),
 )
-HEALTHY = IDENTITY
-del Path

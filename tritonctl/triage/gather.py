@@ -88,6 +88,7 @@ class _Gathering:
             tuple(self._missing),
             time.time(),
             time.monotonic() - self._began,
+            place=self._backend.kind,
         )
 
     def _tell(self) -> None:
@@ -117,10 +118,12 @@ class _Gathering:
 
     async def _place(self) -> None:
         service = self._status.service
+        of_replicas = {each.platform.reason for each in service.replicas}
         for name, platform in [("", service.platform), *((r.name, r.platform) for r in service.replicas)]:
             bad = platform.level in (Level.FAILED, Level.DEGRADED)
+            again = not name and platform.reason in of_replicas
             text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
-            if bad:
+            if bad and not again:
                 self._pieces.append(Piece(Source.PLATFORM, cleaned(text), name))
         for section in await self._backend.evidence(service):
             for key, value in section.rows:
