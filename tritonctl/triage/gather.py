@@ -121,7 +121,7 @@ class _Gathering:
         of_replicas = {each.platform.reason for each in service.replicas}
         for name, platform in [("", service.platform), *((r.name, r.platform) for r in service.replicas)]:
             bad = platform.level in (Level.FAILED, Level.DEGRADED)
-            again = not name and platform.reason in of_replicas
+            again = not name and platform.reason is not None and platform.reason in of_replicas
             text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
             if bad and not again:
                 self._pieces.append(Piece(Source.PLATFORM, cleaned(text), name))
