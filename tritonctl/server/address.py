@@ -101,6 +101,11 @@ class ServerAddress:
         return hash((self.http, self.grpc, self.metrics, self.ca, self.protocol))
 
     @property
+    def grpc_in_the_clear(self) -> bool:
+        """gRPC would carry headers without TLS that HTTP carries with it: a token that is thought to be secret."""
+        return bool(self.headers) and self.grpc is not None and not self.grpc_tls and self.http.startswith("https:")
+
+    @property
     def shown(self) -> str:
         """What a person knows the server by."""
         return self.http or f"grpc{'s' if self.grpc_tls else ''}://{self.grpc}"
