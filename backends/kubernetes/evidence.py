@@ -64,17 +64,17 @@ def _conditions(found: Iterable[Condition], what: str) -> Rows:
 
 
 def _pod(pod: Pod) -> Rows:
+    said = pod_platform(pod).reason or "?"  # triage knows it already
     rows: Rows = [
         (f"condition {each.kind}", " ".join(filter(None, (each.status, each.reason, each.message))))
         for each in pod.conditions
-        if each.status != "True"
+        if each.status != "True" and (not each.message or each.message not in said)
     ]
     if pod.reason or pod.message:
         rows.append(("pod", " ".join(filter(None, (pod.phase, pod.reason, pod.message)))))
     rows += _held("pod", pod.deleted_at, pod.finalizers)
     for status in pod.statuses:
         rows += _container(status)
-    said = pod_platform(pod).reason or "?"  # triage knows it already
     return [(name, words) for name, words in rows if words not in said and said not in words]
 
 
@@ -88,7 +88,8 @@ def _held(what: str, deleted_at: float | None, finalizers: tuple[str, ...]) -> R
 def _container(status: ContainerStatus) -> Rows:
     what = f"init container {status.name}" if status.init else f"container {status.name}"
     rows: Rows = []
-    if status.waiting and status.waiting not in ("ContainerCreating", "PodInitializing"):
+    # Of a back-off, how the container ended tells more than that it waits.
+    if status.waiting not in ("", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"):
         words = f"{status.waiting}: {status.waiting_message}" if status.waiting_message else status.waiting
         rows.append((what, f"Init:{words}" if status.init else words))
     if status.ended is not None and (not status.init or status.ended.exit_code != 0):
