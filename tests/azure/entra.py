@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.azure import tokens
 from tests.azure.http import Request, Response
+from tests.azure.shapes import TENANT
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 SECRET = "s3cr3t~client~secret"
@@ -15,7 +16,7 @@ SECRET = "s3cr3t~client~secret"
 
 @dataclass
 class Entra:
-    """`approved`: the person has entered the code; `refuse` is the AADSTS message that each request for a token gets."""
+    """`approved`: the person has entered the code; `refuse` is the AADSTS message that each token request gets."""
 
     base: str = ""
     approved: bool = False
@@ -93,7 +94,7 @@ class Entra:
 
     def _granted(self, scope: str, tenant: str, *, refresh: bool = False) -> Response:
         wanted = next((each for each in scope.split() if each.endswith("/.default")), "unknown/.default")
-        real = tokens.TENANT if tenant in ("organizations", "common") else tenant
+        real = TENANT if tenant in ("organizations", "common") else tenant
         token = tokens.make(wanted.removesuffix("/.default"), tenant=real, lifetime_s=self.lifetime_s)
         body: dict[str, object] = {
             "token_type": "Bearer",

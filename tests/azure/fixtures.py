@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,17 @@ import pytest
 
 from tests.azure.emulator import Emulator, running
 from tests.azure.sample import Sample
+from tests.components import need
 
 
 @pytest.fixture
 def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """`az` of the emulator is first on PATH; no variable of the person's own login is left."""
-    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZUREML_CURRENT_CLOUD"):
-        monkeypatch.delenv(name, raising=False)
+    need("azure")
+    # MLClient sets AZUREML_CURRENT_CLOUD for the whole process: set here, so that it is set back.
+    monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureCloud")
+    for name in [name for name in os.environ if name.startswith(("AZURE_", "REQUESTS_CA_BUNDLE"))]:
+        monkeypatch.delenv(name)
     folder = tmp_path / "azure"
     folder.mkdir()
     with running(folder) as emulator:
