@@ -8,7 +8,13 @@ from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
 from tritonctl.inventory import HostGpu
 from tritonctl.settings import Settings
-from tritonctl.settings_backends import BackendSettings, DockerSettings, EmbeddedSettings, UrlsSettings
+from tritonctl.settings_backends import (
+    BackendSettings,
+    DockerSettings,
+    EmbeddedSettings,
+    KubernetesSettings,
+    UrlsSettings,
+)
 
 
 def open_backends(settings: Settings) -> Sequence[Backend]:
@@ -30,10 +36,16 @@ def _open(settings: BackendSettings) -> Backend | None:
         from backends.embedded.backend import EmbeddedBackend
 
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
+    if isinstance(settings, KubernetesSettings):
+        from backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(settings)
     if settings.optional:
         return None
     raise UsageError(
-        settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker"
+        settings.where,
+        f"this version has no backend of kind {settings.kind!r}",
+        "it has: urls, embedded, docker, kubernetes",
     )
 
 
