@@ -169,6 +169,10 @@ class Login:
         said = _hygienic(words)
         # `az` names the line itself where more is asked for than a plain login (AADSTS50076 and its like).
         own = re.search(r"az login [^\n`\"']*--[^\n`\"']+", said) if self.kind in ("cli", "default") else None
+        if self.kind == "environment" and ("AADSTS7000215" in said or "AADSTS7000222" in said):  # wrong, or expired
+            return LoginLost(
+                tried, said, "az ad app credential reset --id $AZURE_CLIENT_ID, and set AZURE_CLIENT_SECRET"
+            )
         return LoginLost(tried, said, own.group(0).strip() if own else self.line(tenant))
 
     def _now(self, key: Key) -> Token | TritonctlError | _Attempt:
@@ -235,7 +239,11 @@ class Login:
 
         tried = f'sign in to Azure with credential = "{self.kind}"'
         said = str(getattr(error, "message", "") or error)
-        if isinstance(error, ServiceRequestError | ServiceResponseError):
+        # azure-identity raises what the network did as a refusal, with the real error behind it.
+        cause = error.__cause__ or error.__context__ if self.kind != "default" else None
+        if isinstance(error, ServiceRequestError | ServiceResponseError) or isinstance(
+            cause, ServiceRequestError | ServiceResponseError
+        ):
             return Unreachable(tried, _hygienic(said), f"can this machine reach {self.cloud.authority}?")
         if not isinstance(error, ClientAuthenticationError | ValueError):
             return fault(tried, error)
