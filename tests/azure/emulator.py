@@ -59,6 +59,8 @@ class Emulator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(5):  # the transports tell of their end in the loop's next rounds
+                await asyncio.sleep(0)
 
         with suppress(TimeoutError):
             self._run(end())

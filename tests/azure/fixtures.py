@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]
     with running(folder) as emulator:
         monkeypatch.setenv("PATH", emulator.environment["PATH"])
         yield emulator
+        emulator.az.set("logged out")  # one that hangs ends now, and so does the thread that waits for it
+    for thread in threading.enumerate():
+        if thread.name.startswith("token "):
+            thread.join(30)
+            assert not thread.is_alive(), thread.name
 
 
 @pytest.fixture

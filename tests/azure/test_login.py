@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from backends.azure import credentials
+from backends.azure.az import Az, AzFailed
 from backends.azure.clouds import Cloud, cloud_of
 from backends.azure.credentials import Login, LoginLost, Logins
 from tests.azure import tokens
@@ -129,7 +132,7 @@ async def test_a_hanging_az_does_not_hold_anybody(azure: Emulator) -> None:
     assert beats > 10
     with pytest.raises(Unreachable):
         await login.token(login.cloud.arm_scope, deadline_s=0.1)
-    assert len(azure.az.calls) <= 1  # it has not even begun, on a busy machine
+    assert len(azure.az.calls) <= 1  # on a busy machine it has not even begun
     beating.cancel()
 
 
@@ -264,19 +267,38 @@ def test_backends_that_sign_in_alike_share_a_login() -> None:
 async def test_an_attempt_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck, asked = threading.Event(), []
 
-    class Credential:
-        def get_token(self, scope: str, **_more: Any) -> Any:
-            asked.append(scope)
+    class Stuck:
+        def get_token(self, *scopes: str, tenant_id: str | None = None) -> Any:
+            asked.append(scopes[0])
             if len(asked) == 1:
                 stuck.wait(30)
             return SimpleNamespace(token="t", expires_on=time.time() + 3600)
 
     monkeypatch.setattr(credentials, "_ABANDON_S", 0.3)
-    login = Login("cli", cloud_of(CloudSettings("AzureCloud")), make=lambda *_: Credential())
+    login = Login("cli", cloud_of(CloudSettings("AzureCloud")), make=lambda *_: Stuck())
     with pytest.raises(Unreachable):
         await login.token("x/.default", deadline_s=0.4)
     assert (await login.token("x/.default")).secret.reveal() == "t"
     stuck.set()
+
+
+def test_a_hanging_az_is_killed_with_what_it_started(azure: Emulator) -> None:
+    # As the real one is installed: a shell script that runs Python.
+    (azure.az.folder / "az").write_text(
+        '#!/bin/sh\necho $$ > "$(dirname "$0")/pid"\nsleep 300\necho\n', encoding="utf-8"
+    )
+    with pytest.raises(AzFailed, match=r"within 1 s"):
+        Az(timeout_s=1.0).get_token("x/.default")
+    session = int((azure.az.folder / "pid").read_text(encoding="utf-8"))
+    assert [each for each in psutil.process_iter() if _session(each) == session] == []
+
+
+def _session(process: Any) -> int:
+    """0 where it is gone; a zombie that nobody has buried yet is gone."""
+    try:
+        return 0 if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
+    except (OSError, psutil.Error):
+        return 0
 
 
 async def _lost(login: Login) -> LoginLost:
