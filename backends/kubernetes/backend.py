@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backends.kubernetes.access import Access
-from backends.kubernetes.api import Api
-from backends.kubernetes.credentials import Credentials
 from backends.kubernetes.kubeconfig import find_access
-from backends.kubernetes.services import Group
-from backends.kubernetes.watch import Watch
-from tritonctl.backend import Backend, Update
+from tritonctl.backend import Backend, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.settings_backends import KubernetesSettings
+
+if TYPE_CHECKING:
+    from backends.kubernetes.access import Access
+    from backends.kubernetes.api import Api
+    from backends.kubernetes.credentials import Credentials
+    from backends.kubernetes.services import Group
+    from backends.kubernetes.watch import Watch
 
 
 class KubernetesBackend(Backend):
@@ -38,6 +41,19 @@ class KubernetesBackend(Backend):
         async for update in watch.updates():
             yield update
 
+    async def describe(self, service: Service) -> tuple[Section, ...]:
+        from backends.kubernetes import describe
+
+        watch, group = self._group(service)
+        assert self._api is not None
+        return await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
+
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        from backends.kubernetes import evidence
+
+        watch, group = self._group(service)
+        return evidence.sections(group, watch.store)
+
     async def aclose(self) -> None:
         watch, self._watch = self._watch, None
         api, self._api = self._api, None
@@ -50,6 +66,9 @@ class KubernetesBackend(Backend):
         """Where the kubeconfig leads elsewhere now, what was known of the cluster is forgotten."""
         access, credentials = await self.access()
         if self._watch is None or self._api is None or self._api.access != access:
+            from backends.kubernetes.api import Api
+            from backends.kubernetes.watch import Watch
+
             await self.aclose()
             self._api = Api(access, credentials)
             self._watch = Watch(self._api, self.name, self._settings.namespaces)

@@ -51,10 +51,10 @@ class Group:
 
     @property
     def kind(self) -> Kind | None:
-        """Of its newest workload, or of a pod that stands alone; None where only its pods are known."""
+        """Of its newest workload, or of a pod that stands alone; None for one that is not known here."""
         if self.workloads:
             return self.workloads[-1].workload.kind
-        return PODS if self.key.kind == PODS.name else None
+        return next((kind for kind in (*WORKLOADS, PODS) if kind.name == self.key.kind), None)
 
     @property
     def found(self) -> Found:
@@ -100,7 +100,7 @@ def service(backend: str, group: Group, reaches: Mapping[str, Reach], denied: tu
     return Service(
         id=f"{backend}/{group.name}",
         backend=backend,
-        kind=group.found.kind,
+        kind=group.found.kind if group.workloads or group.found.kind != "pod" else group.key.kind.lower(),
         name=group.name,
         platform=platform(group),
         replicas=tuple(_replica(seat, reaches.get(seat.name, Reach())) for seat in group.seats()),
@@ -174,8 +174,6 @@ def why_no_server(seat: Seat) -> str | None:
     pod, status = seat.pod, seat.status
     if pod.over:
         return f"the pod is over ({pod_platform(pod).state})"
-    if not pod.node:
-        return "the pod has no node yet"
     if status is None or status.running_since is None:
         return f"the container does not run ({pod_platform(pod).state})"
     if not pod.ip:
