@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INFER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+IN_THE_CLEAR = "its gRPC has no TLS, and the headers that HTTPS keeps secret would travel in the clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,11 @@ class Inferencer:
             if self._protocol is Protocol.GRPC:
                 raise Unreachable("gRPC", "no gRPC address is known", "set grpc = … for this server")
             self._no_grpc = "no gRPC address is known for this server"
+            return None
+        if self._address.grpc_in_the_clear:
+            if self._protocol is Protocol.GRPC:
+                raise Refused(f"gRPC {self._address.grpc}", IN_THE_CLEAR, 'write grpc = "grpcs://…", or send by HTTP')
+            self._no_grpc = IN_THE_CLEAR
             return None
         reason = await self._try_grpc(timeout_s)
         if reason is None:
