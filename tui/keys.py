@@ -36,7 +36,7 @@ def _of_the_place(where: str) -> tuple[Action, ...]:
         for action, keys, text, needs in (
             ("mode", "m", "switch its control mode", Capability.MODE),
             ("restart", "r", "restart it", Capability.RESTART),
-            ("start", "S", "start it", Capability.START),
+            ("start", "S", "begin to run it again", Capability.START),
             ("stop", "X", "stop it", Capability.STOP),
             ("scale", "s", "change how many replicas it has", Capability.SCALE),
             ("traffic", "T", "change how its endpoint's traffic is shared", Capability.TRAFFIC),
