@@ -59,12 +59,17 @@ class CloudSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AksSettings(BackendSettings):
+    """No `cluster`: all of the resource group, or of the subscription. `tenant` of the login, `ca` is a PEM file."""
+
     kind: ClassVar[str] = "aks"
     subscription: str
-    resource_group: str
-    cluster: str
+    resource_group: str | None = None
+    cluster: str | None = None
+    namespaces: tuple[str, ...] = ()
     credential: str = "default"
+    tenant: str | None = None
     cloud: CloudSettings = CloudSettings("AzureCloud")
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class AzureMlSettings(BackendSettings):
     workspace: str | None = None
     config: Path | None = None
     credential: str = "default"
+    tenant: str | None = None
     cloud: CloudSettings = CloudSettings("AzureCloud")
     ca: Path | None = None
 
@@ -108,8 +114,8 @@ _COMMON_KEYS = ("kind", "read_only")
 KEYS: Mapping[str, tuple[str, ...]] = {
     "docker": ("host", "context"),
     "kubernetes": ("kubeconfig", "context", "namespaces"),
-    "aks": ("subscription", "resource_group", "cluster", "cloud", "credential"),
-    "azureml": ("subscription", "resource_group", "workspace", "config", "credential", "cloud", "ca"),
+    "aks": ("subscription", "resource_group", "cluster", "namespaces", "credential", "tenant", "cloud", "ca"),
+    "azureml": ("subscription", "resource_group", "workspace", "config", "credential", "tenant", "cloud", "ca"),
     "urls": ("servers",),
     "embedded": (),
 }
@@ -179,15 +185,20 @@ class BackendReader:
                 namespaces=table.texts("namespaces"),
             )
         if kind == "aks":
+            if "cluster" in table:
+                table.required("resource_group", "a cluster's name is unique in its resource group only")
             return AksSettings(
                 name=name,
                 where=where,
                 read_only=read_only,
                 subscription=table.required("subscription"),
-                resource_group=table.required("resource_group"),
-                cluster=table.required("cluster"),
+                resource_group=table.text("resource_group"),
+                cluster=table.text("cluster"),
+                namespaces=table.texts("namespaces"),
                 credential=table.text("credential", CREDENTIALS) or "default",
+                tenant=table.text("tenant"),
                 cloud=_cloud(table),
+                ca=self._path(table, "ca"),
             )
         if kind == "azureml":
             return self._azureml(name, where, read_only, table)
@@ -212,6 +223,7 @@ class BackendReader:
             workspace=table.text("workspace"),
             config=config,
             credential=table.text("credential", CREDENTIALS) or "default",
+            tenant=table.text("tenant"),
             cloud=_cloud(table),
             ca=self._path(table, "ca"),
         )

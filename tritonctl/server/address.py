@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from tritonctl.errors import UsageError
+from tritonctl.errors import TritonctlError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class Secret:
@@ -33,6 +38,29 @@ class Secret:
         return hash(self._value)
 
 
+class Way(Protocol):
+    """How requests reach a server to which no plain connection leads, with whose credentials: a backend makes it.
+
+    The connections are the backend's, and it closes them.
+    """
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """As `httpx.AsyncClient.send(request, stream=True)`; may also raise a TritonctlError in the place's words."""
+        ...
+
+    def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
+        """What stands between says this and not the server, in words. None: the server itself has answered."""
+        ...
+
+    def grpc(self) -> AbstractAsyncContextManager[str]:
+        """host:port at which the server's gRPC answers for as long as this is open. Raises TritonctlError."""
+        ...
+
+    def typed(self, method: str, url: str, body: str) -> str:
+        """The request as a person could type it; no secret in it."""
+        ...
+
+
 class Speaks(StrEnum):
     """What a server understands."""
 
@@ -47,7 +75,8 @@ class ServerAddress:
 
     Of a server that speaks SCORE, `http` is the whole URL to post to; of one that speaks TENSORFLOW it is empty.
     `guessed` tells that gRPC and metrics were derived from the HTTP port (Triton's own ports follow each other:
-    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file.
+    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file. With a `way`, the three are names that
+    only it can reach.
     """
 
     http: str
@@ -57,6 +86,7 @@ class ServerAddress:
     ca: str | None = None
     grpc_tls: bool = False
     guessed: bool = False
+    way: Way | None = field(default=None, repr=False)
     protocol: Speaks = Speaks.TRITON
 
     def __hash__(self) -> int:
@@ -65,7 +95,8 @@ class ServerAddress:
     @property
     def grpc_in_the_clear(self) -> bool:
         """gRPC would carry headers without TLS that HTTP carries with it: a token that is thought to be secret."""
-        return bool(self.headers) and self.grpc is not None and not self.grpc_tls and self.http.startswith("https:")
+        plain = self.grpc is not None and not self.grpc_tls and self.way is None
+        return plain and bool(self.headers) and self.http.startswith("https:")
 
     @property
     def shown(self) -> str:

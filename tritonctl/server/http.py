@@ -26,6 +26,7 @@ CONNECTIONS = 8
 """At once, to one server; a request beyond waits for one to be free."""
 MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
 _EVENTS = "text/event-stream"
+_NO_TIMEOUT = {"timeout": {"connect": CONNECT_TIMEOUT_S, "read": None, "write": None, "pool": None}}
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -84,15 +85,6 @@ class HttpConnection:
             )
         return self._client
 
-    def _ready(self, url: str) -> tuple[httpx.AsyncClient, dict[str, str]]:
-        """The client, and the headers that go along with a request to `url`. Raises UsageError."""
-        try:
-            return self._open(), {} if self._is_plain_metrics(url) else self._secret_headers()
-        except (ImportError, ValueError) as error:
-            raise UsageError(
-                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
-            ) from None
-
     def _is_plain_metrics(self, url: str) -> bool:
         """The metrics of a server that is reached over TLS, on a port without: no token goes there in the clear."""
         return url == self._address.metrics and url.startswith("http:") and self._address.http.startswith("https:")
@@ -134,8 +126,9 @@ class HttpConnection:
 
         Raises Unreachable when there is no answer, none in time, or none in HTTP.
         """
-        client, secret = self._ready(url)
-        headers = {**secret, **(headers or {})}
+        if not self._is_plain_metrics(url):
+            headers = {**self._secret_headers(), **(headers or {})}
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         try:
@@ -144,9 +137,7 @@ class HttpConnection:
                 if content is not None and len(content) > _PIECE_BYTES:
                     sent = _pieces(content)
                     headers = {**(headers or {}), "Content-Length": str(len(content))}
-                request = client.build_request(method, url, content=sent, headers=headers)
-                request.extensions.update(_as_written(url, request.url.raw_path))
-                answer = await client.send(request, stream=True)
+                answer = await self._send(method, url, sent, headers)
                 try:
                     body = await _read(answer, max_bytes, f"{method} {url}")
                 finally:
@@ -167,7 +158,35 @@ class HttpConnection:
                 "redirects are not followed, since they would take the token along; give the final address",
                 kind="redirect",
             )
+        self._raise_refusal(f"{method} {url}", answer.status_code, body)
         return Answer(answer.status_code, answer.headers, body)
+
+    async def _send(
+        self, method: str, url: str, content: bytes | AsyncGenerator[bytes, None] | None, headers: dict[str, str] | None
+    ) -> httpx.Response:
+        """The answer whose body is not read yet."""
+        way = self._address.way
+        if way is not None:
+            from httpx import Request
+
+            headers = {"accept-encoding": "identity", **(headers or {})}
+            request = Request(method, url, content=content, headers=headers, extensions=_NO_TIMEOUT)
+            request.extensions = {**request.extensions, **_as_written(url, request.url.raw_path)}
+            return await way.send(request)
+        try:
+            client = self._open()
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
+            ) from None
+        request = client.build_request(method, url, content=content, headers=headers)
+        request.extensions.update(_as_written(url, request.url.raw_path))
+        return await client.send(request, stream=True)
+
+    def _raise_refusal(self, tried: str, status: int, body: bytes) -> None:
+        way = self._address.way
+        if way is not None and status >= 400 and (refused := way.refusal(tried, status, body)) is not None:
+            raise refused
 
     async def lines(
         self,
@@ -186,21 +205,22 @@ class HttpConnection:
 
         The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
         """
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         tried = f"POST {url}"
-        client, secret = self._ready(url)
+        secret = self._secret_headers()
         accept = {True: _EVENTS, False: "application/json", None: f"application/json, {_EVENTS}, */*"}[stream]
         headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            request = client.build_request("POST", url, content=content, headers={**secret, **headers})
-            request.extensions.update(_as_written(url, request.url.raw_path))
-            answer = await client.send(request, stream=True)
+            answer = await self._send("POST", url, content, {**secret, **headers})
             try:
                 events = answer.headers.get("content-type", "").startswith(_EVENTS)
                 if answer.status_code != 200 or (stream is None and not events):
                     limit = MAX_BODY_BYTES if answer.status_code != 200 else max_bytes
-                    yield Answer(answer.status_code, answer.headers, await _read(answer, limit, tried))
+                    body = await _read(answer, limit, tried)
+                    self._raise_refusal(tried, answer.status_code, body)
+                    yield Answer(answer.status_code, answer.headers, body)
                     return
                 if stream is None:
                     yield Answer(answer.status_code, answer.headers, b"")
