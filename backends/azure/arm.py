@@ -366,8 +366,8 @@ def _judged(answer: _Raw, tried: str) -> Answer:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, of Retry-After as a number or a date, or of retry-after-ms."""
-    text = headers.get("retry-after-ms")
+    """Seconds, of Retry-After as a number or a date, or of the milliseconds that some services tell instead."""
+    text = headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")
     with suppress(ValueError):
         if text:
             return max(0.0, float(text) / 1000)

@@ -124,14 +124,23 @@ def _tree(node: Mapping[str, Any], depth: int, left: list[int]) -> ErrorTree:
     return ErrorTree(_text(node.get("code")), _message(node.get("message")), _text(node.get("target")), tuple(inner))
 
 
+# What Azure ML sends along with every error, and what tells nobody what to do.
+_NOISE = ("ComponentName", "Correlation", "Environment", "Location", "Time", "MessageFormat", "MessageParameters")
+
+
 def _additional(entries: Any) -> list[ErrorTree]:
-    """Policies and quota tell the useful part here: [{"type": "PolicyViolation", "info": {…}}]."""
+    """Policies and quota tell the useful part here: [{"type": "PolicyViolation", "info": {…}}], and Azure ML its
+    chain of codes: [{"type": "InnerError", "info": {"value": {"code", "innerError"}}}]."""
     found = []
     for each in entries[:20] if isinstance(entries, list) else []:
-        if isinstance(each, Mapping) and each.get("info"):
-            info = each["info"]
-            said = info if isinstance(info, str) else json.dumps(info, ensure_ascii=False, default=str)
-            found.append(ErrorTree(_text(each.get("type")), _text(said)))
+        if not isinstance(each, Mapping) or not each.get("info") or each.get("type") in _NOISE:
+            continue
+        info = each["info"]
+        if each.get("type") == "InnerError" and isinstance(info, Mapping) and isinstance(info.get("value"), Mapping):
+            found.append(_tree(info["value"], 0, [_MAX_DEPTH]))
+            continue
+        said = info if isinstance(info, str) else json.dumps(info, ensure_ascii=False, default=str)
+        found.append(ErrorTree(_text(each.get("type")), _text(said)))
     return found
 
 

@@ -306,12 +306,12 @@ class Api:
         method: str,
         target: str,
         *,
-        content: bytes | None = None,
+        content: bytes | AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """The same for a target that is sent as it stands, path and query; the caller closes it.
 
-        A 401 of the API server's own makes the credentials new, once.
+        A 401 of the API server's own makes the credentials new, once; not where the content can be sent only once.
         """
         import httpx
 
@@ -328,7 +328,7 @@ class Api:
                 response = await client.send(request, stream=True)
             except (httpx.HTTPError, OSError) as error:
                 raise self._in_words(tried, error) from None
-            if response.status_code != 401 or not again:
+            if response.status_code != 401 or not (again and (content is None or isinstance(content, bytes))):
                 return response
             if status_of(await _whole(response, tried)) is None:  # the pod's own, behind its proxy
                 return response

@@ -50,7 +50,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(on_it: Tritonctl, server: Ru
     assert f"curl -X POST {server.http}/v2/repository/models/other/load" in done.rows[2]
     assert done.rows[-1] == f"undo  curl -X POST {server.http}/v2/repository/models/other/unload"
     document = on_it("--dry-run", "unload", "it", "steady", "-o", "json").document
-    assert list(document) == ["action", "service", "title", "now", "steps", "warnings", "undo"]
+    assert list(document) == ["action", "service", "title", "now", "steps", "choices", "warnings", "undo"]
     assert document["steps"] == [
         {
             "call": f"curl -X POST {server.http}/v2/repository/models/steady/unload",

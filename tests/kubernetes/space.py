@@ -42,7 +42,7 @@ def ready(replicas: int = 1) -> Callable[[Object], bool]:
 
     def holds(found: Object) -> bool:
         status = found["status"]
-        return (
+        return bool(
             status.get("observedGeneration", 0) >= found["metadata"]["generation"]
             and status.get("readyReplicas", 0) == replicas
             and status.get("updatedReplicas", replicas) == replicas
@@ -332,14 +332,16 @@ class Space:
         )
 
     def start(self, deadline_s: float = 30.0) -> None:
-        """Makes the namespace; pods can be made in it once it has its default account."""
+        """Makes the namespace, and waits until pods can be made in it: until it has its default account's token."""
         labels = {"tritonctl.test": f"p{os.getpid()}"}
         self.cluster.create(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}}
         )
         began = time.monotonic()
-        while self.get("ServiceAccount", "default") is None:
-            assert time.monotonic() - began < deadline_s, f"namespace {self.name} has no default account"
+        trial: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "trial"}}
+        trial["spec"] = {"containers": [{"name": "trial", "image": IMAGE}]}
+        while self.cluster.ask("POST", f"{path('Pod', self.name)}?dryRun=All", trial)[0] != 201:
+            assert time.monotonic() - began < deadline_s, f"no pod can be made in namespace {self.name}"
             time.sleep(0.05)
 
     def clear(self) -> None:

@@ -38,15 +38,23 @@ class Secret:
         return hash(self._value)
 
 
-class Way(Protocol):
-    """How requests reach a server to which no plain connection leads, with whose credentials: a backend makes it.
+class Carrier(Protocol):
+    """Requests on their way to one server, over connections that are kept between them."""
 
-    The connections are the backend's, and it closes them.
-    """
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer with its body still to be read; who asked closes it. `url` begins with one of the address's.
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """As `httpx.AsyncClient.send(request, stream=True)`; may also raise a TritonctlError in the place's words."""
+        Raises httpx.HTTPError, or a TritonctlError in the place's own words.
+        """
         ...
+
+    async def aclose(self) -> None: ...
+
+
+class Way(Protocol):
+    """How a server is reached to which no plain connection leads, with whose credentials: a backend makes it."""
+
+    def carrier(self) -> Carrier: ...
 
     def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
         """What stands between says this and not the server, in words. None: the server itself has answered."""

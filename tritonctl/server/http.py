@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import Carrier, ServerAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -26,7 +26,6 @@ CONNECTIONS = 8
 """At once, to one server; a request beyond waits for one to be free."""
 MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
 _EVENTS = "text/event-stream"
-_NO_TIMEOUT = {"timeout": {"connect": CONNECT_TIMEOUT_S, "read": None, "write": None, "pool": None}}
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -66,6 +65,7 @@ class HttpConnection:
         self._address = address
         self._connections = connections
         self._client: httpx.AsyncClient | None = None
+        self._carrier: Carrier | None = None
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -126,18 +126,12 @@ class HttpConnection:
 
         Raises Unreachable when there is no answer, none in time, or none in HTTP.
         """
-        if not self._is_plain_metrics(url):
-            headers = {**self._secret_headers(), **(headers or {})}
         client_class()
         from httpx import HTTPError, InvalidURL
 
         try:
             async with asyncio.timeout(timeout_s):
-                sent: bytes | AsyncGenerator[bytes, None] | None = content
-                if content is not None and len(content) > _PIECE_BYTES:
-                    sent = _pieces(content)
-                    headers = {**(headers or {}), "Content-Length": str(len(content))}
-                answer = await self._send(method, url, sent, headers)
+                answer = await self._send(method, url, content, headers or {})
                 try:
                     body = await _read(answer, max_bytes, f"{method} {url}")
                 finally:
@@ -161,25 +155,25 @@ class HttpConnection:
         self._raise_refusal(f"{method} {url}", answer.status_code, body)
         return Answer(answer.status_code, answer.headers, body)
 
-    async def _send(
-        self, method: str, url: str, content: bytes | AsyncGenerator[bytes, None] | None, headers: dict[str, str] | None
-    ) -> httpx.Response:
-        """The answer whose body is not read yet."""
+    async def _send(self, method: str, url: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
+        """The answer whose body is not read yet. Raises UsageError."""
+        if not self._is_plain_metrics(url):
+            headers = {**self._secret_headers(), **headers}
         way = self._address.way
         if way is not None:
-            from httpx import Request
-
-            headers = {"accept-encoding": "identity", **(headers or {})}
-            request = Request(method, url, content=content, headers=headers, extensions=_NO_TIMEOUT)
-            request.extensions = {**request.extensions, **_as_written(url, request.url.raw_path)}
-            return await way.send(request)
+            self._carrier = self._carrier or way.carrier()
+            return await self._carrier.send(method, url, content, {"accept-encoding": "identity", **headers})
         try:
             client = self._open()
         except (ImportError, ValueError) as error:
             raise UsageError(
                 "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
             ) from None
-        request = client.build_request(method, url, content=content, headers=headers)
+        sent: bytes | AsyncGenerator[bytes, None] | None = content
+        if content is not None and len(content) > _PIECE_BYTES:
+            sent = _pieces(content)
+            headers = {**headers, "Content-Length": str(len(content))}
+        request = client.build_request(method, url, content=sent, headers=headers)
         request.extensions.update(_as_written(url, request.url.raw_path))
         return await client.send(request, stream=True)
 
@@ -209,11 +203,10 @@ class HttpConnection:
         from httpx import HTTPError, InvalidURL
 
         tried = f"POST {url}"
-        secret = self._secret_headers()
         accept = {True: _EVENTS, False: "application/json", None: f"application/json, {_EVENTS}, */*"}[stream]
         headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            answer = await self._send("POST", url, content, {**secret, **headers})
+            answer = await self._send("POST", url, content, headers)
             try:
                 events = answer.headers.get("content-type", "").startswith(_EVENTS)
                 if answer.status_code != 200 or (stream is None and not events):
@@ -243,6 +236,9 @@ class HttpConnection:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+        if self._carrier is not None:
+            carrier, self._carrier = self._carrier, None
+            await carrier.aclose()
 
 
 async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:

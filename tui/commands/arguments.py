@@ -183,6 +183,14 @@ def _build() -> _Parser:
     one = command("scale", "change the number of replicas")
     one.add_argument("count", type=int, metavar="N")
     one = command("delete", "delete a service, after showing what hangs on it")
+    one.add_argument(
+        "--with",
+        dest="along",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="what goes along, as --dry-run lists it; repeat it, or `all`",
+    )
     one.add_argument("--volumes", action="store_true", help="of a container: also its volumes that nobody else uses")
     one.add_argument("--image", action="store_true", help="of a container: also its image if nobody else uses it")
     one = command("traffic", "an endpoint's traffic over its deployments")
