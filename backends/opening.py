@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
@@ -50,11 +50,11 @@ def open_demo(*, read_only: bool = False) -> Backend:
     return EmbeddedBackend("embedded", EmbeddedServer(options), read_only=read_only)
 
 
-def read_host_gpus() -> tuple[HostGpu, ...]:
-    """This machine's GPUs; blocks for some milliseconds. Empty where there is no driver."""
-    from backends.nvml import read
+def host_gpus() -> Callable[[], tuple[HostGpu, ...]]:
+    """What reads this machine's GPUs, again and again; it blocks. Empty where there is no driver."""
+    from backends.nvml import Nvml
 
-    return read()
+    return Nvml().read
 
 
 def abilities() -> tuple[tuple[str, bool, str, str], ...]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tritonctl import status
+from tritonctl.apart import apart
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
@@ -36,6 +37,7 @@ HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
 _CLOSE_S = 1.0
+_HOST_DEADLINE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -267,16 +269,25 @@ class Fleet:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
-        """NVML blocks, so it is read beside the loop; a host without GPUs is asked once."""
+        """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once."""
         await self._probing.wait()
         while True:
-            gpus = await asyncio.to_thread(read)
-            if gpus != self._host_gpus:
-                self._host_gpus = gpus
-                self._publish()
-            if not gpus:
+            reading = asyncio.create_task(apart(read))
+            try:
+                await asyncio.wait([reading], timeout=_HOST_DEADLINE_S)
+                if not reading.done():
+                    self._set_host_gpus(())  # no longer known; asked again only when this one call has come back
+                self._set_host_gpus(await reading)
+            finally:
+                reading.cancel()
+            if not self._host_gpus:
                 return
             await asyncio.sleep(self.interval_s)
+
+    def _set_host_gpus(self, gpus: tuple[HostGpu, ...]) -> None:
+        if gpus != self._host_gpus:
+            self._host_gpus = gpus
+            self._publish()
 
     def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
         self._backend_status[backend.name] = replace(

@@ -34,7 +34,7 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
         backends,
         read_only=settings.read_only,
         interval_s=settings.interval_s,
-        read_host_gpus=session.places.host_gpus,
+        read_host_gpus=session.places.host_gpus(),
         probing=False,
     )
     async with fleet:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tritonctl import __version__
+from tritonctl.apart import apart
 from tritonctl.inventory import BackendStatus, HostGpu, Snapshot
 from tui import figures
 from tui.commands import documents, text
@@ -92,7 +93,7 @@ def _gpu(gpu: HostGpu) -> tuple[str, ...]:
 async def _gpus(session: Session) -> tuple[HostGpu, ...]:
     try:
         async with asyncio.timeout(session.read_timeout_s):
-            return await asyncio.to_thread(session.places.host_gpus)
+            return await apart(session.places.host_gpus())
     except TimeoutError:
         return ()
 

@@ -41,7 +41,7 @@ class Places:
 
     backends: Callable[[Settings], Sequence[Backend]]
     demo: Callable[[bool], Backend]
-    host_gpus: Callable[[], tuple[HostGpu, ...]]
+    host_gpus: Callable[[], Callable[[], tuple[HostGpu, ...]]]
     abilities: Callable[[], tuple[Ability, ...]]
 
 
