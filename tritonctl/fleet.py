@@ -95,6 +95,7 @@ class Fleet:
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
+        self._gates: dict[str, asyncio.Event] = {}
         if probing:
             self._probing.set()
 
@@ -115,9 +116,24 @@ class Fleet:
                 closing = (backend.aclose() for backend in self.backends.values())
                 await asyncio.gather(*closing, return_exceptions=True)
 
-    def start_probing(self) -> None:
-        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn."""
+    def start_probing(self, only: str | None = None) -> None:
+        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn.
+
+        With `only`, at those of this service alone: a command about one asks nothing of the others.
+        """
+        if only is not None:
+            self._gate(only).set()
+            return
         self._probing.set()
+        for gate in self._gates.values():
+            gate.set()
+
+    def _gate(self, service_id: str) -> asyncio.Event:
+        """Set once the servers of this service may be looked at."""
+        gate = self._gates.setdefault(service_id, asyncio.Event())
+        if self._probing.is_set():
+            gate.set()
+        return gate
 
     # What readers use
 
@@ -346,6 +362,7 @@ class Fleet:
 
     def _forget(self, service_id: str) -> None:
         tracked = self._tracked.pop(service_id, None)
+        self._gates.pop(service_id, None)
         for name in list(tracked.probes) if tracked else ():
             assert tracked is not None
             self._stop_probe(tracked, name)
@@ -368,7 +385,7 @@ class Fleet:
             deadline_s=self._deadline_s,
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
-        await self._probing.wait()
+        await self._gate(service_id).wait()
         try:
             while True:
                 hurry.clear()
