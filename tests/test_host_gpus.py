@@ -53,18 +53,18 @@ class Driver(SimpleNamespace):
         self.opened = self.closed = 0
         self.lost = False
 
-    def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
+    def nvmlInit(self) -> None:
         self.opened += 1
 
-    def nvmlShutdown(self) -> None:  # noqa: N802
+    def nvmlShutdown(self) -> None:
         self.closed += 1
 
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+    def nvmlDeviceGetCount(self) -> int:
         if self.lost:
             raise self.NVMLError
         return 1
 
-    def nvmlDeviceGetName(self, _handle: object) -> bytes:  # noqa: N802
+    def nvmlDeviceGetName(self, _handle: object) -> bytes:
         return b"T4"
 
     def __getattr__(self, name: str) -> object:

@@ -80,6 +80,10 @@ def _run(argv: Sequence[str]) -> int:
         mouse=arguments.mouse,
     )
     loaded = settings.load(flags, os.environ, Path.home())
+    if loaded.keys.bindings or loaded.theme is not None:
+        from tui import choices
+
+        choices.check(loaded)
     if loaded.warnings:
         from tui.commands.streams import say
 

@@ -42,8 +42,7 @@ async def follow(path: Path, replica: str, *, tail: int, follow: bool) -> AsyncI
 
 
 def _end(file: BinaryIO, replica: str, tail: int) -> tuple[list[LogLine], bytes]:
-    """The last `tail` lines, and the beginning of the one that has not ended; a first line that may be cut is left out.
-    """
+    """The last `tail` lines, and the beginning of the one that has not ended; a first line that may be cut is left."""
     size = file.seek(0, 2)
     start = max(0, size - _TAIL_BYTES) if tail else size
     file.seek(start)

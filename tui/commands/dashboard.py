@@ -28,7 +28,6 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     from tui import keys
     from tui.app import TritonctlApp
 
-    settings.check_actions(keys.default_keys())
     keymap = keys.keymap(settings.keys.preset, settings.keys.bindings)
     fleet = Fleet(
         backends,

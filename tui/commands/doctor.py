@@ -40,10 +40,7 @@ class _Reached:
 
 async def doctor(session: Session) -> int:
     """Exit code 0 also where something optional is missing. Raises UsageError for what is wrong in the settings."""
-    from tui.keys import keymap
-
     settings = session.settings
-    keymap(settings.keys.preset, settings.keys.bindings)  # an action that does not exist is a mistake in the settings
     async with session.fleet() as fleet:
         snapshot = await fleet.first_look(session.look_timeout_s)
     backends = [_Reached.of(each, snapshot) for each in snapshot.backends]
