@@ -26,8 +26,17 @@ def triton_missing() -> str | None:
 
 def docker_missing() -> str | None:
     """The tests bring up an engine of their own."""
+    return _lacks("engine")
+
+
+def kubernetes_missing() -> str | None:
+    """The tests bring up a cluster of their own, but they do not build it; or they take one that is named."""
+    return None if os.environ.get("TRITONCTL_TEST_KUBECONFIG") else _lacks("cluster")
+
+
+def _lacks(script: str) -> str | None:
     done = subprocess.run(
-        [ROOT / "scripts" / "engine", "missing"], capture_output=True, text=True, timeout=60, check=False
+        [ROOT / "scripts" / script, "missing"], capture_output=True, text=True, timeout=60, check=False
     )
     return done.stdout.strip() or None
 
@@ -49,6 +58,7 @@ COMPONENTS = {
     for component in (
         Component("triton", triton_missing),
         Component("docker", docker_missing),
+        Component("kubernetes", kubernetes_missing),
         Component("tmux", tmux_missing),
     )
 }

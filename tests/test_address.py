@@ -10,7 +10,7 @@ import pytest
 
 from tritonctl.errors import UsageError
 from tritonctl.inventory import Level, Platform, Replica
-from tritonctl.server.address import Secret, ServerAddress, parse_address
+from tritonctl.server.address import Secret, ServerAddress, Speaks, parse_address
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,27 @@ def test_what_is_made_of_it(text: str, http: str, grpc: str | None, metrics: str
     address = parse_address(text)
     assert (address.http, address.grpc, address.metrics) == (http, grpc, metrics)
     assert address.guessed is (grpc is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "http"),
+    [
+        ("http://h:5001/score", "http://h:5001/score"),
+        ("h:5001/score/", "http://h:5001/score/"),
+        ("https://ep.westeurope.inference.ml.azure.com/score", "https://ep.westeurope.inference.ml.azure.com/score"),
+        ("http://h/api/v1/service/fraud/score?v=2", "http://h/api/v1/service/fraud/score?v=2"),
+        ("http://h:8080/generate_stream", "http://h:8080/generate_stream"),
+    ],
+)
+def test_a_url_that_is_posted_to_is_known_by_its_path(text: str, http: str) -> None:
+    address = parse_address(text)
+    assert (address.http, address.protocol, address.grpc) == (http, Speaks.SCORE, None)
+
+
+def test_a_scoring_service_may_have_any_path() -> None:
+    assert parse_address("http://h:5001", protocol=Speaks.SCORE).http == "http://h:5001/score"
+    assert parse_address("http://h:5001/predict", protocol=Speaks.SCORE).http == "http://h:5001/predict"
+    assert parse_address("http://h:5001/predict").protocol is Speaks.TRITON
 
 
 @pytest.mark.parametrize(

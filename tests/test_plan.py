@@ -14,8 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from tritonctl.errors import OperationFailed, Refused, Unreachable
-from tritonctl.plan import AuditLog, Choice, Outcome, Plan, Run, Step, StepResult, StepState, audit_path, carry_out
+from tritonctl.errors import OperationFailed, Refused, Unreachable, UsageError
+from tritonctl.plan import (
+    AuditLog,
+    Choice,
+    Outcome,
+    Plan,
+    Run,
+    Step,
+    StepResult,
+    StepState,
+    audit_path,
+    carry_out,
+    choose,
+)
 
 
 class Doing:
@@ -259,3 +271,20 @@ def test_a_plan_as_text() -> None:
     assert data.lines()[4:6] == ("[x] the volume v  (nothing else uses it)  --with volume:v", "[ ] c  --with c")
     assert StepState.UNDONE == "undone"
     assert os.path.isabs(audit_path())
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [((), "b"), (("all",), "abc"), (("none",), ""), (("a",), "a"), (("c", "a"), "ac")],
+)
+def test_options_settle_the_choices(options: tuple[str, ...], chosen: str) -> None:
+    settled = choose((Choice("a", "A"), Choice("b", "B", chosen=True), Choice("c", "C")), options)
+    assert [each.id for each in settled] == ["a", "b", "c"]
+    assert "".join(each.id for each in settled if each.chosen) == chosen
+
+
+def test_a_choice_that_there_is_none_of_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError) as refused:
+        choose((Choice("volume:data", "volume data"),), ("all", "volume:date"))
+    assert "volume:date" in str(refused.value)
+    assert "volume:data" in refused.value.advice

@@ -348,9 +348,11 @@ class Fleet:
                 continue
             if before is None or before.replica.address != replica.address:
                 self._stop_probe(tracked, name)
-                tracked.replicas[name] = ReplicaStatus(replica, looked=replica.address is None)
+                tracked.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
             else:
-                tracked.replicas[name] = replace(before, replica=replica)
+                tracked.replicas[name] = replace(
+                    before, replica=replica, looked=before.looked or _has_no_server(replica)
+                )
         for name in list(tracked.probes):
             if name not in wanted or wanted[name].address is None:
                 self._stop_probe(tracked, name)
@@ -508,6 +510,11 @@ def _phase(number: int) -> float:
     Steps of the golden ratio spread any number of groups evenly.
     """
     return (number // _TOGETHER) * 0.618034 % 1.0
+
+
+def _has_no_server(replica: Replica) -> bool:
+    """There is nothing to look at, nor will there be once its place has said how it is reached."""
+    return replica.address is None and not replica.address_pending
 
 
 def _is_end(service: ServiceStatus, name: str) -> bool:

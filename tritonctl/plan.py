@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable, fault
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable, UsageError, fault
 
 Run = Callable[[], Awaitable[str]]  # returns the server's or the place's own answer, "" where it has none
 
@@ -45,6 +45,26 @@ class Choice:
     label: str
     chosen: bool = False
     why: str = ""
+
+
+def choose(choices: Iterable[Choice], options: Collection[str]) -> tuple[Choice, ...]:
+    """The choices as `options` (of an Intent) settles them: none given leaves the backend's own, `all` and `none` are
+    every one and no one, else those that are named and no other.
+
+    Raises UsageError for an id that there is none of.
+    """
+    choices = tuple(choices)
+    wanted = set(options) - {"all", "none"}
+    if strange := sorted(wanted - {each.id for each in choices}):
+        offered = ", ".join(each.id for each in choices)
+        raise UsageError(
+            f"--with {strange[0]}",
+            f"nothing named {strange[0]} could go along",
+            f"there is: {offered}" if offered else "",
+        )
+    if not options:
+        return choices
+    return tuple(replace(each, chosen="all" in options or each.id in wanted) for each in choices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Replica, ReplicaStatus
-from tritonctl.server import metrics, models, rates
+from tritonctl.server import metrics, models, presence, rates
+from tritonctl.server.address import Speaks
 from tritonctl.server.client import IndexEntry, ServerClient, Statistics
 
 LOOK_DEADLINE_S = 5.0
@@ -36,6 +37,7 @@ class ServerProbe:
         if replica.address is None:
             raise ValueError("a replica without an address cannot be probed")
         self._client = ServerClient(replica.address, timeout_s=deadline_s)
+        self._deadline_s = deadline_s
         # The question for the control mode is an unload of a name that nobody has. It changes nothing, but read-only
         # means that no call that could change something is sent.
         self._may_ask_mode = may_ask_mode
@@ -75,6 +77,8 @@ class ServerProbe:
     async def _look(
         self, before: ReplicaStatus, want_statistics: bool, log_reasons: Mapping[str, str]
     ) -> ReplicaStatus:
+        if self._client.address.protocol is not Speaks.TRITON:
+            return await self._look_for(before)
         ready = await self._client.ready()
         live = ready or await self._client.live()
         now = replace(
@@ -103,6 +107,13 @@ class ServerProbe:
             models_known=index_known or before.models_known,
             rates=page_rates,
             metrics_error=self._metrics_error,
+        )
+
+    async def _look_for(self, before: ReplicaStatus) -> ReplicaStatus:
+        """That a server of another protocol is there is all that can be known of it."""
+        ready = await presence.answers(self._client.address, self._deadline_s)
+        return replace(
+            before, live=True, ready=ready, looked=True, error=None, advice=None, error_kind=None, seen_at=time.time()
         )
 
     async def _meet(self, status: ReplicaStatus) -> ReplicaStatus:

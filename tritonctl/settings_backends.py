@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from tritonctl.errors import UsageError
-from tritonctl.server.address import Secret, ServerAddress, parse_address
+from tritonctl.server.address import Secret, ServerAddress, Speaks, parse_address
 from tritonctl.settings_file import Table
 
 CREDENTIALS = ("default", "cli", "environment", "managed_identity", "workload_identity", "device_code")
@@ -59,12 +59,17 @@ class CloudSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AksSettings(BackendSettings):
+    """No `cluster`: all of the resource group, or of the subscription. `tenant` of the login, `ca` is a PEM file."""
+
     kind: ClassVar[str] = "aks"
     subscription: str
-    resource_group: str
-    cluster: str
+    resource_group: str | None = None
+    cluster: str | None = None
+    namespaces: tuple[str, ...] = ()
     credential: str = "default"
+    tenant: str | None = None
     cloud: CloudSettings = CloudSettings("AzureCloud")
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class AzureMlSettings(BackendSettings):
     workspace: str | None = None
     config: Path | None = None
     credential: str = "default"
+    tenant: str | None = None
     cloud: CloudSettings = CloudSettings("AzureCloud")
     ca: Path | None = None
 
@@ -108,12 +114,12 @@ _COMMON_KEYS = ("kind", "read_only")
 KEYS: Mapping[str, tuple[str, ...]] = {
     "docker": ("host", "context"),
     "kubernetes": ("kubeconfig", "context", "namespaces"),
-    "aks": ("subscription", "resource_group", "cluster", "cloud", "credential"),
-    "azureml": ("subscription", "resource_group", "workspace", "config", "credential", "cloud", "ca"),
+    "aks": ("subscription", "resource_group", "cluster", "namespaces", "credential", "tenant", "cloud", "ca"),
+    "azureml": ("subscription", "resource_group", "workspace", "config", "credential", "tenant", "cloud", "ca"),
     "urls": ("servers",),
     "embedded": (),
 }
-SERVER_KEYS = ("name", "http", "grpc", "metrics", "headers", "token_env", "ca")
+SERVER_KEYS = ("name", "protocol", "http", "grpc", "metrics", "headers", "token_env", "ca")
 CLOUD_KEYS = ("name", "resource_manager", "authority", "aml_resource", "portal")
 
 _SECRET_WORDS = ("token", "bearer", "bearer_token", "key", "api_key", "apikey", "secret", "password", "authorization")
@@ -179,15 +185,20 @@ class BackendReader:
                 namespaces=table.texts("namespaces"),
             )
         if kind == "aks":
+            if "cluster" in table:
+                table.required("resource_group", "a cluster's name is unique in its resource group only")
             return AksSettings(
                 name=name,
                 where=where,
                 read_only=read_only,
                 subscription=table.required("subscription"),
-                resource_group=table.required("resource_group"),
-                cluster=table.required("cluster"),
+                resource_group=table.text("resource_group"),
+                cluster=table.text("cluster"),
+                namespaces=table.texts("namespaces"),
                 credential=table.text("credential", CREDENTIALS) or "default",
+                tenant=table.text("tenant"),
                 cloud=_cloud(table),
+                ca=self._path(table, "ca"),
             )
         if kind == "azureml":
             return self._azureml(name, where, read_only, table)
@@ -212,6 +223,7 @@ class BackendReader:
             workspace=table.text("workspace"),
             config=config,
             credential=table.text("credential", CREDENTIALS) or "default",
+            tenant=table.text("tenant"),
             cloud=_cloud(table),
             ca=self._path(table, "ca"),
         )
@@ -231,19 +243,16 @@ class BackendReader:
 
     def _server(self, table: Table) -> ServerSettings:
         table.only(SERVER_KEYS, _NO_TOKENS)
-        http = table.required("http", 'every server needs its HTTP address: http = "http://HOST:8000"')
-        try:
-            address = parse_address(http)
-        except UsageError as error:
-            raise table.error("http", f"http: {error.answer}", error.advice) from None
-        name = table.text("name") or urlsplit(address.http).netloc
+        protocol = Speaks(spoken) if (spoken := table.text("protocol", tuple(Speaks))) else None
+        address = _tensorflow(table) if protocol is Speaks.TENSORFLOW else _http(table, protocol)
+        name = table.text("name") or (urlsplit(address.http).netloc or address.grpc or "")
         fault = name_fault(name)
         if fault:
             raise table.error("name", f"server name {name!r} {fault}", "the name is the last part of the address")
         headers, trouble = self._headers(table)
         ca = self._path(table, "ca")
         address = replace(address, headers=headers, ca=str(ca) if ca else None)
-        if "grpc" in table:
+        if "grpc" in table and protocol is not Speaks.TENSORFLOW:
             grpc, tls = _grpc(table, https=address.http.startswith("https:"))
             address = replace(address, grpc=grpc, grpc_tls=tls)
         if "metrics" in table:
@@ -300,6 +309,24 @@ class BackendReader:
         if text == "~" or text.startswith("~/"):
             return self._home / text[2:]
         return table.file.path.parent / text
+
+
+def _http(table: Table, protocol: Speaks | None) -> ServerAddress:
+    http = table.required("http", 'every server needs its HTTP address: http = "http://HOST:8000"')
+    try:
+        return parse_address(http, protocol=protocol)
+    except UsageError as error:
+        raise table.error("http", f"http: {error.answer}", error.advice) from None
+
+
+def _tensorflow(table: Table) -> ServerAddress:
+    """TensorFlow Serving's gRPC is all that is used of it."""
+    table.required("grpc", 'TensorFlow Serving is asked by gRPC: grpc = "HOST:8500"')
+    for key in ("http", "metrics"):
+        if key in table:
+            raise table.error(key, f"of TensorFlow Serving only gRPC is used, not {key}", "take it away")
+    grpc, tls = _grpc(table, https=False)
+    return ServerAddress("", grpc=grpc, grpc_tls=tls, protocol=Speaks.TENSORFLOW)
 
 
 def server_from_url(url: str, where: str) -> ServerSettings:

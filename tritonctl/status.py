@@ -67,7 +67,7 @@ def _server_level(status: ReplicaStatus) -> Level:
         if status.error_kind == "forbidden":
             return Level.UNKNOWN
         return Level.CHANGING if _is_starting(status) else Level.FAILED
-    if status.ready:
+    if status.ready or (status.live and status.ready is None):  # some protocols have no word for ready
         return Level.OK
     if any(model.level is Level.CHANGING for model in status.models):
         return Level.CHANGING
@@ -136,6 +136,8 @@ def server_word(status: ServiceStatus) -> str:
         return "starting" if status.level is Level.CHANGING else "unreachable"
     if status.live is None:
         return "–" if all(each.looked for each in status.replicas) else "asking"
+    if status.live and status.ready is None:
+        return "answers"
     word = "ready" if status.ready else "not ready" if status.live else "not live"
     return f"{word} ≠" if status.disagree else word
 

@@ -24,7 +24,7 @@ from tritonctl.status import short_reason
 from tui.desk import Progress
 from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
-from tui.screens.base import LiveScreen
+from tui.screens.base import PLAN_S, LiveScreen
 from tui.screens.services import ServicesScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.widgets.panel import Panel
@@ -271,8 +271,15 @@ class TritonctlApp(App[int]):
         """A change that the service's place makes: its plan is the backend's."""
         status, backend = self._of_the_place(action)
         loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
-        intent = Intent(action, status.service, rest[0] if rest else "", loaded, tuple(rest[1:]))
-        self._propose(Propose(str(action), lambda: backend.plan(intent)))
+        value = rest[0] if rest and action in _WITH_A_VALUE else ""
+        intent = Intent(action, status.service, value, loaded, tuple(rest[1:] if value else rest))
+        self._propose(
+            Propose(
+                str(action),
+                lambda: backend.plan(intent),
+                lambda chosen: backend.plan(replace(intent, options=chosen)),
+            )
+        )
 
     # Changes
 
@@ -290,7 +297,7 @@ class TritonctlApp(App[int]):
         asked_on: object = self.screen
         self.say(f"making the plan: {event.what} …", "busy")
         try:
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(PLAN_S):
                 plan = await event.make()
         except TritonctlError as error:
             self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
@@ -301,7 +308,7 @@ class TritonctlApp(App[int]):
         # Somebody who went elsewhere while the plan was made no longer expects a question.
         if asked_on is self.screen and isinstance(asked_on, LiveScreen):
             asked_on.say("")
-            asked_on.show_plan(plan)
+            asked_on.show_plan(plan, event.anew)
 
     def carry_out(self, plan: Plan, progress: Progress) -> None:
         """Begin a confirmed plan. It goes on when its panel is left, and its end is told in the reserved line."""
@@ -388,6 +395,7 @@ class TritonctlApp(App[int]):
             await asyncio.gather(self._plan_at_work, return_exceptions=True)
 
 
+_WITH_A_VALUE = (Capability.MODE, Capability.SCALE)
 _OF_THE_PLACE = {
     "mode": Capability.MODE,
     "restart": Capability.RESTART,

@@ -9,6 +9,8 @@ from textual.message import Message
 
 from tritonctl.plan import Plan
 
+MakeAnew = Callable[[tuple[str, ...]], Awaitable[Plan]]
+
 
 @dataclass
 class OpenService(Message):
@@ -25,7 +27,11 @@ class OpenModel(Message):
 
 @dataclass
 class Propose(Message):
-    """Show a plan for confirmation; making it may ask the server, so it is made by the app, beside the screen."""
+    """Show a plan for confirmation; making it may ask the server, so it is made by the app, beside the screen.
+
+    `anew` makes it with these of its choices, where it has any.
+    """
 
     what: str
     make: Callable[[], Awaitable[Plan]]
+    anew: MakeAnew | None = None

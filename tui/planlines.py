@@ -22,6 +22,9 @@ LOG_LINES = 6
 def plan_lines(plan: Plan) -> list[PanelLine]:
     lines = [PanelLine(plan.now, label="now")] if plan.now else []
     lines += [PanelLine(step.call, label=str(number)) for number, step in enumerate(plan.steps, 1)]
+    for choice in plan.choices:
+        text = f"{choice.label} · {choice.why}" if choice.why else choice.label
+        lines.append(PanelLine(text, choice=choice.id, chosen=choice.chosen))
     lines += [PanelLine(warning, state="warn") for warning in plan.warnings]
     lines.append(PanelLine(plan.undo or "nothing here can be taken back", label="undo"))
     return lines

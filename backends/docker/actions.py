@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from backends.docker import look, ready
+from backends.docker import belongings, look, ready
 from backends.docker.command import create_command
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.engine import Engine
@@ -17,12 +16,11 @@ from backends.docker.recreate import order
 from tritonctl.backend import Intent
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode
-from tritonctl.plan import Plan, Step
+from tritonctl.plan import Choice, Plan, Step, choose
 from tritonctl.server.options import EVERY_MODEL
 
 STOP_S = 30  # tritonserver's own --exit-timeout-secs: requests under way may end
 _CALL_S = 60.0
-WITH_VOLUMES, WITH_IMAGE = "volumes", "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +97,37 @@ async def restart(ground: Ground) -> Plan:
 
 
 async def delete(ground: Ground) -> Plan:
-    """With the options `volumes` and `image` also those, unless others use them."""
-    engine, options = ground.engine, ground.intent.options
+    """Volumes and images that nobody else uses are choices, kept unless they are chosen.
+
+    The options `volumes` and `image` stand for all of their kind.
+    """
+    engine = ground.engine
     steps: list[Step] = []
     warnings: list[str] = []
     undo: list[str] = []
     for each in ground.containers:
         if each.state.running or each.state.status == "restarting":
             steps.append(stop_step(engine, each))
-        flag = " -v" if WITH_VOLUMES in options else ""
-        steps.append(_step(f"docker rm{flag} {each.name}", partial(remove, engine, each, WITH_VOLUMES in options)))
-        warnings += await _loss_of_delete(engine, each, WITH_VOLUMES in options)
+        steps.append(_step(f"docker rm {each.name}", partial(remove, engine, each)))
         undo.append(await recreate_command(engine, each))
-    if WITH_VOLUMES in options:
-        steps += await _volume_steps(ground, warnings)
-    if WITH_IMAGE in options:
-        steps += await _image_steps(ground, warnings)
+    offered = await belongings.of(engine, ground.containers)
+    choices = choose((each.choice for each in offered), belongings.spelled_out(offered, ground.intent.options))
+    for belonging, choice in zip(offered, choices, strict=True):
+        if choice.chosen:
+            steps.append(_step(belonging.call, partial(_remove_object, engine, belonging.path)))
+            warnings.append(belonging.loss)
+    warnings += [word for each in ground.containers for word in await _loss_of_delete(engine, each, choices)]
     if ground.containers[0].compose is not None:
         warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
     warnings.append("what it wrote inside itself and its log are gone for good")
-    return ground.plan(
+    plan = ground.plan(
         f"Delete {ground.service_id}",
         steps,
         warnings,
         " && ".join(undo) + "   (the same settings; what was inside is gone)",
         ground.intent.service.name,
     )
+    return replace(plan, choices=choices)
 
 
 # Steps
@@ -181,10 +184,10 @@ async def end(engine: Engine, container_id: str, within_s: int) -> str:
     return "stopped and removed"
 
 
-async def remove(engine: Engine, container: Container, volumes: bool) -> str:
+async def remove(engine: Engine, container: Container) -> str:
     """It may be gone already, by --rm or by somebody else's hand."""
     try:
-        await engine.call("DELETE", f"/containers/{container.id}", {"v": volumes}, deadline_s=_CALL_S)
+        await engine.call("DELETE", f"/containers/{container.id}", deadline_s=_CALL_S)
     except NotFound:
         return "was gone already"
     except OperationFailed as error:
@@ -222,74 +225,43 @@ async def _loss_of_stop(ground: Ground, containers: Any, *, comes_back: bool = F
     return warnings
 
 
-async def _loss_of_delete(engine: Engine, container: Container, volumes: bool) -> list[str]:
+async def _loss_of_delete(engine: Engine, container: Container, choices: Sequence[Choice]) -> list[str]:
     warnings = []
+    offered = {each.id for each in choices}
     for mount in listing(container.document, "Mounts"):
         if not isinstance(mount, dict):
             continue
         target, name = text(mount, "Destination"), text(mount, "Name")
         if mount.get("Type") == "bind":
             warnings.append(f"the files in {text(mount, 'Source')} (at {target}) stay")
-        elif name and not volumes:
-            warnings.append(f"the volume {name} (at {target}) stays")
-    users = await sharing(engine, container)
-    if users:
-        warnings.append(f"{', '.join(users)} uses its network, processes or volumes, and breaks without it")
+        elif name and belongings.volume_id(name) not in offered:
+            users = ", ".join(await belongings.users(engine, {"volume": [name]}, {container.id}))
+            warnings.append(f"the volume {name} (at {target}) stays: {users} uses it")
+    if container.auto_remove and container.state.running:
+        warnings.append(f"{container.name} was started with --rm: its unnamed volumes go with it as it stops")
+    others = await sharing(engine, container)
+    if others:
+        warnings.append(f"{', '.join(others)} uses its network, processes or volumes, and breaks without it")
     return warnings
 
 
 async def sharing(engine: Engine, container: Container) -> list[str]:
     """The names of the containers that live in this one's network, or cannot start without it."""
     found = []
-    for entry in await _list(engine, {}):
+    for entry in await belongings.containers(engine, {}):
         mode = text(mapping(entry, "HostConfig"), "NetworkMode")
         if mode in (f"container:{container.id}", f"container:{container.name}"):
-            found.append(_name(entry))
+            found.append(belongings.name_of(entry))
     return found
 
 
-async def _volume_steps(ground: Ground, warnings: list[str]) -> list[Step]:
-    mine = {each.id for each in ground.containers}
-    steps = []
-    mounts = [mount for each in ground.containers for mount in listing(each.document, "Mounts")]
-    for name in dict.fromkeys(text(mount, "Name") for mount in mounts if mount.get("Type") == "volume"):
-        users = [_name(each) for each in await _list(ground.engine, {"volume": [name]}) if text(each, "Id") not in mine]
-        if users:
-            warnings.append(f"the volume {name} stays: {', '.join(users)} uses it")
-            continue
-        if len(name) != 64:  # one without a name of its own goes with `docker rm -v`
-            warnings.append(f"the volume {name} and all that is in it is gone for good")
-            steps.append(_step(f"docker volume rm {name}", partial(_remove_object, ground.engine, f"/volumes/{name}")))
-    return steps
-
-
-async def _image_steps(ground: Ground, warnings: list[str]) -> list[Step]:
-    mine = {each.id for each in ground.containers}
-    steps = []
-    for image, name in {each.image_id: each.image for each in ground.containers}.items():
-        users = [
-            _name(each) for each in await _list(ground.engine, {"ancestor": [image]}) if text(each, "Id") not in mine
-        ]
-        if users:
-            warnings.append(f"the image {name} stays: {', '.join(users)} uses it")
-            continue
-        warnings.append(f"the image {name} must be pulled or built again")
-        steps.append(_step(f"docker rmi {name}", partial(_remove_object, ground.engine, f"/images/{name}")))
-    return steps
-
-
 async def _remove_object(engine: Engine, path: str) -> str:
-    await engine.call("DELETE", path, deadline_s=_CALL_S)
+    """An unnamed volume of a container of --rm is gone with it already."""
+    try:
+        await engine.call("DELETE", path, deadline_s=_CALL_S)
+    except NotFound:
+        return "was gone already"
     return "removed"
-
-
-async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
-    found = await engine.get("/containers/json", {"all": True, "filters": json.dumps(filters)})
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str((listing(entry, "Names") or [text(entry, "Id")[:12]])[0]).lstrip("/")
 
 
 async def recreate_command(engine: Engine, container: Container) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backends.docker.container import listing, mapping, text
-from backends.docker.secrets import is_secret, mask_argument
+from backends.secrets import is_secret, mask_argument
 
 _DEFAULT_SHM = 64 * 2**20
 # Of HostConfig: the field, the flag, and what need not be said.

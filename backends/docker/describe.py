@@ -11,7 +11,7 @@ from typing import Any
 from backends.docker.command import gpus
 from backends.docker.container import Container, listing, mapping, number, read_container, text
 from backends.docker.engine import Engine
-from backends.docker.secrets import mask, mask_argument
+from backends.secrets import mask, mask_argument
 from tritonctl.backend import Section
 from tritonctl.errors import TritonctlError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -20,10 +19,6 @@ _MAX_LINE = 64 * 1024
 _CUT = " … (the line is longer than 64 KiB)"
 _KEPT_LINES = 5_000  # not yet taken by the reader; beyond, the oldest of what is added are lost
 _KEPT_BYTES = 8 * 1024 * 1024
-_WRONG_OPTION = re.compile(
-    r"unrecognized option|requires an argument|Invalid option value|Bad option:|option format is"
-)
-_ERROR = re.compile(r"[EF]\d{4} |\d{4}-\S+ \d+ [EF] |[Ee]rror: ")
 _BATCH_S = 0.05
 _LATE_S = 1.0  # when what is added is older than that when it is read, not all of it is
 _SHOWN_OF_LATE = 20
@@ -275,20 +270,4 @@ async def last_words(engine: Engine, container: Container) -> str:
                 texts += [line.text for line in batch]
     except (TritonctlError, TimeoutError):
         return ""
-    return words_of(texts)
-
-
-def words_of(lines: Sequence[str]) -> str:
-    """The line that explains most; that all models failed, and the chatter of the end, explain nothing."""
-    for model, reason in log.reasons(lines).items():
-        first = reason.strip().splitlines()[0].removeprefix("Internal: ") if reason.strip() else "no reason given"
-        return f"{model}: {first}"
-    # A wrong option comes with the usage, some hundred lines, before or after it.
-    options = [line for line in lines if _WRONG_OPTION.search(line)]
-    if options:
-        return options[0].strip()[:300]
-    errors = [line for line in lines if _ERROR.match(line)]
-    telling = [line for line in errors if "CudaDriverHelper" not in line and "failed to load all models" not in line]
-    chosen = (telling or errors or [line for line in lines if line.strip()] or [""])[-1]
-    text = log.parse_line(chosen).text.strip()
-    return text.splitlines()[0][:300] if text else ""
+    return log.last_words(texts)

@@ -6,7 +6,7 @@ from backends.docker import discovery
 from backends.docker.container import Container, read_container
 from backends.docker.discovery import Found
 from backends.docker.engine import Engine
-from backends.docker.reach import Reach, reach
+from backends.docker.reach import Reach, reach, reach_scoring
 from tritonctl.errors import NotFound, TritonctlError
 
 _PROCESSES_S = 2.0
@@ -33,7 +33,7 @@ async def judge(engine: Engine, container: Container) -> Found | None:
 
 
 async def ways(engine: Engine, found: Found) -> tuple[Reach, ...]:
-    """One for each of its servers."""
+    """One for each of its servers, or the one to its scoring server."""
     container, shared = found.container, None
     if container.network_mode.startswith("container:") and container.state.status == "running":
         shared = await inspect_or_none(engine, container.network_mode.partition(":")[2])
@@ -42,6 +42,11 @@ async def ways(engine: Engine, found: Found) -> tuple[Reach, ...]:
         try:
             reaches.append(await reach(container, options, engine.endpoint, engine.tunnel, shared))
         except TritonctlError as error:  # a port that the tunnel does not carry
+            reaches.append(Reach(no_address=str(error)))
+    if found.scoring_port is not None:
+        try:
+            reaches.append(await reach_scoring(container, found.scoring_port, engine.endpoint, engine.tunnel, shared))
+        except TritonctlError as error:
             reaches.append(Reach(no_address=str(error)))
     return tuple(reaches)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from backends.docker.container import Container, Published
 from backends.docker.endpoint import Endpoint
 from backends.docker.tunnel import Tunnel
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.options import ServerOptions
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -32,17 +32,13 @@ async def reach(
     shared: Container | None = None,
 ) -> Reach:
     """`shared` is the container whose network this one shares, if it does."""
-    if container.state.status == "paused":
-        return Reach(no_address=f"paused: nothing in it answers until `docker unpause {container.name}`")
-    if container.state.status != "running":
-        return Reach(no_address=f"the container does not run ({container.state.status})")
+    if (why := _silent(container)) is not None:
+        return Reach(no_address=why)
     if options.http_port is None:
         return Reach(no_address="its HTTP server is off (--allow-http=false), and tritonctl asks over HTTP")
-    network = container
-    if container.network_mode.startswith("container:"):
-        if shared is None:
-            return Reach(no_address="it shares the network of a container that is gone")
-        network = shared
+    network = _network(container, shared)
+    if network is None:
+        return Reach(no_address=_NO_NETWORK)
     hosts = network.network_mode == "host"
     if options.http_address in _LOOPBACK and not hosts:
         return Reach(
@@ -66,6 +62,38 @@ async def reach(
             grpc_tls=options.grpc_tls,
         )
     )
+
+
+async def reach_scoring(
+    container: Container, port: int, endpoint: Endpoint, tunnel: Tunnel | None, shared: Container | None = None
+) -> Reach:
+    """The way to a server of Azure ML's scoring protocol: POST /score on its port."""
+    if (why := _silent(container)) is not None:
+        return Reach(no_address=why)
+    network = _network(container, shared)
+    if network is None:
+        return Reach(no_address=_NO_NETWORK)
+    place = await _Way(network, endpoint, tunnel, network.network_mode == "host").to(port, "")
+    if place is None:
+        return Reach(no_address=f"speaks Azure ML's scoring protocol on port {port}, which is not published")
+    return Reach(ServerAddress(f"http://{place}/score", protocol=Speaks.SCORE))
+
+
+_NO_NETWORK = "it shares the network of a container that is gone"
+
+
+def _silent(container: Container) -> str | None:
+    """Why nothing in it answers."""
+    if container.state.status == "paused":
+        return f"paused: nothing in it answers until `docker unpause {container.name}`"
+    if container.state.status != "running":
+        return f"the container does not run ({container.state.status})"
+    return None
+
+
+def _network(container: Container, shared: Container | None) -> Container | None:
+    """The container whose network it uses; None where that one is gone."""
+    return shared if container.network_mode.startswith("container:") else container
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,10 @@ def _replicas(seen: Seen) -> list[Replica]:
     container, found = seen.container, seen.found
     state = platform(seen)
     if not found.servers:
-        return [Replica(container.name, state, None, _scoring(found), container.state.started_at, container.restarts)]
+        (way,) = seen.reaches or (Reach(),)
+        return [
+            Replica(container.name, state, way.address, way.no_address, container.state.started_at, container.restarts)
+        ]
     several = len(found.servers) > 1
     return [
         Replica(
@@ -143,15 +146,6 @@ def failed_by_itself(container: Container) -> bool:
     if state.oom_killed or state.error:
         return False
     return state.status == "restarting" or (state.status in ("exited", "dead") and state.exit_code not in _STOPPED)
-
-
-def _scoring(found: Found) -> str:
-    port = next((each.host_port for each in found.container.published if each.port == found.scoring_port), None)
-    if found.container.state.status != "running":
-        return f"the container does not run ({found.container.state.status})"
-    if port is None:
-        return f"speaks Azure ML's scoring protocol on port {found.scoring_port}, which is not published"
-    return f"speaks Azure ML's scoring protocol, not Triton's: POST http://localhost:{port}/score"
 
 
 def _first_line(text: str) -> str:

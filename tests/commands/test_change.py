@@ -50,7 +50,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(on_it: Tritonctl, server: Ru
     assert f"curl -X POST {server.http}/v2/repository/models/other/load" in done.rows[2]
     assert done.rows[-1] == f"undo  curl -X POST {server.http}/v2/repository/models/other/unload"
     document = on_it("--dry-run", "unload", "it", "steady", "-o", "json").document
-    assert list(document) == ["action", "service", "title", "now", "steps", "warnings", "undo"]
+    assert list(document) == ["action", "service", "title", "now", "steps", "choices", "warnings", "undo"]
     assert document["steps"] == [
         {
             "call": f"curl -X POST {server.http}/v2/repository/models/steady/unload",
@@ -183,7 +183,7 @@ def test_a_file_of_the_model_goes_along_with_a_configuration(on_it: Tritonctl, s
 def test_a_load_that_takes_longer_than_the_time_out_is_said(on_it: Tritonctl, server: Running) -> None:
     done = on_it("load", "it", "slow", "--yes", "--timeout", "3.5", code=5)
     assert "3.5 s" in done.err
-    assert on_it.audit[-1]["result"] == "left running"
+    assert on_it.audit[-1]["result"] == "failed"
     on_it("wait", "it", "--for", "model=slow")  # it went on at the server
 
 
@@ -203,7 +203,7 @@ def test_ctrl_c_while_loading_leaves_at_once_and_says_what_goes_on(on_it: Triton
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert b"goes on" in err
-    assert on_it.audit[-1]["result"] == "failed"
+    assert on_it.audit[-1]["result"] == "left running"
     on_it("wait", "it", "--for", "model=slow")
 
 

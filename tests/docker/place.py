@@ -72,6 +72,13 @@ class Place:
     def break_model(self, name: str = "broken") -> None:
         write_model(self.models, name, BROKEN)
 
+    def image(self, name: str = "image") -> str:
+        """An image of this test's own that holds what IMAGE holds."""
+        made, full = self.run(name, "true", how="create"), f"{self.mark}:{name}"
+        self.docker("commit", "--change", f"LABEL tritonctl.test={self.mark}", made, full)
+        self.docker("rm", made)
+        return full
+
     def inspect(self, name: str) -> dict[str, Any]:
         found = json.loads(self.docker("inspect", name))
         assert isinstance(found[0], dict)
@@ -97,6 +104,8 @@ class Place:
         leftovers = sorted(self.names())
         if leftovers:
             self.docker("rm", "-f", "-v", *leftovers)
+        if images := self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", self.mark).split():
+            self.docker("rmi", "--no-prune", *images)
         for kind in ("network", "volume"):
             found = [each for each in self.docker(kind, "ls", "--format", "{{.Name}}").split() if self.mark in each]
             if found:

@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-from tests.docker.place import IMAGE, Place, do, make_plan, until, until_snapshot
+from tests.docker.place import Place, do, make_plan, until, until_snapshot
 from tritonctl.backend import Capability
-from tritonctl.errors import OperationFailed, Refused
+from tritonctl.errors import OperationFailed, Refused, UsageError
 from tritonctl.inventory import Level
 from tritonctl.plan import AuditLog, carry_out
 from tritonctl.server.client import ServerClient
@@ -60,8 +60,6 @@ async def test_a_restart_that_fails_says_why(place: Place) -> None:
 
 async def test_delete_says_what_else_hangs_on_it(place: Place) -> None:
     volume, shared = f"{place.mark}-own", f"{place.mark}-shared"
-    image = f"{place.mark}:tritonserver"
-    place.docker("tag", IMAGE, image)
     name = place.run(
         "t",
         *("tritonserver", "--model-repository=/models"),
@@ -84,14 +82,22 @@ async def test_delete_says_what_else_hangs_on_it(place: Place) -> None:
         assert plain.typed == name
         assert [step.call for step in plain.steps] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
         assert f"docker create --name {name}" in plain.undo
+        offered = {each.id: each for each in plain.choices}
+        assert list(offered) == [f"volume:{anonymous[:12]}", f"volume:{volume}"], "the image is used by the other one"
+        assert not any(each.chosen for each in plain.choices)
+        assert offered[f"volume:{volume}"].label == f"volume {volume} at /own"
+        assert "no other container uses it" in offered[f"volume:{volume}"].why
+        one = await make_plan(fleet, place.service(name), Capability.DELETE, options=(f"volume:{volume}",))
+        assert [step.call for step in one.steps][2:] == [f"docker volume rm {volume}"]
+        with pytest.raises(UsageError, match="nothing named volume:"):
+            await make_plan(fleet, place.service(name), Capability.DELETE, options=(f"volume:{shared}",))
         plan = await make_plan(fleet, place.service(name), Capability.DELETE, options=("volumes", "image"))
         calls = [step.call for step in plan.steps]
         assert f"docker volume rm {volume}" in calls
         assert f"docker volume rm {shared}" not in calls
         said = "\n".join(plan.warnings)
-        assert f"the volume {shared} stays: {place.mark}-other uses it" in said
+        assert f"the volume {shared} (at /shared) stays: {place.mark}-other uses it" in said
         assert "uses its network" in said
-        assert "image" in said
         assert f"{place.models}" in said
         refused = carry_out(plan, AuditLog(place.folder / "audit"), read_only=True)
         with pytest.raises(Refused):
@@ -103,6 +109,21 @@ async def test_delete_says_what_else_hangs_on_it(place: Place) -> None:
     assert shared in volumes
     assert volume not in volumes
     assert anonymous not in volumes
+
+
+async def test_an_image_that_nobody_else_uses_can_go_along(place: Place) -> None:
+    image = place.image()
+    name = place.run("t", "tritonserver", "--model-repository=/models", image=image, how="create")
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: True)
+        plan = await make_plan(fleet, place.service(name), Capability.DELETE)
+        assert [each.id for each in plan.choices] == [f"image:{image}"]
+        assert (await make_plan(fleet, place.service(name), Capability.DELETE, options=("volumes",))).steps[1:] == ()
+        plan = await make_plan(fleet, place.service(name), Capability.DELETE, options=("all",))
+        assert [step.call for step in plan.steps] == [f"docker rm {name}", f"docker rmi {image}"]
+        outcome = await do(plan, place.folder)
+        assert outcome.error is None, outcome.error
+    assert image not in place.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
 
 
 async def test_the_undo_of_a_delete_makes_the_same_container(place: Place) -> None:

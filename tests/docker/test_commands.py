@@ -24,7 +24,8 @@ def tritonctl(place: Place, *words: str, code: int = 0) -> str:
 
 
 def test_from_listing_to_deleting(place: Place) -> None:
-    name = place.triton("t", flags=("-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001"))
+    flags = ("-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001", "-v", f"{place.mark}-data:/data")
+    name = place.triton("t", flags=flags)
     service = f"docker/{name}"
     tritonctl(place, "wait", service, "--for", "ready", "--timeout", "30")
     listed = {each["id"]: each for each in json.loads(tritonctl(place, "services", "-o", "json"))}
@@ -53,9 +54,10 @@ def test_from_listing_to_deleting(place: Place) -> None:
     document = json.loads(tritonctl(place, "delete", service, "--dry-run", "-o", "json"))
     assert [each["call"] for each in document["steps"]] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
     assert place.names() == {name}
-    said = tritonctl(place, "delete", service, "--image", "--volumes", "--dry-run")
-    assert f"docker rm -v {name}" in said
-    assert "docker rmi" in said
+    assert [(each["id"], each["chosen"]) for each in document["choices"]] == [(f"volume:{place.mark}-data", False)]
+    for words in (("--volumes",), ("--with", "all"), ("--with", f"volume:{place.mark}-data")):
+        assert f"docker volume rm {place.mark}-data" in tritonctl(place, "delete", service, *words, "--dry-run")
+    tritonctl(place, "delete", service, "--with", "nothing-of-it", "--dry-run", code=2)
     tritonctl(place, "delete", service, "--yes")
     assert place.names() == set()
     audit = (place.folder / "state" / "tritonctl" / "audit.jsonl").read_text().splitlines()

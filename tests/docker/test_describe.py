@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from backends.docker.secrets import mask, mask_argument
+from backends.secrets import mask, mask_argument
 from tests.docker.place import Place, until
 
 

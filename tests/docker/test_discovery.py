@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.docker.place import IMAGE, Place, until
 from tritonctl.inventory import ControlMode, Level
+from tritonctl.server.address import Speaks
 
 OTHER = "something:else"  # another name for the image: nothing in it speaks of Triton
 
@@ -114,7 +115,11 @@ async def test_azure_ml_services_are_listed_with_their_own_protocol(place: Place
     async with place.fleet() as fleet:
         status = await until(fleet, place.service(local), lambda each: True)
         assert status.service.kind == "azureml-local"
-        assert "http://localhost:18462/score" in status.note
+        address = status.service.replicas[0].address
+        assert address is not None
+        assert (address.http, address.protocol) == ("http://127.0.0.1:18462/score", Speaks.SCORE)
         status = await until(fleet, place.service(first), lambda each: True)
         assert status.service.kind == "azureml-v1"
-        assert "http://localhost:16789/score" in status.note
+        address = status.service.replicas[0].address
+        assert address is not None
+        assert (address.http, address.protocol) == ("http://127.0.0.1:16789/score", Speaks.SCORE)

@@ -21,6 +21,9 @@ class Bench(App[None]):
     def on_panel_cancelled(self) -> None:
         self.told.append("cancelled")
 
+    def on_panel_toggled(self, event: Panel.Toggled) -> None:
+        self.told.append(" ".join(event.chosen) or "nothing")
+
 
 STEPS = [PanelLine(f"step {n}: kubectl -n models patch deploy/text", label=str(n), state="ok") for n in range(30)]
 
@@ -79,3 +82,57 @@ async def test_it_works_in_20_by_5() -> None:
         assert "Cancel" in shown(app.panel)[-1]
         await pilot.press("escape")
         assert app.told == ["cancelled"]
+
+
+def choices(*chosen: str) -> list[PanelLine]:
+    names = ("data", "models", "image")
+    return [*STEPS[:1], *(PanelLine(f"volume {name}", choice=name, chosen=name in chosen) for name in names)]
+
+
+async def test_space_asks_for_the_plan_with_what_is_under_the_focus() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        panel = app.panel
+        panel.open("Delete t1", choices("image"))
+        await pilot.press("space")
+        assert app.told == [], "the focus is on Cancel"
+        assert [line[:6] for line in shown(panel)[2:5]] == [" [ ]  ", " [ ]  ", " [x]  "]
+        assert "▌[ Cancel ]" in shown(panel)[-1]
+        assert "space" in shown(panel)[-1]
+        await pilot.press("up")
+        assert shown(panel)[4].startswith("▌[x]  volume image")
+        assert "▌" not in shown(panel)[-1], "one focus"
+        await pilot.press("up", "up", "space")
+        assert app.told == ["data image"]
+        await pilot.press("space", "down", "space")
+        assert app.told == ["data image"], "not before the plan has come anew"
+        panel.show("Delete t1", choices("data", "image"))
+        assert shown(panel)[3].startswith("▌[ ]  volume models"), "the focus stays on what it was on"
+        await pilot.press("down", "space")
+        assert app.told[1:] == ["data"]
+        panel.show("Delete t1", choices("data"))
+        await pilot.press("up", "up", "enter")
+        assert app.told[2:] == ["nothing"]
+
+
+async def test_nothing_is_confirmed_that_is_not_what_is_shown() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.panel.open("Delete t1", choices(), expected="t1")
+        await pilot.press("up", "space")
+        assert app.told == ["image"]
+        await pilot.press(*"t1", "down", "tab", "enter")
+        assert app.told == ["image"], "the plan with the image is not there yet"
+        app.panel.show("Delete t1", choices("image"), expected="t1")
+        await pilot.press("enter")
+        assert app.told == ["image", "confirmed"], "what was typed stays typed"
+
+
+async def test_a_choice_below_the_fold_is_brought_into_view() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.panel.open("Delete t1", [*choices(), *STEPS, PanelLine("the last", choice="last")])
+        await pilot.press("up")
+        assert any(line.startswith("▌[ ]  the last") for line in shown(app.panel))
+        await pilot.press("up")
+        assert any(line.startswith("▌[ ]  volume image") for line in shown(app.panel))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from tritonctl.errors import UsageError
+from tritonctl.errors import TritonctlError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class Secret:
@@ -32,12 +38,53 @@ class Secret:
         return hash(self._value)
 
 
+class Carrier(Protocol):
+    """Requests on their way to one server, over connections that are kept between them."""
+
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer with its body still to be read; who asked closes it. `url` begins with one of the address's.
+
+        Raises httpx.HTTPError, or a TritonctlError in the place's own words.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Way(Protocol):
+    """How a server is reached to which no plain connection leads, with whose credentials: a backend makes it."""
+
+    def carrier(self) -> Carrier: ...
+
+    def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
+        """What stands between says this and not the server, in words. None: the server itself has answered."""
+        ...
+
+    def grpc(self) -> AbstractAsyncContextManager[str]:
+        """host:port at which the server's gRPC answers for as long as this is open. Raises TritonctlError."""
+        ...
+
+    def typed(self, method: str, url: str, body: str) -> str:
+        """The request as a person could type it; no secret in it."""
+        ...
+
+
+class Speaks(StrEnum):
+    """What a server understands."""
+
+    TRITON = "triton"
+    SCORE = "score"  # JSON posted to one URL: Azure ML's scoring scripts (/score), text generators (/generate)
+    TENSORFLOW = "tensorflow"  # gRPC alone, TensorFlow Serving's PredictionService, as Azure ML's FPGA services do
+
+
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
     """`http` is a base URL without a trailing slash, `grpc` is host:port, `metrics` a full URL; None: there is none.
 
+    Of a server that speaks SCORE, `http` is the whole URL to post to; of one that speaks TENSORFLOW it is empty.
     `guessed` tells that gRPC and metrics were derived from the HTTP port (Triton's own ports follow each other:
-    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file.
+    8000, 8001, 8002) and not given by anybody. `ca` is the path of a PEM file. With a `way`, the three are names that
+    only it can reach.
     """
 
     http: str
@@ -47,13 +94,35 @@ class ServerAddress:
     ca: str | None = None
     grpc_tls: bool = False
     guessed: bool = False
+    way: Way | None = field(default=None, repr=False)
+    protocol: Speaks = Speaks.TRITON
 
     def __hash__(self) -> int:
-        return hash((self.http, self.grpc, self.metrics, self.ca))
+        return hash((self.http, self.grpc, self.metrics, self.ca, self.protocol))
+
+    @property
+    def grpc_in_the_clear(self) -> bool:
+        """gRPC would carry headers without TLS that HTTP carries with it: a token that is thought to be secret."""
+        return bool(self.headers) and self.grpc is not None and not self.grpc_tls and self.http.startswith("https:")
+
+    @property
+    def shown(self) -> str:
+        """What a person knows the server by."""
+        return self.http or f"grpc{'s' if self.grpc_tls else ''}://{self.grpc}"
 
 
-def parse_address(url: str, *, headers: Mapping[str, Secret] | None = None, ca: str | None = None) -> ServerAddress:
-    """An address from what a person types after --url: the server's HTTP port.
+SCORING_PATHS = ("/score", "/generate", "/generate_stream")
+"""A URL that ends so is one to post to, not the base of Triton's."""
+
+
+def parse_address(
+    url: str,
+    *,
+    headers: Mapping[str, Secret] | None = None,
+    ca: str | None = None,
+    protocol: Speaks | None = None,
+) -> ServerAddress:
+    """An address from what a person types after --url: Triton's HTTP port, or the URL of a scoring service.
 
     Raises UsageError when the text names no server.
     """
@@ -75,14 +144,19 @@ def parse_address(url: str, *, headers: Mapping[str, Secret] | None = None, ca: 
         raise UsageError(f"address {url!r}", f"unknown scheme {parts.scheme!r}", "use http:// or https://")
     if not parts.hostname:
         raise UsageError(f"address {url!r}", "no host in it", "write it as http://HOST:8000")
+    path = parts.path.rstrip("/")
+    if protocol is Speaks.SCORE or (protocol is None and path.endswith(SCORING_PATHS)):
+        query = f"?{parts.query}" if parts.query else ""
+        whole = f"{parts.scheme}://{parts.netloc}{parts.path or '/score'}{query}"
+        return ServerAddress(whole, headers=headers or {}, ca=ca, protocol=Speaks.SCORE)
     if port is None and parts.scheme == "http":
         raise UsageError(
             f"address {url!r}",
             "no port in it",
             f"Triton's HTTP port is 8000 unless it was moved: {parts.scheme}://{parts.netloc}:8000",
         )
-    http = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-    if parts.scheme == "https" or parts.path.rstrip("/") or port is None or port > 65533:
+    http = f"{parts.scheme}://{parts.netloc}{path}"
+    if parts.scheme == "https" or path or port is None or port > 65533:
         return ServerAddress(http, headers=headers or {}, ca=ca)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return ServerAddress(

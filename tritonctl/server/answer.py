@@ -30,7 +30,8 @@ def document(
     latency: Latency | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """What `infer -o json` writes: {model, version, protocol, latency_us: {min, p50, p99, max}, outputs, error}.
+    """What `infer -o json` writes: {model, version, protocol, deployment, latency_us: {min, p50, p99, max}, outputs,
+    error}.
 
     Of a stream, `outputs` are those of all its answers in their order. Without `latency` it is that of `answers`.
     """
@@ -40,6 +41,7 @@ def document(
         "model": model,
         "version": answers[-1].version if answers else None,
         "protocol": str(answers[-1].protocol) if answers else None,
+        "deployment": (answers[-1].deployment or None) if answers else None,
         "latency_us": {
             "min": round(latency.min, 1),
             "p50": round(latency.p50, 1),

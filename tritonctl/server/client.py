@@ -16,7 +16,7 @@ from typing import Any
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import ControlMode, ModelState
 from tritonctl.server.address import ServerAddress
-from tritonctl.server.http import Answer, HttpConnection, failure, server_words
+from tritonctl.server.http import CONNECTIONS, Answer, HttpConnection, failure, server_words
 
 READ_TIMEOUT_S = 10.0
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024  # statistics of 500 models have 0.7 MB; reading JSON holds the event loop
@@ -65,10 +65,12 @@ class Statistics:
 class ServerClient:
     """Talks to one server. Every call ends within `timeout_s` seconds or raises Unreachable(kind="timeout")."""
 
-    def __init__(self, address: ServerAddress, timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(
+        self, address: ServerAddress, timeout_s: float = READ_TIMEOUT_S, *, connections: int = CONNECTIONS
+    ) -> None:
         self.address = address
         self.timeout_s = timeout_s
-        self._connection = HttpConnection(address)
+        self._connection = HttpConnection(address, connections)
 
     async def __aenter__(self) -> ServerClient:
         return self

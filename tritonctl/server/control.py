@@ -246,9 +246,13 @@ async def _members(targets: Sequence[ReplicaStatus], model: str) -> tuple[str, .
 
 def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str, object]) -> str:
     """The call as a person could type it; headers, which may hold a token, are left out."""
-    base = target.replica.address.http if target.replica.address else "http://…"
-    url = shlex.quote(f"{base}/v2/repository/models/{model}/{what}")
-    body = f" -d {shlex.quote(json.dumps({'parameters': dict(parameters)}))}" if parameters else ""
+    address = target.replica.address
+    path = f"{address.http if address else 'http://…'}/v2/repository/models/{model}/{what}"
+    document = json.dumps({"parameters": dict(parameters)}) if parameters else ""
+    if address is not None and address.way is not None:
+        return address.way.typed("POST", path, document)
+    url = shlex.quote(path)
+    body = f" -d {shlex.quote(document)}" if document else ""
     globs = " -g" if any(mark in url for mark in "[]{}") else ""
     return f"curl{globs} -X POST {url}{body}"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import Carrier, ServerAddress
 
 if TYPE_CHECKING:
     import httpx
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 _PIECE_BYTES = 1024 * 1024
+CONNECTIONS = 8
+"""At once, to one server; a request beyond waits for one to be free."""
+MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
+_EVENTS = "text/event-stream"
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 
 
@@ -57,9 +61,11 @@ def client_class() -> type[httpx.AsyncClient]:
 class HttpConnection:
     """Requests to one address. Redirects are not followed: a token must not travel to where a server points."""
 
-    def __init__(self, address: ServerAddress) -> None:
+    def __init__(self, address: ServerAddress, connections: int = CONNECTIONS) -> None:
         self._address = address
+        self._connections = connections
         self._client: httpx.AsyncClient | None = None
+        self._carrier: Carrier | None = None
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -72,7 +78,9 @@ class HttpConnection:
                 follow_redirects=False,
                 # A proxy from the environment has no way to this machine's own servers, nor to its containers.
                 trust_env=not _is_near(self._address.http),
-                limits=Limits(max_connections=8, max_keepalive_connections=2),
+                limits=Limits(
+                    max_connections=self._connections, max_keepalive_connections=max(2, self._connections // 4)
+                ),
                 timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),  # each request brings its own deadline
             )
         return self._client
@@ -118,25 +126,12 @@ class HttpConnection:
 
         Raises Unreachable when there is no answer, none in time, or none in HTTP.
         """
-        try:
-            client = self._open()
-            if not self._is_plain_metrics(url):
-                headers = {**self._secret_headers(), **(headers or {})}
-        except (ImportError, ValueError) as error:
-            raise UsageError(
-                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
-            ) from None
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         try:
             async with asyncio.timeout(timeout_s):
-                sent: bytes | AsyncGenerator[bytes, None] | None = content
-                if content is not None and len(content) > _PIECE_BYTES:
-                    sent = _pieces(content)
-                    headers = {**(headers or {}), "Content-Length": str(len(content))}
-                request = client.build_request(method, url, content=sent, headers=headers)
-                request.extensions.update(_as_written(url, request.url.raw_path))
-                answer = await client.send(request, stream=True)
+                answer = await self._send(method, url, content, headers or {})
                 try:
                     body = await _read(answer, max_bytes, f"{method} {url}")
                 finally:
@@ -157,28 +152,71 @@ class HttpConnection:
                 "redirects are not followed, since they would take the token along; give the final address",
                 kind="redirect",
             )
+        self._raise_refusal(f"{method} {url}", answer.status_code, body)
         return Answer(answer.status_code, answer.headers, body)
 
+    async def _send(self, method: str, url: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
+        """The answer whose body is not read yet. Raises UsageError."""
+        if not self._is_plain_metrics(url):
+            headers = {**self._secret_headers(), **headers}
+        way = self._address.way
+        if way is not None:
+            self._carrier = self._carrier or way.carrier()
+            return await self._carrier.send(method, url, content, {"accept-encoding": "identity", **headers})
+        try:
+            client = self._open()
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                "use the proxy that the environment names", str(error), "see ALL_PROXY, HTTPS_PROXY"
+            ) from None
+        sent: bytes | AsyncGenerator[bytes, None] | None = content
+        if content is not None and len(content) > _PIECE_BYTES:
+            sent = _pieces(content)
+            headers = {**headers, "Content-Length": str(len(content))}
+        request = client.build_request(method, url, content=sent, headers=headers)
+        request.extensions.update(_as_written(url, request.url.raw_path))
+        return await client.send(request, stream=True)
+
+    def _raise_refusal(self, tried: str, status: int, body: bytes) -> None:
+        way = self._address.way
+        if way is not None and status >= 400 and (refused := way.refusal(tried, status, body)) is not None:
+            raise refused
+
     async def lines(
-        self, url: str, content: bytes, max_line: int, max_bytes: int, *, stream: bool
+        self,
+        url: str,
+        content: bytes,
+        max_line: int,
+        max_bytes: int,
+        *,
+        stream: bool | None,
+        content_type: str = "application/json",
     ) -> AsyncGenerator[str | Answer, None]:
         """POST, and the answer's lines as they come; the whole answer instead, and nothing else, when it is not 200.
 
+        `stream` None takes what the server likes to send: an Answer comes first then, and only of server-sent events
+        is that the head alone, with their lines after it.
+
         The caller brings the deadline. Closing the generator closes the connection. Raises Unreachable.
         """
-        client = self._open()
+        client_class()
         from httpx import HTTPError, InvalidURL
 
         tried = f"POST {url}"
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream" if stream else "application/json"}
+        accept = {True: _EVENTS, False: "application/json", None: f"application/json, {_EVENTS}, */*"}[stream]
+        headers = {"Content-Type": content_type, "Accept": accept}
         try:
-            request = client.build_request("POST", url, content=content, headers=headers)
-            request.extensions.update(_as_written(url, request.url.raw_path))
-            answer = await client.send(request, stream=True)
+            answer = await self._send("POST", url, content, headers)
             try:
-                if answer.status_code != 200:
-                    yield Answer(answer.status_code, answer.headers, await _read(answer, MAX_BODY_BYTES, tried))
+                events = answer.headers.get("content-type", "").startswith(_EVENTS)
+                if answer.status_code != 200 or (stream is None and not events):
+                    limit = MAX_BODY_BYTES if answer.status_code != 200 else max_bytes
+                    body = await _read(answer, limit, tried)
+                    self._raise_refusal(tried, answer.status_code, body)
+                    yield Answer(answer.status_code, answer.headers, body)
                     return
+                if stream is None:
+                    yield Answer(answer.status_code, answer.headers, b"")
                 rest, size = b"", 0
                 async for chunk in answer.aiter_bytes():
                     size += len(chunk)
@@ -198,6 +236,9 @@ class HttpConnection:
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+        if self._carrier is not None:
+            carrier, self._carrier = self._carrier, None
+            await carrier.aclose()
 
 
 async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:

@@ -6,11 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import OperationFailed, Unreachable
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INFER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+IN_THE_CLEAR = "its gRPC has no TLS, and the headers that HTTPS keeps secret would travel in the clear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Inferencer:
         self._http: HttpInference | None = None
         self._no_grpc: str | None = None
         self._choosing = asyncio.Lock()
+        self._opened = AsyncExitStack()  # what gRPC is spoken over
 
     async def __aenter__(self) -> Inferencer:
         return self
@@ -76,11 +78,11 @@ class Inferencer:
         await self.aclose()
 
     async def aclose(self) -> None:
-        if self._grpc is not None:
-            await self._grpc.aclose()
+        self._grpc = None
+        await self._opened.aclose()
         if self._http is not None:
             await self._http.aclose()
-        self._grpc = self._http = None
+        self._http = None
 
     @property
     def why_not_grpc(self) -> str | None:
@@ -157,23 +159,37 @@ class Inferencer:
                 raise Unreachable("gRPC", "no gRPC address is known", "set grpc = … for this server")
             self._no_grpc = "no gRPC address is known for this server"
             return None
-        from tritonctl.server.inference_grpc import GrpcInference
-
-        grpc = GrpcInference(self._address, self._max_bytes)
-        reached = False
-        try:
-            reason = await grpc.unreachable(min(timeout_s, CONNECT_TIMEOUT_S))
-            reached = reason is None
-        finally:
-            if not reached:
-                await grpc.aclose()
+        if self._address.grpc_in_the_clear:
+            if self._protocol is Protocol.GRPC:
+                raise Refused(f"gRPC {self._address.grpc}", IN_THE_CLEAR, 'write grpc = "grpcs://…", or send by HTTP')
+            self._no_grpc = IN_THE_CLEAR
+            return None
+        reason = await self._try_grpc(timeout_s)
         if reason is None:
-            self._grpc = grpc
-            return grpc
+            return self._grpc
         if self._protocol is Protocol.GRPC:
             raise reason
         self._no_grpc = reason.answer
         return None
+
+    async def _try_grpc(self, timeout_s: float) -> TritonctlError | None:
+        """Why gRPC cannot be used; None: `_grpc` is it."""
+        from tritonctl.server.inference_grpc import GrpcInference
+
+        address = self._address
+        async with AsyncExitStack() as opened:
+            if address.way is not None:
+                try:
+                    address = replace(address, grpc=await opened.enter_async_context(address.way.grpc()))
+                except TritonctlError as error:
+                    return error
+            grpc = GrpcInference(address, self._max_bytes)
+            opened.push_async_callback(grpc.aclose)
+            reason = await grpc.unreachable(min(timeout_s, CONNECT_TIMEOUT_S))
+            if reason is None:
+                self._opened = opened.pop_all()
+                self._grpc = grpc
+        return reason
 
     async def _infer_http(self, request: InferenceRequest, timeout_s: float) -> InferenceAnswer:
         from tritonctl.server.inference_http import HttpInference

@@ -11,18 +11,17 @@ from typing import Any
 from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient, model_path
-from tritonctl.server.http import Answer, failure, server_words
-from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol, refusal
+from tritonctl.server.http import MANY_CONNECTIONS, Answer, failure, server_words
+from tritonctl.server.request import DEPLOYMENT, InferenceAnswer, InferenceRequest, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode_view, numpy_type
 
 _HEADER_LENGTH = "inference-header-content-length"
-_DEPLOYMENT = "azureml-model-deployment"  # which deployment of an Azure ML endpoint answered
 IN_THREAD_BYTES = 2 * 1024 * 1024
 
 
 class HttpInference:
     def __init__(self, address: ServerAddress, max_bytes: int) -> None:
-        self._client = ServerClient(address)
+        self._client = ServerClient(address, connections=MANY_CONNECTIONS)
         self._max_bytes = max_bytes
 
     async def aclose(self) -> None:
@@ -63,7 +62,7 @@ class HttpInference:
         return replace(
             got,
             client_us=(started - began + time.perf_counter() - ended) * 1e6,
-            deployment=answer.headers.get(_DEPLOYMENT, ""),
+            deployment=answer.headers.get(DEPLOYMENT, ""),
         )
 
 

@@ -7,7 +7,7 @@ Formats as tritonserver 2.51.0 writes them: `I1121 14:02:31.000000 12 file.cc:34
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -77,3 +77,25 @@ def reasons(lines: Iterable[str]) -> dict[str, str]:
         elif loaded := _LOADED.search(text):
             found.pop(loaded[1], None)
     return found
+
+
+_WRONG_OPTION = re.compile(
+    r"unrecognized option|requires an argument|Invalid option value|Bad option:|option format is"
+)
+_ERROR = re.compile(r"[EF]\d{4} |\d{4}-\S+ \d+ [EF] |[Ee]rror: ")
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The line that explains most; that all models failed, and the chatter of the end, explain nothing."""
+    for model, reason in reasons(lines).items():
+        first = reason.strip().splitlines()[0].removeprefix("Internal: ") if reason.strip() else "no reason given"
+        return f"{model}: {first}"
+    # A wrong option comes with the usage, some hundred lines, before or after it.
+    options = [line for line in lines if _WRONG_OPTION.search(line)]
+    if options:
+        return options[0].strip()[:300]
+    errors = [line for line in lines if _ERROR.match(line)]
+    telling = [line for line in errors if "CudaDriverHelper" not in line and "failed to load all models" not in line]
+    chosen = (telling or errors or [line for line in lines if line.strip()] or [""])[-1]
+    text = parse_line(chosen).text.strip()
+    return text.splitlines()[0][:300] if text else ""

@@ -11,7 +11,8 @@ from typing import Any
 from tritonctl.backend import Backend, Capability
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import Level, Model, ReplicaStatus, ServiceStatus
-from tritonctl.server import metrics, models, rates
+from tritonctl.server import metrics, models, presence, rates
+from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient, Statistics
 from tritonctl.triage import logfile
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
@@ -182,6 +183,10 @@ class _Gathering:
         left_s = max(0.2, self._deadline - time.monotonic() - 0.1)
         async with ServerClient(address, timeout_s=left_s) as client:
             try:
+                if address.protocol is not Speaks.TRITON:  # that it is there is all that can be asked
+                    ready = await presence.answers(address, left_s)
+                    self._update(name, live=True, ready=ready, error=None, advice=None, error_kind=None)
+                    return
                 await self._first_look(name, client)
             except TritonctlError as error:
                 kind = error.kind if isinstance(error, Unreachable) else "failed"

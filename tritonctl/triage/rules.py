@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from tritonctl.inventory import ControlMode, Level, ModelState
+from tritonctl.server.address import Speaks
 from tritonctl.status import short_reason
 from tritonctl.triage.evidence import Evidence, Moved, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
@@ -265,8 +266,9 @@ def unreachable(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         address = each.replica.address
         if address is None or each.error is None or each.replica.platform.level in (Level.OFF, Level.FAILED):
             continue
-        quotes = [Quote(_at(Source.HEALTH, each, evidence), f"GET {address.http}/v2/health/ready: {each.error}")]
-        values = {"service": evidence.service, "address": address.http}
+        asked = f"GET {address.http}/v2/health/ready" if address.protocol is Speaks.TRITON else address.shown
+        quotes = [Quote(_at(Source.HEALTH, each, evidence), f"{asked}: {each.error}")]
+        values = {"service": evidence.service, "address": address.shown}
         name = _UNREACHABLE.get(each.error_kind or "", "unreachable-refused")
         if name in ("unreachable-refused", "unreachable-timeout") and each.seen_before:
             name = "server-lost"

@@ -106,6 +106,8 @@ def _of(stage: Stage, evidence: Evidence) -> Rung:
         waiting = [each.name for each in replicas if each.ready is not True]
         if not waiting:
             return Rung(stage, StageState.DONE)
+        if all(each.answered and each.ready is None for each in replicas):
+            return Rung(stage, StageState.UNKNOWN, None, "its protocol has no word for it")
         changing = [name for each in up for name in _changing(each)]
         if changing:
             return Rung(stage, StageState.UNDER_WAY, None, f"waits for {', '.join(changing[:3])}")

@@ -183,6 +183,14 @@ def _build() -> _Parser:
     one = command("scale", "change the number of replicas")
     one.add_argument("count", type=int, metavar="N")
     one = command("delete", "delete a service, after showing what hangs on it")
+    one.add_argument(
+        "--with",
+        dest="along",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="what goes along, as --dry-run lists it; repeat it, or `all`",
+    )
     one.add_argument("--volumes", action="store_true", help="of a container: also its volumes that nobody else uses")
     one.add_argument("--image", action="store_true", help="of a container: also its image if nobody else uses it")
     one = command("traffic", "an endpoint's traffic over its deployments")
@@ -198,9 +206,11 @@ def _share(text: str) -> str:
 
 
 def _infer(one: _Parser) -> None:
-    one.add_argument("model", metavar="MODEL")
+    one.add_argument(
+        "model", nargs="?", default="", metavar="MODEL", help="not needed where the service has only one, or has /score"
+    )
     one.add_argument("--version", dest="model_version", metavar="V")
-    one.add_argument("--deployment", metavar="D", help="of an endpoint with several")
+    one.add_argument("--deployment", metavar="D", help="this one of an Azure ML endpoint with several")
     one.add_argument("--protocol", choices=("grpc", "http"), help="this one and no other")
     filled = one.add_argument_group("what is sent")
     filled.add_argument(
@@ -210,7 +220,12 @@ def _infer(one: _Parser) -> None:
         metavar="NAME=VALUE|@FILE[#OPTIONS]",
         help="a value, JSON lists, text, or a file: .npy .npz .json .csv .wav, an image, raw bytes",
     )
-    filled.add_argument("--request", type=Path, metavar="FILE", help="a JSON request: Triton's, KServe's or Azure's")
+    filled.add_argument(
+        "--request",
+        type=Path,
+        metavar="FILE",
+        help="a JSON request: Triton's, KServe's or Azure's; what is posted to /score; - is stdin",
+    )
     filled.add_argument("--last", action="store_true", help="what was sent to this model last")
     fill = filled.add_mutually_exclusive_group()
     fill.add_argument("--random", action="store_true", help="random values for what is left open (the default)")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Service
-from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out
+from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out, choose
 from tritonctl.server import control
 from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
@@ -96,7 +97,7 @@ async def scale(session: Session) -> int:
 
 async def delete(session: Session) -> int:
     arguments = session.arguments
-    options = tuple(name for name in ("volumes", "image") if getattr(arguments, name))
+    options = (*arguments.along, *(name for name in ("volumes", "image") if getattr(arguments, name)))
     return await _of_the_place(session, Capability.DELETE, "", options)
 
 
@@ -111,7 +112,13 @@ async def _of_the_place(session: Session, action: Capability, value: str, option
         read_only = _read_only(session, fleet, found.service)
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))
+        _check_choices(plan, getattr(session.arguments, "along", ()))
         return await _execute(session, plan, read_only=read_only)
+
+
+def _check_choices(plan: Plan, named: Sequence[str]) -> None:
+    """Raises UsageError where something was to go along that the plan knows nothing of: it would stay unnoticed."""
+    choose(plan.choices, named)
 
 
 def _refuse_early(session: Session, what: str) -> None:

@@ -12,25 +12,39 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tritonctl.errors import NotFound, TritonctlError, UsageError
-from tritonctl.inventory import ReplicaStatus
+from tritonctl.inventory import ReplicaStatus, ServiceStatus
 from tritonctl.server import answer as answers
+from tritonctl.server.address import Secret, Speaks
 from tritonctl.server.client import ServerClient
 from tritonctl.server.inference import Inferencer, Latency
 from tritonctl.server.modelconfig import ModelSchema, schema
-from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter, Protocol, WantedOutput, check_request
+from tritonctl.server.request import (
+    DEPLOYMENT,
+    InferenceAnswer,
+    InferenceRequest,
+    Parameter,
+    Protocol,
+    WantedOutput,
+    check_request,
+)
 from tritonctl.server.tensors import Tensor
 from tritonctl.server.typed import split_assignment
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
 from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
+from tritonctl.workbench.others import MODEST, requests_of_others
 from tritonctl.workbench.split import Split, read_counted, split
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
+
+if TYPE_CHECKING:
+    from tui.commands.measure import Subject
 
 TOP = 5
 
@@ -38,13 +52,16 @@ TOP = 5
 async def infer(session: Session) -> int:
     """With -o json the document is written also where the request fails; its `error` then says why."""
     arguments = session.arguments
-    if arguments.deployment:
-        raise UsageError("infer --deployment", "only an endpoint with several deployments has one to choose")
     got: list[InferenceAnswer] = []
     try:
         async with session.fleet() as fleet:
             found = await session.find(fleet)
-            target = first_reachable(found, arguments.model)
+            target = _chosen(first_reachable(found, arguments.model), arguments.deployment)
+        if speaks(target) is Speaks.SCORE:
+            from tui.commands.score import score
+
+            return await score(session, found.id, target)
+        arguments.model = arguments.model or _only_model(found)
         async with client_of(target, session.read_timeout_s) as client:
             shape = await read_schema(client, arguments.model, arguments.model_version)
             history = History.usual(os.environ, Path.home())
@@ -53,7 +70,8 @@ async def infer(session: Session) -> int:
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
 
-                return await measure(session, target, client, shape, request)
+                async with inferencer_of(session, target) as inferencer:
+                    return await measure(session, subject_of(inferencer, client, shape, request))
             if arguments.generate:
                 from tui.commands.generate import generate_text
 
@@ -66,6 +84,42 @@ async def infer(session: Session) -> int:
         if session.json:
             tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
         raise
+
+
+def speaks(target: ReplicaStatus) -> Speaks:
+    return target.replica.address.protocol if target.replica.address is not None else Speaks.TRITON
+
+
+def _chosen(target: ReplicaStatus, deployment: str | None) -> ReplicaStatus:
+    """With the header that chooses a deployment of an Azure ML endpoint."""
+    address = target.replica.address
+    if not deployment or address is None:
+        return target
+    headers = {name: value for name, value in address.headers.items() if name.lower() != DEPLOYMENT}
+    address = replace(address, headers={**headers, DEPLOYMENT: Secret(deployment)})
+    return replace(target, replica=replace(target.replica, address=address))
+
+
+def _only_model(found: ServiceStatus) -> str:
+    """Raises UsageError where there are several, or none."""
+    names = sorted({each.name for each in found.models if each.ready_on})
+    if len(names) == 1:
+        return names[0]
+    said = f"it has {', '.join(names[:20])}" if names else "none of it is known to be ready"
+    raise UsageError(f"infer {found.id}", "which model?", said)
+
+
+def subject_of(inferencer: Inferencer, client: ServerClient, shape: ModelSchema, request: InferenceRequest) -> Subject:
+    from tritonctl.workbench.beside import watching
+    from tui.commands.measure import Subject
+
+    return Subject(
+        request.model,
+        lambda: inferencer.sender(request, decoupled=shape.decoupled),
+        lambda: requests_of_others(client, request.model),
+        lambda at_least: read_counted(client, request.model, request.version, at_least),
+        lambda: watching(client, request.model),
+    )
 
 
 async def read_schema(client: ServerClient, model: str, version: str | None) -> ModelSchema:
@@ -163,6 +217,10 @@ async def _once(
                 got.append(await inferencer.infer(asked))
                 latency, mean_us = Latency.of([got[0].latency_us]), got[0].latency_us
                 if arguments.repeat > 1:
+                    if arguments.repeat > MODEST:
+                        from tui.commands.measure import ask_first
+
+                        await ask_first(session, request.model, lambda: requests_of_others(client, request.model))
                     plan = LoadPlan(requests=arguments.repeat, max_error_rate=1.0)
                     repeated = await run_load(plan, await inferencer.sender(asked))
                     latency, errors = _latency(repeated), repeated.errors

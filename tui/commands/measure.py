@@ -6,41 +6,54 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
-from tritonctl.errors import Refused, TritonctlError
-from tritonctl.inventory import ReplicaStatus
-from tritonctl.server.client import ServerClient
-from tritonctl.server.modelconfig import ModelSchema
-from tritonctl.server.request import InferenceRequest
+from tritonctl.errors import Refused
+from tritonctl.workbench.beside import Beside, Watching
 from tritonctl.workbench.load import Found, LoadPlan, LoadResult, Send, run_load, search
-from tritonctl.workbench.split import Split, read_counted, split
+from tritonctl.workbench.others import why_ask
+from tritonctl.workbench.split import Counted, Split, split
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.infer import inferencer_of, split_line
+from tui.commands.infer import split_line
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 
-LOOK_FOR_OTHERS_S = 1.0
 DURATION_S = 10.0
 STEP_S = 3.0
 
 
-async def measure(
-    session: Session, target: ReplicaStatus, client: ServerClient, shape: ModelSchema, request: InferenceRequest
-) -> int:
+@dataclass(frozen=True)
+class Subject:
+    """What a load goes to: how it is sent, whether others use it, and how its server counts, where it does.
+
+    `counted` waits until so many requests were counted, and gives None where the server tells no statistics.
+    """
+
+    name: str
+    sender: Callable[[], Awaitable[Send]]
+    others: Callable[[], Awaitable[int | None]]
+    counted: Callable[[int], Awaitable[Counted | None]]
+    beside: Callable[[], AbstractAsyncContextManager[Watching]]
+
+
+async def measure(session: Session, subject: Subject) -> int:
     """Ctrl-C ends the load and sums up what there is."""
     arguments = session.arguments
-    others = await requests_of_others(client, request)
-    if others:
-        _ask_first(session, others)
-    before = await read_counted(client, request.model, request.version)
-    async with inferencer_of(session, target) as inferencer:
-        send = await inferencer.sender(request, decoupled=shape.decoupled)
-        told = None if session.json else _tell
+    await ask_first(session, subject.name, subject.others)
+    before = await subject.counted(0)
+    send = await subject.sender()
+    async with subject.beside() as watching:
+
+        def told(result: LoadResult) -> None:
+            if not session.json:
+                _tell(result, watching.newest)
+
         if arguments.latency_limit:
-            return await _search(session, send, request, told)
+            return await _search(session, send, subject.name, told)
         endless = arguments.duration is None and arguments.repeat == 1
         plan = LoadPlan(
             arguments.concurrency,
@@ -49,15 +62,13 @@ async def measure(
             DURATION_S if endless else arguments.duration,
         )
         result = await _until_interrupted(plan, send, told)
-        after = None
-        ours = result.done + 1  # one that tried the way came before them
-        if before is not None and "lost" not in result.stopped:
-            after = await read_counted(client, request.model, request.version, before.success + ours)
     parts = None
-    if before is not None and after is not None and result.histogram.mean is not None:
-        parts = split(before, after, ours, result.histogram.mean)
+    ours = result.done + 1  # one that tried the way came before them
+    if before is not None and "lost" not in result.stopped and result.histogram.mean is not None:
+        after = await subject.counted(before.success + ours)
+        parts = split(before, after, ours, result.histogram.mean) if after is not None else None
     if session.json:
-        tell(documents.dump(document(request, result, parts)))
+        tell(documents.dump(document(subject.name, result, parts)))
     else:
         for line in summary(result, parts):
             tell(text.block(line))
@@ -68,40 +79,31 @@ async def measure(
     return 1 if result.failed or result.stopped else 0
 
 
-async def requests_of_others(client: ServerClient, request: InferenceRequest) -> int:
-    """Requests that the model answered in a second in which none of them was ours; of any version."""
-    try:
-        before = await client.statistics(request.model)
-        await asyncio.sleep(LOOK_FOR_OTHERS_S)
-        after = await client.statistics(request.model)
-    except TritonctlError:
-        return 0
-    return sum(each.success_count + each.fail_count for each in after) - sum(
-        each.success_count + each.fail_count for each in before
-    )
-
-
-def _ask_first(session: Session, others: int) -> None:
-    """Raises Refused unless --yes or a person at the terminal agrees."""
-    said = f"{session.arguments.model} is answering others: {others} requests in the last second"
+async def ask_first(session: Session, name: str, others: Callable[[], Awaitable[int | None]]) -> None:
+    """Raises Refused where others may use it, unless --yes or a person at the terminal agrees."""
     if session.arguments.yes:
+        return
+    said = why_ask(name, await others())
+    if not said:
         return
     if not sys.stdin.isatty() or session.json:
         raise Refused("load", said, "a load would slow them down; --yes sends it all the same")
-    say(said)
-    answer = input("a load would slow them down. Send it all the same? [y/N] ")
-    if answer.strip().lower() not in ("y", "yes"):
+    say(text.clean(said))
+    if not _agreed("a load would slow them down. Send it all the same? [y/N] "):
         raise Refused("load", "not confirmed")
 
 
-async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None] | None) -> LoadResult:
+def _agreed(question: str) -> bool:
+    return input(question).strip().lower() in ("y", "yes")
+
+
+async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None]) -> LoadResult:
     newest = LoadResult(plan)
 
     def keep(result: LoadResult) -> None:
         nonlocal newest
         newest = result
-        if told is not None:
-            told(result)
+        told(result)
 
     task = asyncio.create_task(run_load(plan, send, keep))
     loop = asyncio.get_running_loop()
@@ -120,13 +122,13 @@ async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadRes
 async def _search(
     session: Session,
     send: Send,
-    request: InferenceRequest,
-    told: Callable[[LoadResult], None] | None,
+    name: str,
+    told: Callable[[LoadResult], None],
 ) -> int:
     limit_ms: float = session.arguments.latency_limit
-    found = await search(send, limit_ms * 1000, step_s=session.arguments.duration or STEP_S)
+    found = await search(send, limit_ms * 1000, step_s=session.arguments.duration or STEP_S, told=told)
     if session.json:
-        tell(documents.dump(search_document(request, limit_ms, found)))
+        tell(documents.dump(search_document(name, limit_ms, found)))
     else:
         for result in found.tries:
             tell(text.clean(f"{result.plan.concurrency:>4} at once  {_figures(result)}{_bad(result)}"))
@@ -145,14 +147,25 @@ def _bad(result: LoadResult) -> str:
     return f"  {result.stopped or f'{result.failed} failed'}" if result.failed or result.stopped else ""
 
 
-def _tell(result: LoadResult) -> None:
+def _tell(result: LoadResult, beside: Beside | None) -> None:
     if not result.points:
         return
     point = result.points[-1]
     errors = f"  {point.errors} failed" if point.errors else ""
     say(
         f"{point.at_s:6.1f} s  {figures.number(point.requests_per_s)}/s  p50 {figures.duration_us(point.p50_us)}  "
-        f"p90 {figures.duration_us(point.p90_us)}  p99 {figures.duration_us(point.p99_us)}{errors}"
+        f"p90 {figures.duration_us(point.p90_us)}  p99 {figures.duration_us(point.p99_us)}{errors}{_server(beside)}"
+    )
+
+
+def _server(beside: Beside | None) -> str:
+    """The server's own words of the same second."""
+    if beside is None:
+        return ""
+    gpus = "".join(f"  GPU {figures.percent(each)}" for each in beside.gpus)
+    return (
+        f"  | server: queue {figures.duration_us(beside.queue_us)}  compute {figures.duration_us(beside.compute_us)}  "
+        f"batch {figures.number(beside.batch)}  pending {figures.number(beside.pending)}{gpus}"
     )
 
 
@@ -178,11 +191,11 @@ def summary(result: LoadResult, parts: Split | None) -> list[str]:
     return lines
 
 
-def document(request: InferenceRequest, result: LoadResult, parts: Split | None) -> dict[str, Any]:
+def document(name: str, result: LoadResult, parts: Split | None) -> dict[str, Any]:
     """What -o json writes of a load."""
     at = result.histogram.percentile
     return {
-        "model": request.model,
+        "model": name,
         "concurrency": result.plan.concurrency,
         "rate_per_s": result.plan.rate,
         "answered": result.done,
@@ -223,12 +236,12 @@ def document(request: InferenceRequest, result: LoadResult, parts: Split | None)
     }
 
 
-def search_document(request: InferenceRequest, limit_ms: float, found: Found) -> dict[str, Any]:
+def search_document(name: str, limit_ms: float, found: Found) -> dict[str, Any]:
     """What -o json writes of a search."""
     return {
-        "model": request.model,
+        "model": name,
         "latency_limit_us": limit_ms * 1000,
         "concurrency": found.concurrency,
         "requests_per_s": found.best.requests_per_s if found.best else None,
-        "tries": [document(request, each, None) for each in found.tries],
+        "tries": [document(name, each, None) for each in found.tries],
     }

@@ -60,7 +60,7 @@ def _of_servers(status: ServiceStatus) -> list[Piece]:
     for each in status.replicas:
         pieces += [
             Heading(f"server of {each.replica.name}"),
-            Pair("address", each.replica.address.http if each.replica.address else each.replica.no_address or "–"),
+            Pair("address", each.replica.address.shown if each.replica.address else each.replica.no_address or "–"),
             Pair("version", each.version or "unknown"),
             Pair("live", _word(each.live)),
             Pair("ready", _word(each.ready)),

@@ -62,6 +62,8 @@ def _level(status: ReplicaStatus) -> Level:
         return status.replica.platform.level
     if status.error is not None:
         return Level.FAILED
+    if status.ready is None and status.live:  # of a protocol that has no word for ready
+        return Level.OK
     if status.ready is None:
         return Level.UNKNOWN
     return Level.OK if status.ready else Level.DEGRADED
@@ -72,4 +74,6 @@ def _server(status: ReplicaStatus) -> str:
         return "unreachable"
     if status.live is None:
         return "–"
+    if status.live and status.ready is None:
+        return "answers"
     return "ready" if status.ready else "not ready" if status.live else "not live"

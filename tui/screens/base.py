@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, cast
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widget import Widget
 
+from tritonctl.errors import TritonctlError
 from tritonctl.inventory import BackendState, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
 from tui.desk import Desk
 from tui.keys import CHANGES, EVERYWHERE, Action, shown
+from tui.messages import MakeAnew
 from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
 from tui.widgets.lines import QuietScreen
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Panel, PanelLine
 from tui.widgets.prompt import Prompt, no_candidates
 
+PLAN_S = 10.0  # at most, for making a plan
 _STAYS_S = 10.0  # how long a word is kept in the reserved line
 _FAULT_STAYS_S = 60.0
 _READ_S = 1.0  # a key takes it away, but not before it could be read
@@ -37,6 +41,7 @@ class LiveScreen(QuietScreen):
     def __init__(self) -> None:
         super().__init__()
         self._plan: Plan | None = None
+        self._anew: MakeAnew | None = None
         self._then: Callable[[str], None] | None = None
         self._said_at = self._said_until = 0.0
 
@@ -157,9 +162,9 @@ class LiveScreen(QuietScreen):
 
     # Plans
 
-    def show_plan(self, plan: Plan) -> None:
-        """Ask in the docked panel; Cancel has the focus."""
-        self._plan = plan
+    def show_plan(self, plan: Plan, anew: MakeAnew | None = None) -> None:
+        """Ask in the docked panel; Cancel has the focus. `anew` makes it with other ones of its choices."""
+        self._plan, self._anew = plan, anew
         self.query_one(Panel).open(plan.title, plan_lines(plan), expected=plan.typed)
 
     @on(Panel.Confirmed)
@@ -168,6 +173,27 @@ class LiveScreen(QuietScreen):
         plan, self._plan = self._plan, None
         if plan is not None:
             self.triton.carry_out(plan, self._show_progress)
+
+    @on(Panel.Toggled)
+    def _toggled(self, event: Panel.Toggled) -> None:
+        event.stop()
+        if self._plan is not None and self._anew is not None:
+            self._make_anew(self._plan, self._anew, event.chosen or ("none",))
+            self._plan = None  # what is shown is not what is wanted any more
+
+    @work(group="anew", exclusive=True, exit_on_error=False)
+    async def _make_anew(self, before: Plan, anew: MakeAnew, chosen: tuple[str, ...]) -> None:
+        plan, complaint = before, ""
+        try:
+            async with asyncio.timeout(PLAN_S):
+                plan = await anew(chosen)
+        except TritonctlError as error:
+            complaint = f"{error.headline}{'  → ' + error.advice if error.advice else ''}"
+        except TimeoutError:
+            complaint = "there was no answer while the plan was made anew: it is as before"
+        self._plan = plan
+        lines = [PanelLine(complaint, state="failed")] if complaint else []
+        self.query_one(Panel).show(plan.title, lines + plan_lines(plan), expected=plan.typed)
 
     def _show_progress(self, plan: Plan, results: Sequence[StepResult], seconds: float, log: Sequence[str]) -> None:
         panel = self.query_one(Panel) if self.is_attached else None
@@ -185,6 +211,7 @@ class LiveScreen(QuietScreen):
     @on(Panel.Cancelled)
     def _left(self, event: Panel.Cancelled) -> None:
         event.stop()
+        self.workers.cancel_group(self, "anew")
         self._plan = None
         event.panel.close()
 

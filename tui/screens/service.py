@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.binding import BindingType
 
 from tritonctl.inventory import ServiceStatus, Snapshot
+from tritonctl.server.address import Speaks
 from tritonctl.status import server_word
 from tui.figures import age
 from tui.keys import LOGS, SERVICE, TRIAGE, Action
@@ -152,6 +153,11 @@ class ServiceScreen(TabbedScreen):
             self.propose("unload", model)
 
 
+def _speaks_triton(status: ServiceStatus) -> bool:
+    addresses = [each.replica.address for each in status.replicas]
+    return any(each is None or each.protocol is Speaks.TRITON for each in addresses)
+
+
 def header_parts(status: ServiceStatus, now: float) -> list[Part]:
     """A service in one line: which, how, in which mode, since when."""
     state = STATES[status.level]
@@ -159,7 +165,7 @@ def header_parts(status: ServiceStatus, now: float) -> list[Part]:
         Part(status.id, "title", 9),
         Part(server_word(status), state, 8),
         Part(f"{status.replicas_ready}/{len(status.replicas)} replicas", "", 4) if len(status.replicas) > 1 else None,
-        Part(str(status.control_mode or "mode ?"), "", 5),
+        Part(str(status.control_mode or "mode ?"), "", 5) if _speaks_triton(status) else None,
         Part(f"Triton {status.version}", "muted", 3) if status.version else None,
     ]
     if status.stale and status.seen_at is not None:

@@ -19,18 +19,24 @@ from tui.widgets.symbols import Symbols
 
 @dataclass(frozen=True)
 class PanelLine:
-    """One line of the text: a short label (`1`, `now`, `undo`) or the sign of a state before it."""
+    """One line of the text: a short label (`1`, `now`, `undo`) or the sign of a state before it.
+
+    With `choice`, the id of something that can be chosen or left, a box stands before it.
+    """
 
     text: str
     label: str = ""
     state: str = ""
     style: str = ""
+    choice: str = ""
+    chosen: bool = False
 
 
 class Panel(Scroller, can_focus=True):
     """Docked at the bottom, as high as its text, at most 60 % of the screen; the rest of the screen stays as it is.
 
-    Cancel has the focus. Only enter on a button does anything; no letter confirms.
+    Cancel has the focus. Only enter on a button does anything; no letter confirms. The focus goes round over the
+    buttons and the choices, and space on a choice asks for the plan with or without it.
     """
 
     DEFAULT_CSS = """
@@ -41,6 +47,7 @@ class Panel(Scroller, can_focus=True):
         Binding("escape", "cancel", "Cancel", show=False, id="panel.cancel"),
         Binding("tab,right", "choose(1)", "Next button", show=False, id="panel.next"),
         Binding("shift+tab,left", "choose(-1)", "Button before", show=False, id="panel.previous"),
+        Binding("space", "take", "Choose or leave", show=False, id="panel.toggle"),
     ]
 
     class _Told(Message):
@@ -59,6 +66,13 @@ class Panel(Scroller, can_focus=True):
     class Cancelled(_Told):
         """Escape or the first button; the panel stays open until it is closed."""
 
+    class Toggled(_Told):
+        """The plan is wanted with these of its choices; until it is shown anew nothing can be confirmed."""
+
+        def __init__(self, panel: Panel, chosen: tuple[str, ...]) -> None:
+            super().__init__(panel)
+            self.chosen = chosen
+
     def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes, symbols=symbols)
         self.is_open = False
@@ -66,7 +80,8 @@ class Panel(Scroller, can_focus=True):
         self._title = ""
         self._lines: tuple[PanelLine, ...] = ()
         self._buttons: tuple[str, ...] = ()
-        self._chosen = 0
+        self._chosen = 0  # of the buttons first, then of the choices
+        self._awaited = False  # the plan is being made anew
         self._expected = ""
         self._complaint = ""
         self._back_to: Widget | None = None
@@ -85,19 +100,29 @@ class Panel(Scroller, can_focus=True):
             self._back_to = self.screen.focused
         self.is_open = True
         self.typed, self._expected, self._complaint = "", plain(expected), ""
-        self._chosen, self.top = 0, 0
+        self._chosen, self.top, self._lines = 0, 0, ()
         self.display = True
         self.show(title, lines, cancel=cancel, confirm=confirm)
         self.screen.set_focus(self)
 
     def show(
-        self, title: str, lines: Sequence[PanelLine], *, cancel: str = "Cancel", confirm: str | None = "Do it"
+        self,
+        title: str,
+        lines: Sequence[PanelLine],
+        *,
+        cancel: str = "Cancel",
+        confirm: str | None = "Do it",
+        expected: str | None = None,
     ) -> None:
-        """Other text or buttons in the open panel, as when the plan is being carried out."""
+        """Other text or buttons in the open panel, as when the plan is being carried out or was made anew."""
         high = self._height(self.size.width)
         buttons = (cancel,) if confirm is None else (cancel, confirm)
-        self._title, self._lines, self._buttons = title, tuple(lines), buttons
-        self._chosen = min(self._chosen, len(buttons) - 1)
+        on = self._choice.choice if self._choice is not None else ""
+        self._title, self._lines, self._buttons, self._awaited = title, tuple(lines), buttons, False
+        ids = [each.choice for each in self._choices]
+        self._chosen = len(buttons) + ids.index(on) if on in ids else min(self._chosen, len(buttons) - 1)
+        if expected is not None:
+            self._expected = plain(expected)
         if confirm is None:
             self._expected = ""
         if self._height(self.size.width) != high:
@@ -111,6 +136,16 @@ class Panel(Scroller, can_focus=True):
             back = self._back_to if self._back_to is not None and self._back_to.is_attached else None
             self.screen.set_focus(back)
             self.display = False
+
+    @property
+    def _choices(self) -> list[PanelLine]:
+        return [line for line in self._lines if line.choice]
+
+    @property
+    def _choice(self) -> PanelLine | None:
+        """The one that has the focus."""
+        place = self._chosen - len(self._buttons)
+        return self._choices[place] if 0 <= place < len(self._choices) else None
 
     # Drawing
 
@@ -136,20 +171,27 @@ class Panel(Scroller, can_focus=True):
         """Lines of text in view."""
         return max(1, self.size.height - 1 - self._tail)
 
-    def _wrapped(self, width: int) -> list[tuple[Run, ...]]:
-        labels = max((width_of(plain(line.label)) for line in self._lines), default=0)
+    def _wrapped(self, width: int, of: Sequence[PanelLine] | None = None) -> list[tuple[Run, ...]]:
+        labels = max((width_of(plain(self._label(line))) for line in self._lines), default=0)
         labels = max(1, min(labels, 10))
         indent = labels + 4
         lines: list[tuple[Run, ...]] = []
-        for line in self._lines:
-            label = line.label or (self.symbols.state(line.state) if line.state else "")
-            before = " " + fit(label, labels, ellipsis=self.symbols.ellipsis) + "  "
+        for line in self._lines if of is None else of:
+            label = self._label(line)
+            lit = line is self._choice
+            before = (self.symbols.cursor if lit else " ") + fit(label, labels, ellipsis=self.symbols.ellipsis) + "  "
             sign = "" if not line.label or not line.state else self.symbols.state(line.state) + " "
             style = line.style or line.state
             for number, text in enumerate(wrap(sign + plain(line.text), width - indent)):
-                head: Run = (before, style or "muted") if number == 0 else (" " * (indent - 1), "")
+                first = "button-focus" if lit and self.has_focus else style or "muted"
+                head: Run = (before, first) if number == 0 else (" " * (indent - 1), "")
                 lines.append((head, (text, style)))
         return lines
+
+    def _label(self, line: PanelLine) -> str:
+        if line.choice:
+            return "[x]" if line.chosen else "[ ]"
+        return line.label or (self.symbols.state(line.state) if line.state else "")
 
     def frame(self, width: int, height: int) -> list[Line]:
         """Title in a rule, text from `top`, the name to type, the buttons; of these the buttons go last."""
@@ -167,7 +209,10 @@ class Panel(Scroller, can_focus=True):
         if self._expected:
             lines.append(self._input(width))
         more = len(text) - self.top - rows
-        lines.append(self._button_line(width, f"{more} more lines below" if more > 0 else ""))
+        notes = [f"{more} more lines below"] if more > 0 else []
+        if self._choices and len(self._buttons) > 1:
+            notes.insert(0, f"{self.symbols.ascending}{self.symbols.descending} and space choose")
+        lines.append(self._button_line(width, ", ".join(notes)))
         return lines[-height:] if height < 1 + self._tail else lines
 
     def _input(self, width: int) -> Line:
@@ -191,9 +236,40 @@ class Panel(Scroller, can_focus=True):
     # Keys
 
     def action_choose(self, step: int) -> None:
-        """The focus to another button."""
-        self._chosen = (self._chosen + step) % max(1, len(self._buttons))
+        """The focus to another button, and after the buttons to the choices."""
+        self._chosen = (self._chosen + step) % max(1, len(self._buttons) + len(self._choices))
+        self._bring_into_view()
+
+    def action_move(self, lines: int) -> None:
+        """Up and down go over the choices, which stand above the buttons, and scroll where there is none."""
+        buttons, choices = len(self._buttons), len(self._choices)
+        if lines < 0 and choices and self._chosen < buttons:
+            self._chosen = buttons + choices - 1
+        elif lines < 0 and self._chosen > buttons:
+            self._chosen -= 1
+        elif lines > 0 and self._chosen >= buttons:
+            self._chosen = self._chosen + 1 if self._chosen < buttons + choices - 1 else 0
+        else:
+            super().action_move(lines)
+            return
+        self._bring_into_view()
+
+    def _bring_into_view(self) -> None:
+        on = self._choice
+        if on is not None:
+            place = len(self._wrapped(self.size.width, self._lines[: self._lines.index(on)]))
+            self.top = max(min(self.top, place), place - self.page + 1)
         self.paint()
+
+    def action_take(self) -> None:
+        """Ask for the plan with the choice under the focus, or without it."""
+        on = self._choice
+        if on is None or self._awaited or len(self._buttons) < 2:
+            return
+        self._awaited = True
+        self._complaint = ""
+        chosen = tuple(each.choice for each in self._choices if each.chosen is not (each is on))
+        self.post_message(self.Toggled(self, chosen))
 
     def action_cancel(self) -> None:
         """Escape."""
@@ -203,6 +279,10 @@ class Panel(Scroller, can_focus=True):
         """The button with the focus; "do it" needs the name typed."""
         if self._chosen == 0:
             self.action_cancel()
+        elif self._choice is not None:
+            self.action_take()
+        elif self._awaited:
+            return  # what stands there is not what would be done
         elif self.typed == self._expected:
             self.post_message(self.Confirmed(self))
         else:
@@ -212,6 +292,8 @@ class Panel(Scroller, can_focus=True):
     def on_key(self, event: events.Key) -> None:
         """Letters are the name's where one is asked for; else only the panel's own keys do anything."""
         if not self._expected or not (event.key in ("backspace", "ctrl+u") or event.is_printable):
+            return
+        if event.key == "space" and self._choices and not self._expected.startswith(f"{self.typed} "):
             return
         event.stop()
         event.prevent_default()

@@ -1,0 +1,1 @@
+"""Azure ML workspaces: their online endpoints and deployments, found, watched and operated."""

@@ -1,0 +1,565 @@
+"""The Kubernetes API over one connection pool: deadlines, size limits, credentials, every failure put into words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from backends.kubernetes import tls
+from backends.kubernetes.access import Access
+from backends.kubernetes.credentials import Credentials, KubeconfigCredentials
+from backends.kubernetes.objects import mapping, rows, text
+from backends.kubernetes.plugin import Credential
+from backends.kubernetes.refusal import Gone, event_refusal, refusal, status_of
+from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable
+from tritonctl.server.http import Answer, client_class
+
+if TYPE_CHECKING:
+    import httpx
+
+REQUEST_S = 10.0
+CONNECT_S = 5.0
+MAX_BODY_BYTES = 32 * 1024 * 1024
+MAX_EVENT_BYTES = 8 * 1024 * 1024  # etcd takes no object larger than 1.5 MiB
+PAGE = 250  # objects; a page of pods is then about 1.5 MB, and reading it holds the event loop for some 15 ms
+_AT_ONCE = 32  # requests; streams do not count
+_LEAST_PAUSE_S = 0.5
+
+Query = Mapping[str, str | int | bool | Sequence[str]]
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
+
+class Patch(StrEnum):
+    """How a patch is meant; custom resources know no strategic one."""
+
+    STRATEGIC = "application/strategic-merge-patch+json"
+    MERGE = "application/merge-patch+json"
+    JSON = "application/json-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The API server's answer to: may I? `reason` is its own, often empty."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Upgraded:
+    """A connection after 101 Switching Protocols: bytes both ways, as for a port-forward over a WebSocket."""
+
+    def __init__(self, stream: Any, protocol: str) -> None:
+        self._stream = stream  # httpcore's AsyncNetworkStream
+        self.protocol = protocol  # the one that the API server chose
+
+    async def read(self, max_bytes: int = 64 * 1024) -> bytes:
+        """b"" at its end. Raises Unreachable when the connection breaks."""
+        return bytes(await self._stream.read(max_bytes))
+
+    async def write(self, content: bytes) -> None:
+        await self._stream.write(content)
+
+
+def resource(group_version: str, plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """The path of a resource: `resource("apps/v1", "deployments", "models", "text", "scale")`."""
+    root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
+    parts = [root]
+    if namespace:
+        parts.append(f"namespaces/{quote(namespace, safe='')}")
+    parts.append(plural)
+    if name:
+        parts.append(quote(name, safe=":"))  # pods/http:NAME:8000/proxy
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)
+
+
+class Api:
+    """Opened on first use. Every method raises a TritonctlError for whatever goes wrong.
+
+    Paths are made by `resource`. Not for more than one event loop.
+    """
+
+    def __init__(self, access: Access, credentials: Credentials | None = None) -> None:
+        self.access = access
+        self.credentials: Credentials = credentials or KubeconfigCredentials(access)
+        self._client: httpx.AsyncClient | None = None
+        self._made_with: Credential | None = None
+        self._opening = asyncio.Lock()
+        self._limit = asyncio.Semaphore(_AT_ONCE)
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        parts = urlsplit(self.access.server)
+        return f"{self.access.context} ({parts.netloc})" if self.access.context else parts.netloc
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # Objects
+
+    async def get(
+        self, path: str, query: Query | None = None, *, deadline_s: float = REQUEST_S, accept: str = "application/json"
+    ) -> dict[str, Any]:
+        return await self.call("GET", path, query, deadline_s=deadline_s, accept=accept)
+
+    async def pages(
+        self, path: str, query: Query | None = None, *, accept: str = "application/json", deadline_s: float = 30.0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A list, page by page: each is a list document. The last one's `metadata.resourceVersion` is where a watch
+        begins. Raises Gone where the list took longer than the API server remembers: begin again."""
+        limit, after = PAGE, ""
+        while True:
+            asked = {**(query or {}), "limit": limit, **({"continue": after} if after else {})}
+            try:
+                page = await self.call("GET", path, asked, deadline_s=deadline_s, accept=accept, compressed=True)
+            except Unreachable as error:
+                if error.kind != "too large" or limit == 1:
+                    raise
+                limit = max(limit // 8, 1)
+                continue
+            yield page
+            after = text(mapping(page, "metadata"), "continue")
+            if not after:
+                return
+
+    async def list(self, path: str, query: Query | None = None, *, deadline_s: float = 30.0) -> list[dict[str, Any]]:
+        """Every object of a list, all pages."""
+        return [each async for page in self.pages(path, query, deadline_s=deadline_s) for each in rows(page, "items")]
+
+    async def create(
+        self, path: str, body: object, query: Query | None = None, *, deadline_s: float = REQUEST_S
+    ) -> dict[str, Any]:
+        return await self.call("POST", path, query, body, deadline_s=deadline_s)
+
+    async def replace(
+        self, path: str, body: object, query: Query | None = None, *, deadline_s: float = REQUEST_S
+    ) -> dict[str, Any]:
+        """PUT: with metadata.resourceVersion in it, 409 where somebody else was faster."""
+        return await self.call("PUT", path, query, body, deadline_s=deadline_s)
+
+    async def patch(
+        self,
+        path: str,
+        body: object,
+        kind: Patch = Patch.STRATEGIC,
+        query: Query | None = None,
+        *,
+        deadline_s: float = REQUEST_S,
+    ) -> dict[str, Any]:
+        """`{"dryRun": "All"}` as the query checks it and changes nothing."""
+        return await self.call("PATCH", path, query, body, deadline_s=deadline_s, content_type=str(kind))
+
+    async def delete(
+        self, path: str, options: object = None, query: Query | None = None, *, deadline_s: float = REQUEST_S
+    ) -> dict[str, Any]:
+        """`options` is a DeleteOptions body, as {"propagationPolicy": "Foreground"}."""
+        return await self.call("DELETE", path, query, options, deadline_s=deadline_s)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: object = None,
+        *,
+        deadline_s: float = REQUEST_S,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+        compressed: bool = False,
+    ) -> dict[str, Any]:
+        """The answer's JSON object. 429 is asked again within the deadline: it tells that nothing was done."""
+        tried = f"{method} {path}"
+        headers = {"Accept": accept, **({"Accept-Encoding": "gzip"} if compressed else {})}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = content_type
+        try:
+            async with asyncio.timeout(deadline_s), self._limit:
+                while True:
+                    async with self.stream(method, path, query, content=content, headers=headers) as response:
+                        found = await _whole(response, tried)
+                        if response.status_code < 400:
+                            return _json(found, tried)
+                        if response.status_code != 429:
+                            raise refusal(tried, method, path, response.status_code, found)
+                        pause = _retry_after(response)
+                    if pause >= deadline_s:
+                        raise refusal(tried, method, path, 429, found)
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            raise Unreachable(
+                tried, f"no answer from {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
+            ) from None
+
+    # Streams
+
+    async def watch(
+        self,
+        path: str,
+        resource_version: str,
+        query: Query | None = None,
+        *,
+        accept: str = "application/json",
+        opened: Callable[[], None] = lambda: None,
+        last_s: int = 300,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The events after `resource_version` as they come, bookmarks among them, until the API server ends it.
+
+        It does so after about `last_s` seconds: go on from the last version that was seen. Calls `opened` when the API
+        server has taken it. Raises Gone where the version is too old, Unreachable where the connection breaks.
+        """
+        asked = {
+            **(query or {}),
+            "watch": True,
+            "allowWatchBookmarks": True,
+            "resourceVersion": resource_version,
+            "timeoutSeconds": last_s,
+        }
+        tried = f"watch {path}"
+        rest = bytearray()
+        async for piece in self.raw(path, asked, accept=accept, opened=opened):
+            rest += piece
+            if b"\n" not in piece:
+                if len(rest) > MAX_EVENT_BYTES:
+                    raise Unreachable(
+                        tried, f"an event is larger than {MAX_EVENT_BYTES // 2**20} MiB", kind="too large"
+                    )
+                continue
+            *lines, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            for line in lines:
+                if not line.strip():
+                    continue
+                event = _json(line, tried)
+                if event.get("type") == "ERROR":
+                    raise event_refusal(tried, path, mapping(event, "object"))
+                yield event
+
+    async def raw(
+        self,
+        path: str,
+        query: Query | None = None,
+        *,
+        accept: str = "*/*",
+        opened: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[bytes]:
+        """The body of a GET as it comes, in pieces, until the API server ends it, as for a log that is followed."""
+        tried = f"GET {path}"
+        import httpx
+
+        response: httpx.Response | None = None
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                response = await self.open("GET", _target(path, query), headers={"Accept": accept})
+                if response.status_code >= 400:
+                    raise refusal(tried, "GET", path, response.status_code, await _whole(response, tried))
+            opened()
+            async for piece in response.aiter_raw():  # it may be silent for as long as it likes
+                yield piece
+        except TimeoutError:
+            raise Unreachable(
+                tried, f"no answer from {self.name} within {REQUEST_S:g} s", _BUSY, kind="timeout"
+            ) from None
+        except httpx.HTTPError as error:
+            raise self._in_words(tried, error) from None
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """The answer, of whatever status, with its body still to be read. The caller brings the deadline."""
+        response = await self.open(method, _target(path, query), content=content, headers=headers)
+        import httpx
+
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise self._in_words(f"{method} {path}", error) from None
+        finally:
+            await response.aclose()
+
+    async def open(
+        self,
+        method: str,
+        target: str,
+        *,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """The same for a target that is sent as it stands, path and query; the caller closes it.
+
+        A 401 of the API server's own makes the credentials new, once; not where the content can be sent only once.
+        """
+        import httpx
+
+        tried = f"{method} {target.partition('?')[0]}"
+        for again in (True, False):
+            client = await self._open()
+            together = [*(headers or {}).items(), *await self.credentials.headers()]
+            request = client.build_request(method, self.access.server, content=content, headers=together)
+            base = urlsplit(self.access.server).path.rstrip("/")
+            request.extensions["target"] = f"{base}{target}".encode()
+            if self.access.tls_server_name:
+                request.extensions["sni_hostname"] = self.access.tls_server_name
+            try:
+                response = await client.send(request, stream=True)
+            except (httpx.HTTPError, OSError) as error:
+                raise self._in_words(tried, error) from None
+            if response.status_code != 401 or not (again and (content is None or isinstance(content, bytes))):
+                return response
+            if status_of(await _whole(response, tried)) is None:  # the pod's own, behind its proxy
+                return response
+            await response.aclose()
+            if not await self.credentials.refresh():
+                raise Forbidden(tried, f"{self.name} does not accept the credentials of {self.access.source}", _LOGIN)
+        raise AssertionError("unreachable")
+
+    async def proxy(
+        self,
+        method: str,
+        target: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = REQUEST_S,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> Answer:
+        """What a pod or service answers behind the API server's proxy, of whatever status.
+
+        Raises what the API server itself says instead of passing it on: Forbidden, NotFound, Unreachable.
+        """
+        tried = f"{method} {target.partition('?')[0]}"
+        try:
+            async with asyncio.timeout(deadline_s), self._limit:
+                response = await self.open(method, target, content=content, headers=headers)
+                try:
+                    body = await _whole(response, tried, max_bytes)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise Unreachable(
+                tried, f"no answer through {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
+            ) from None
+        if response.status_code >= 400 and status_of(body) is not None:
+            raise refusal(tried, method, target, response.status_code, body)
+        return Answer(response.status_code, response.headers, body)
+
+    @asynccontextmanager
+    async def upgrade(
+        self, path: str, query: Query | None = None, protocols: Sequence[str] = (), deadline_s: float = REQUEST_S
+    ) -> AsyncIterator[Upgraded]:
+        """A WebSocket handshake, done; framing is the caller's. `protocols` are subprotocols, the best first.
+
+        Raises the API server's refusal, with the right that lacks.
+        """
+        import base64
+        import secrets
+
+        import httpx
+
+        tried = f"upgrade {path}"
+        headers = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
+            "Sec-WebSocket-Version": "13",
+            **({"Sec-WebSocket-Protocol": ", ".join(protocols)} if protocols else {}),
+        }
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await self.open("GET", _target(path, query), headers=headers)
+                if response.status_code != 101:
+                    try:
+                        found = await _whole(response, tried)
+                    finally:
+                        await response.aclose()
+                    if response.status_code < 400:
+                        raise OperationFailed(tried, f"HTTP {response.status_code} instead of a WebSocket")
+                    raise refusal(tried, "GET", path, response.status_code, found)
+        except TimeoutError:
+            raise Unreachable(
+                tried, f"no answer from {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
+            ) from None
+        import httpcore
+
+        try:
+            yield Upgraded(response.extensions["network_stream"], response.headers.get("sec-websocket-protocol", ""))
+        except (httpx.HTTPError, httpcore.NetworkError, OSError) as error:
+            raise self._in_words(tried, error) from None
+        finally:
+            await response.aclose()
+
+    # Rights
+
+    async def may(
+        self,
+        verb: str,
+        plural: str,
+        *,
+        group: str = "",
+        namespace: str = "",
+        name: str = "",
+        subresource: str = "",
+    ) -> Review:
+        """SelfSubjectAccessReview, which everybody may ask. No namespace: in all of them."""
+        attributes = {"verb": verb, "resource": plural, "group": group, "namespace": namespace}
+        attributes |= {"name": name} if name else {}
+        attributes |= {"subresource": subresource} if subresource else {}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        found = await self.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
+        status = mapping(found, "status")
+        return Review(status.get("allowed") is True, text(status, "reason"))
+
+    # The connection
+
+    async def _open(self) -> httpx.AsyncClient:
+        credential = await self.credentials.certificate()
+        if self._client is not None and credential == self._made_with:
+            return self._client
+        async with self._opening:
+            if self._client is None or credential != self._made_with:
+                old, self._client = self._client, self._connect(credential)
+                self._made_with = credential
+                if old is not None:
+                    await old.aclose()
+        return self._client
+
+    def _connect(self, credential: Credential | None) -> httpx.AsyncClient:
+        make = client_class()
+        from httpx import AsyncHTTPTransport, Limits, Proxy, Timeout
+
+        proxy = _proxy_for(self.access)
+        transport = AsyncHTTPTransport(
+            verify=tls.context_for(self.access, credential),
+            limits=Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=30.0),
+            proxy=Proxy(proxy) if proxy else None,
+            socket_options=_keepalive(),
+        )
+        return make(
+            transport=transport,
+            headers={"User-Agent": "tritonctl", "Accept-Encoding": "identity"},
+            follow_redirects=False,  # a token must not travel to where a server points
+            timeout=Timeout(None, connect=CONNECT_S),  # each request brings its own deadline, streams have none
+            trust_env=False,
+        )
+
+    def _in_words(self, tried: str, error: Exception) -> TritonctlError:
+        import httpx
+
+        said = str(error) or type(error).__name__
+        where = f"{self.name}, of {self.access.source}"
+        if isinstance(error, httpx.ConnectTimeout):
+            return Unreachable(
+                tried, f"no connection to {where} within {CONNECT_S:g} s", "a VPN that is off, or a firewall", "timeout"
+            )
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            reason = said.split("CERTIFICATE_VERIFY_FAILED]", 1)[-1].strip(" :") or said
+            return Unreachable(
+                tried,
+                f"the certificate of {where} does not verify: {reason}",
+                "the cluster was made anew, or certificate-authority-data is another one's: fetch its kubeconfig again",
+                kind="tls",
+            )
+        if "SSL" in said or "TLS" in said:
+            return Unreachable(tried, f"TLS failed with {where}: {said}", "is the server's address right?", kind="tls")
+        if isinstance(error, httpx.ConnectError):
+            if any(words in said for words in ("Name or service not known", "nodename nor servname", "resolution")):
+                advice = "a private cluster's name is known inside its network only; or the cluster is stopped or gone"
+                return Unreachable(tried, f"the name of {where} cannot be resolved", advice, kind="name")
+            return Unreachable(tried, f"nothing listens at {where} ({said})", "is the cluster running?", "refused")
+        return Unreachable(tried, f"the connection to {where} was lost: {said}", kind="lost")
+
+
+_BUSY = "the API server is busy or hangs: `kubectl version` tells"
+_LOGIN = "log in again, or fetch the kubeconfig anew"
+
+
+def _target(path: str, query: Query | None) -> str:
+    pairs: list[tuple[str, str]] = []
+    for name, value in (query or {}).items():
+        if isinstance(value, str | int):  # a bool is an int too
+            pairs.append((name, ("true" if value else "false") if isinstance(value, bool) else str(value)))
+        else:
+            pairs += [(name, each) for each in value]
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _proxy_for(access: Access) -> str | None:
+    """The kubeconfig's own, else the environment's, as kubectl does."""
+    if access.proxy:
+        return access.proxy
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(access.server)
+    host = parts.hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    found = getproxies()
+    return found.get(parts.scheme) or found.get("all")
+
+
+def _keepalive() -> list[tuple[int, int, int]]:
+    """A watch is silent for minutes: whether there still is a way to the other end, the kernel asks (30 s)."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
+
+
+def _retry_after(response: httpx.Response) -> float:
+    said = response.headers.get("retry-after", "")
+    return max(float(said), _LEAST_PAUSE_S) if said.isdigit() else 1.0
+
+
+async def _whole(response: httpx.Response, tried: str, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    if response.headers.get("content-encoding", "identity") not in ("identity", "gzip"):
+        raise Unreachable(tried, "the answer is compressed in a way that was not asked for", kind="garbage")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes(256 * 1024):
+        size += len(chunk)
+        if size > max_bytes:
+            raise Unreachable(tried, f"the answer is larger than {max_bytes // 2**20} MiB", kind="too large")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _json(content: bytes, tried: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Unreachable(tried, "the answer is not the Kubernetes API's JSON", kind="garbage")
+    return found
+
+
+__all__ = ["METADATA", "METADATA_LIST", "Api", "Gone", "Patch", "Query", "Review", "Upgraded", "resource"]

@@ -1,0 +1,162 @@
+"""The two ways to a pod's server: the API server's proxy, and port-forwards; each with the kubeconfig's credentials."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from backends.kubernetes import refusal
+from backends.kubernetes.api import Api
+from backends.kubernetes.forward import FindPod, PortStream, listening, open_port
+from tritonctl.errors import Forbidden, NotFound, TritonctlError, Unreachable
+from tritonctl.server.address import Carrier, ServerAddress
+
+if TYPE_CHECKING:
+    import httpx
+
+_STARTING = "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port"
+
+
+@dataclass(frozen=True, slots=True)
+class PodPorts:
+    """A pod and the ports of one server in it; None: it is off, or listens where the pod's address does not lead."""
+
+    namespace: str
+    pod: str
+    http: int
+    grpc: int | None = None
+    metrics: int | None = None
+    grpc_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _PodWay:
+    """What both have in common. `why_no_forward` names the right that lacks for it, "" where none does."""
+
+    api: Api = field(compare=False)
+    ports: PodPorts
+    find_pod: FindPod = field(compare=False)
+    why_no_forward: str = ""
+
+    def grpc(self) -> AbstractAsyncContextManager[str]:
+        """A port of loopback for as long as it is open."""
+        assert self.ports.grpc is not None
+        if self.why_no_forward:
+            raise Forbidden("forward the gRPC port", self.why_no_forward)
+        return listening(self.api, self.ports.namespace, self.find_pod, self.ports.grpc)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyWay(_PodWay):
+    """GET /api/v1/namespaces/N/pods/P:PORT/proxy/…: nothing is opened here, and nothing in the pod."""
+
+    def carrier(self) -> Carrier:
+        return _ProxyCarrier(self.api)
+
+    def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
+        said = refusal.status_of(body)
+        if said is None:
+            return None
+        method, _, url = tried.partition(" ")
+        words = str(said.get("message") or f"HTTP {status}")[:500]
+        where = f"pod {self.ports.namespace}/{self.ports.pod}"
+        lowered = words.lower()
+        if status in (500, 502, 503, 504):
+            if "connection refused" in lowered:
+                return Unreachable(tried, f"nothing listens there on {where} ({words})", _STARTING, kind="refused")
+            if "address not allowed" in lowered or "no ip" in lowered or "ip address" in lowered:
+                return Unreachable(tried, f"{where} has no address yet", "it is starting, or has ended", kind="refused")
+            if "deadline exceeded" in lowered or "timeout" in lowered or "timed out" in lowered:
+                return Unreachable(tried, words, "the API server finds no way to the pod", kind="timeout")
+            return Unreachable(tried, words, "the API server reaches its nodes, or the pod, not", kind="lost")
+        if status == 404 and "pods" in lowered:
+            return NotFound(tried, f"{where} is gone", "look for the one in its place")
+        return refusal.refusal(tried, method, urlsplit(url).path, status, body)
+
+    def typed(self, method: str, url: str, body: str) -> str:
+        """kubectl's own way to send a POST without showing a credential."""
+        path = shlex.quote(urlsplit(url).path)
+        if method == "GET":
+            return f"kubectl get --raw {path}"
+        return f"echo {shlex.quote(body or '{}')} | kubectl create --raw {path} -f -"
+
+
+class _ProxyCarrier:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        target = "/" + url.removeprefix(self._api.access.server).lstrip("/")
+        return await self._api.open(method, target, content=content, headers=headers)
+
+    async def aclose(self) -> None:
+        """The connections are the API's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortWay(_PodWay):
+    """Port-forwards for everything, where the right to the proxy lacks. HTTP needs no port of this machine."""
+
+    def carrier(self) -> Carrier:
+        return _PortCarrier(self.api, self.ports)
+
+    def refusal(self, tried: str, status: int, body: bytes) -> TritonctlError | None:
+        return None
+
+    def typed(self, method: str, url: str, body: str) -> str:
+        parts = urlsplit(url)
+        data = f" -d {shlex.quote(body)}" if body else ""
+        forward = f"kubectl -n {self.ports.namespace} port-forward pod/{self.ports.pod} {parts.port}"
+        return f"curl -X {method} {shlex.quote(f'http://127.0.0.1:{parts.port}{parts.path}')}{data}   # after {forward}"
+
+
+class _PortCarrier:
+    def __init__(self, api: Api, ports: PodPorts) -> None:
+        self._api = api
+        self._ports = ports
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+        if self._client is None:
+            import httpx
+
+            from backends.kubernetes.through_port import PortTransport
+
+            def opened(port: int) -> AbstractAsyncContextManager[PortStream]:
+                return open_port(self._api, self._ports.namespace, self._ports.pod, port)
+
+            self._client = httpx.AsyncClient(transport=PortTransport(opened), timeout=None, trust_env=False)
+        request = self._client.build_request(method, url, content=content, headers=dict(headers))
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+def through_proxy(api: Api, ports: PodPorts, find_pod: FindPod, why_no_forward: str = "") -> ServerAddress:
+    def url(port: int) -> str:
+        return f"{api.access.server}/api/v1/namespaces/{ports.namespace}/pods/{ports.pod}:{port}/proxy"
+
+    return ServerAddress(
+        url(ports.http),
+        grpc=f"{ports.pod}:{ports.grpc}" if ports.grpc is not None else None,
+        metrics=f"{url(ports.metrics)}/metrics" if ports.metrics is not None else None,
+        grpc_tls=ports.grpc_tls,
+        way=ProxyWay(api, ports, find_pod, why_no_forward),
+    )
+
+
+def through_ports(api: Api, ports: PodPorts, find_pod: FindPod) -> ServerAddress:
+    return ServerAddress(
+        f"http://{ports.pod}:{ports.http}",
+        grpc=f"{ports.pod}:{ports.grpc}" if ports.grpc is not None else None,
+        metrics=f"http://{ports.pod}:{ports.metrics}/metrics" if ports.metrics is not None else None,
+        grpc_tls=ports.grpc_tls,
+        way=PortWay(api, ports, find_pod),
+    )

@@ -1,0 +1,171 @@
+"""What makes pods, typed and small: Deployments, StatefulSets, DaemonSets, Jobs, and KServe's InferenceServices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.kubernetes.objects import labels, mapping, number, rows, seconds, text, texts
+from backends.kubernetes.pod import (
+    Condition,
+    Container,
+    Owner,
+    read_conditions,
+    read_containers,
+    read_owner,
+    short_annotations,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`short` is what kubectl calls it."""
+
+    name: str
+    api: str  # group and version
+    plural: str
+    short: str
+
+    @property
+    def group(self) -> str:
+        return self.api.rpartition("/")[0]
+
+
+PODS = Kind("Pod", "v1", "pods", "pod")
+NODES = Kind("Node", "v1", "nodes", "node")
+REPLICA_SETS = Kind("ReplicaSet", "apps/v1", "replicasets", "rs")
+DEPLOYMENTS = Kind("Deployment", "apps/v1", "deployments", "deploy")
+STATEFUL_SETS = Kind("StatefulSet", "apps/v1", "statefulsets", "sts")
+DAEMON_SETS = Kind("DaemonSet", "apps/v1", "daemonsets", "ds")
+JOBS = Kind("Job", "batch/v1", "jobs", "job")
+INFERENCE_SERVICES = Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices", "isvc")
+WORKLOADS = (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`wanted` is the number of pods asked for. `current` of them are of the newest template."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owner: Owner | None
+    created_at: float | None
+    deleted_at: float | None
+    finalizers: tuple[str, ...]
+    wanted: int
+    exist: int
+    updated: int
+    ready: int
+    seen: bool  # the controller has seen the newest specification
+    paused: bool
+    conditions: tuple[Condition, ...]
+    template_labels: Mapping[str, str]
+    containers: tuple[Container, ...]
+    revision: str
+    strategy: str
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((each for each in self.conditions if each.kind == kind), None)
+
+
+def read_workload(kind: Kind, document: Mapping[str, Any]) -> Workload:
+    meta, spec, status = mapping(document, "metadata"), mapping(document, "spec"), mapping(document, "status")
+    template = mapping(spec, "template")
+    notes = short_annotations(meta)
+    wanted = spec.get("replicas")
+    updated = number(status, "updatedReplicas")
+    if kind is DAEMON_SETS:
+        wanted, updated = number(status, "desiredNumberScheduled"), number(status, "updatedNumberScheduled")
+        exist, ready = number(status, "currentNumberScheduled"), number(status, "numberReady")
+    elif kind is JOBS:
+        done, parallel = number(status, "succeeded"), spec.get("parallelism", 1)
+        wanted = 0 if _finished(status) else parallel
+        exist, ready = (
+            number(status, "active"),
+            number(status, "ready") if "ready" in status else number(status, "active"),
+        )
+        updated = exist + done
+    else:
+        exist, ready = number(status, "replicas"), number(status, "readyReplicas")
+        if kind is STATEFUL_SETS and text(status, "currentRevision") == text(status, "updateRevision"):
+            updated = exist  # it counts only while it rolls out
+    return Workload(
+        kind=kind,
+        namespace=text(meta, "namespace"),
+        name=text(meta, "name"),
+        uid=text(meta, "uid"),
+        labels=labels(meta, "labels"),
+        annotations=notes,
+        owner=read_owner(meta),
+        created_at=seconds(text(meta, "creationTimestamp")),
+        deleted_at=seconds(text(meta, "deletionTimestamp")),
+        finalizers=texts(meta, "finalizers"),
+        wanted=wanted if isinstance(wanted, int) else 1,
+        exist=exist,
+        updated=updated,
+        ready=ready,
+        seen=kind is JOBS or number(status, "observedGeneration") >= number(meta, "generation"),
+        paused=spec.get("paused") is True or spec.get("suspend") is True,
+        conditions=read_conditions(status),
+        template_labels=labels(mapping(template, "metadata"), "labels"),
+        containers=read_containers(mapping(template, "spec")),
+        revision=notes.get("deployment.kubernetes.io/revision", "") or text(status, "updateRevision"),
+        strategy=text(mapping(spec, "strategy" if kind is DEPLOYMENTS else "updateStrategy"), "type"),
+    )
+
+
+def _finished(status: Mapping[str, Any]) -> bool:
+    return any(
+        text(each, "type") in ("Complete", "Failed") and text(each, "status") == "True"
+        for each in rows(status, "conditions")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceService:
+    """KServe's own object. `predictor` is what its specification says of the server: runtime or format."""
+
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    created_at: float | None
+    deleted_at: float | None
+    finalizers: tuple[str, ...]
+    triton: bool
+    ready: Condition | None
+    conditions: tuple[Condition, ...]
+    url: str
+    failure: str
+
+
+def read_inference_service(document: Mapping[str, Any]) -> InferenceService:
+    meta, spec, status = mapping(document, "metadata"), mapping(document, "spec"), mapping(document, "status")
+    predictor = mapping(spec, "predictor")
+    model = mapping(predictor, "model")
+    conditions = read_conditions(status)
+    failure = mapping(mapping(status, "modelStatus"), "lastFailureInfo")
+    return InferenceService(
+        namespace=text(meta, "namespace"),
+        name=text(meta, "name"),
+        uid=text(meta, "uid"),
+        labels=labels(meta, "labels"),
+        annotations=short_annotations(meta),
+        created_at=seconds(text(meta, "creationTimestamp")),
+        deleted_at=seconds(text(meta, "deletionTimestamp")),
+        finalizers=texts(meta, "finalizers"),
+        # v1beta1 has predictor.triton (old) and predictor.model with a runtime's or a format's name (new).
+        triton="triton" in predictor
+        or "triton" in text(model, "runtime")
+        or "triton" in text(mapping(model, "modelFormat"), "name"),
+        ready=next((each for each in conditions if each.kind == "Ready"), None),
+        conditions=conditions,
+        url=text(status, "url"),
+        failure=" ".join(filter(None, (text(failure, "reason"), text(failure, "message")))),
+    )

@@ -1,0 +1,261 @@
+"""Services that are posted to: typed fields, files, streams, deployments, refusals; over a server that answers so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.answering import free_port
+from tests.scoring import EXAMPLE, TOKEN, Scoring, scoring
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable
+from tritonctl.server.address import Secret, ServerAddress, Speaks
+from tritonctl.server.score import Body, ScoreClient
+from tritonctl.workbench.load import LoadPlan, run_load
+from tui.cli import main
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Scoring]:
+    with scoring() as seen:
+        yield seen
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+def address(service: Scoring, path: str = "/score", **headers: str) -> ServerAddress:
+    secrets = {name: Secret(value) for name, value in headers.items()}
+    return ServerAddress(service.url(path), headers=secrets, protocol=Speaks.SCORE)
+
+
+class Shell:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.out = self.err = ""
+
+    def run(self, url: str, *words: str) -> int:
+        settings = f'[backends.s]\nkind = "urls"\nservers = [{{ name = "s", protocol = "score", http = "{url}" }}]\n'
+        Path("config.toml").write_text(settings)
+        code = main(["--config", "config.toml", "infer", "s/s", *words])
+        self.out, self.err = self.capsys.readouterr()
+        return code
+
+    def json(self, url: str, *words: str) -> Any:
+        self.run(url, *words, "-o", "json")
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+# What is sent
+
+
+def test_fields_become_one_object(service: Scoring, shell: Shell) -> None:
+    document = shell.json(service.url(), "--input", "data=[[1,2,3],[4,5,6]]", "--parameter", "n=2")
+    assert json.loads(service.bodies[-1]) == {"data": [[1, 2, 3], [4, 5, 6]], "n": 2}
+    assert (document["answer"], document["deployment"], document["error"]) == ({"sums": [6, 15]}, "blue", None)
+    assert document["latency_us"]["p50"] > 0
+
+
+def test_a_file_is_sent_as_it_is(service: Scoring, shell: Shell) -> None:
+    Path("body.json").write_text('{"data":  [[10, 20]]}')
+    assert shell.json(service.url(), "--request", "body.json")["answer"] == {"sums": [30]}
+    assert service.bodies[-1] == b'{"data":  [[10, 20]]}'
+    Path("cat.jpg").write_bytes(b"\xff\xd8jpeg")
+    assert shell.json(service.url("/image"), "--request", "cat.jpg")["answer"]["type"] == "image/jpeg"
+    Path("noise").write_bytes(bytes(range(256)))
+    assert shell.json(service.url("/image"), "--request", "noise")["answer"] == {
+        "type": "application/octet-stream",
+        "bytes": 256,
+    }
+
+
+def test_fields_out_of_files(service: Scoring, shell: Shell) -> None:
+    np.save("rows.npy", np.array([[1.5, 2.5]]))
+    assert shell.json(service.url(), "--input", "data=@rows.npy")["answer"] == {"sums": [4.0]}
+    Path("rows.csv").write_text("1,2\n3,4.5\n")
+    assert shell.json(service.url(), "--input", "data=@rows.csv")["answer"] == {"sums": [3, 7.5]}
+    Path("rows.json").write_text("[[7]]")
+    assert shell.json(service.url(), "--input", "data=@rows.json")["answer"] == {"sums": [7]}
+    Path("cat.png").write_bytes(b"\x89PNG\xff")
+    Path("words.txt").write_text("grün")
+    shell.run(service.url("/image"), "--input", "a=@cat.png", "--input", "b=@words.txt", "--input", "c=NaN")
+    assert json.loads(service.bodies[-1]) == {"a": "iVBOR/8=", "b": "grün", "c": "NaN"}
+
+
+def test_a_url_is_enough(service: Scoring, capsys: pytest.CaptureFixture[str]) -> None:
+    url = service.url()
+    assert main(["--url", url, "infer", url.split("/")[2], "--input", "data=[[1,2]]"]) == 0
+    assert "sums: [3]" in capsys.readouterr().out
+
+
+def test_its_own_example_is_sent_where_nothing_is_given(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url()) == 0
+    assert json.loads(service.bodies[-1]) == EXAMPLE
+    assert "/swagger.json" in shell.err
+    assert "sums: [3, 7]" in shell.out
+    assert "answered by deployment blue" in shell.out
+
+
+def test_what_was_sent_last_is_sent_again_with_changes(service: Scoring, shell: Shell) -> None:
+    shell.run(service.url(), "--input", "data=[[1]]", "--parameter", "n=1")
+    shell.run(service.url(), "--last", "--input", "data=[[2]]")
+    assert json.loads(service.bodies[-1]) == {"data": [[2]], "n": 1}
+
+
+def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> None:
+    assert shell.json(service.url(), "--deployment", "green")["deployment"] == "green"
+    assert service.headers["azureml-model-deployment"] == "green"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model"], "it has no models"),
+        (["--zeros"], "no schema"),
+        (["--save-case", "x"], "no schema"),
+        (["--request", "absent.json"], "cannot be read: No such file"),
+        (["--request", "broken.json"], "it is not JSON"),
+        (["--request", "broken.json", "--input", "a=1"], "the whole body"),
+        (["--input", "a=@absent"], "cannot read absent"),
+        (["--input", "a=@nan.npy"], "NaN or infinities"),
+        (["--input", "a=@pickled.npy"], "not a whole .npy file of numbers"),
+        (["--last", "--save", "x"], "nothing was sent to this service"),
+        (["--request", "body.json", "--save", "absent/x"], "No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_sent(
+    service: Scoring, shell: Shell, words: list[str], said: str
+) -> None:
+    Path("broken.json").write_text("{")
+    Path("body.json").write_text('{"data": []}')
+    np.save("nan.npy", np.array([np.nan]))
+    np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert shell.run(service.url(), *words) == 2
+    assert said in shell.err
+    assert shell.out == "" or "--save" in words
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "said"),
+    [
+        ("/score", b"{}", OperationFailed, "424: the script failed: KeyError.*the model answered 500 model_error"),
+        ("/nowhere", b"{}", NotFound, "404"),
+        ("/guarded", b"{}", Forbidden, "key_auth_access_denied"),
+    ],
+)
+async def test_a_refusal_is_quoted(service: Scoring, path: str, body: bytes, kind: type[Exception], said: str) -> None:
+    async with ScoreClient(address(service, path)) as client:
+        with pytest.raises(kind, match=said):
+            await anext(client.ask(Body(body), 10.0))
+
+
+async def test_the_token_goes_along_and_is_not_told(service: Scoring) -> None:
+    async with ScoreClient(address(service, "/guarded", Authorization=f"Bearer {TOKEN}")) as client:
+        assert (await anext(client.ask(Body(b"{}"), 10.0))).document == {"let": "in"}
+    async with ScoreClient(address(service, "/nowhere", Authorization=f"Bearer {TOKEN}")) as client:
+        with pytest.raises(NotFound) as caught:
+            await anext(client.ask(Body(b"{}"), 10.0))
+        assert TOKEN not in repr(caught.value)
+
+
+async def test_nobody_there_and_nobody_answering(service: Scoring) -> None:
+    async with ScoreClient(ServerAddress(f"http://127.0.0.1:{free_port()}/score")) as client:
+        with pytest.raises(Unreachable, match="nothing listens"):
+            await anext(client.ask(Body(b"{}"), 10.0))
+    async with ScoreClient(address(service, "/slow")) as client:
+        with pytest.raises(Unreachable, match="no end within"):
+            await anext(client.ask(Body(b'{"data": []}'), 0.005))
+
+
+async def test_an_answer_of_hundreds_of_megabytes_is_not_read_to_its_end(service: Scoring) -> None:
+    service.sent = 0
+    async with ScoreClient(address(service, "/huge"), max_bytes=8 << 20) as client:
+        with pytest.raises(Unreachable, match="larger than 8 MiB") as caught:
+            await anext(client.ask(Body(b"{}"), 60.0))
+    assert caught.value.kind == "too large"
+    assert service.sent < 100  # what the sockets between hold may have gone out
+
+
+def test_an_empty_answer_is_said(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/none"), "--input", "a=1") == 0
+    assert "0 bytes" in shell.out
+
+
+# Streams
+
+
+async def test_pieces_come_as_they_come_and_closing_ends_them(service: Scoring) -> None:
+    async with ScoreClient(address(service, "/generate_stream")) as client:
+        pieces = [each async for each in client.ask(Body(b"{}"), 10.0)]
+        assert "".join(each.said for each in pieces) == "one two three four five "
+        assert pieces[1].latency_us - pieces[0].latency_us > 10_000
+        service.sent = 0
+        endless = Body(json.dumps({"words": "word " * 2000}).encode())
+        async with aclosing(client.ask(endless, 60.0)) as stream:
+            assert (await anext(stream)).said == "word "
+    await _ends(lambda: service.sent)
+    assert service.sent < 1000
+
+
+async def _ends(count: Any) -> None:
+    """Until the count stands still."""
+    end, before = time.monotonic() + 20, -1
+    while count() != before:
+        assert time.monotonic() < end
+        before = count()
+        await asyncio.sleep(0.5)
+
+
+def test_a_stream_is_written_as_it_comes(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/generate_stream"), "--input", "words=a b c") == 0
+    assert shell.out == "a b c \n"
+    assert "3 pieces, first after" in shell.err
+    document = shell.json(service.url("/generate_stream"), "--input", "words=a b")
+    assert [each["text_output"] for each in document["answer"]] == ["a ", "b "]
+    assert len(document["at_us"]) == 2
+
+
+def test_an_error_in_mid_stream_is_quoted(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/generate_stream"), "--input", "words=a broken c") == 1
+    assert "out of words" in shell.err
+    assert shell.out.startswith("a ")
+
+
+# Load
+
+
+async def test_a_load_is_as_wide_as_it_says(service: Scoring) -> None:
+    async with ScoreClient(address(service, "/slow")) as client:
+        send = await client.sender(Body(b'{"data": [[1]]}'), 10.0)
+        result = await run_load(LoadPlan(concurrency=20, requests=60), send)
+    assert (result.done, result.failed) == (60, 0)
+    assert 16 <= service.most_at_once <= 20
+
+
+def test_a_load_asks_where_others_cannot_be_seen(service: Scoring, shell: Shell) -> None:
+    words = ("--input", "data=[[1]]", "--concurrency", "2", "--repeat", "20")
+    assert shell.run(service.url(), *words) == 6
+    assert "gives no statistics" in shell.err
+    assert shell.run(service.url(), *words, "--yes") == 0
+    assert "20 answered" in shell.out
+    assert shell.run(service.url(), "--input", "data=[1]", "--concurrency", "2", "--yes") == 1
+    assert "424" in shell.err
