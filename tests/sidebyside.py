@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 _VARIABLE = "TRITONCTL_TEST_RUN"
+_ALONE = "TRITONCTL_TEST_ALONE"
 
 
 def begin(config: pytest.Config) -> None:
@@ -41,7 +42,7 @@ def started(script: Path) -> str:
 
     Fails the test where it does not come up.
     """
-    with _locked("place"):
+    with held("place"):
         ran = subprocess.run([script, "alive"], capture_output=True, timeout=30, check=False).returncode == 0
         done = subprocess.run([script, "start"], capture_output=True, text=True, timeout=900, check=False)
         if done.returncode:
@@ -63,17 +64,19 @@ class Turns:
     def turn(self, item: pytest.Item, following: pytest.Item | None) -> Iterator[None]:
         if self._is_alone or _wants_alone(item):
             if not self._is_alone:
-                self._alone.enter_context(_locked("gate"))
-                self._alone.enter_context(_locked("tests"))
+                self._alone.enter_context(held("gate"))
+                self._alone.enter_context(held("tests"))
                 self._is_alone = True
+                os.environ[_ALONE] = "1"
             yield
             if following is None or not _wants_alone(following):  # several such tests in a row are one turn
                 self._alone.close()
                 self._is_alone = False
+                os.environ.pop(_ALONE)
             return
         with ExitStack() as beside:
-            with _locked("gate"):
-                beside.enter_context(_locked("tests", fcntl.LOCK_SH))
+            with held("gate"):
+                beside.enter_context(held("tests", fcntl.LOCK_SH))
             yield
 
 
@@ -85,8 +88,15 @@ def _folder() -> Path:
     return Path(os.environ[_VARIABLE])
 
 
+def must_be_alone(why: str) -> None:
+    """Fails the test that is not marked `alone`."""
+    if _ALONE not in os.environ:
+        pytest.fail(f"mark this test @pytest.mark.alone: {why}", pytrace=False)
+
+
 @contextmanager
-def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+def held(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """A lock between the processes of this run."""
     with (_folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, how)
         yield

@@ -252,7 +252,10 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=late))
         return False
     except asyncio.CancelledError:
-        put(place, StepResult(step, StepState.LEFT, time.monotonic() - began, "waiting was given up; what was asked goes on"))
+        put(
+            place,
+            StepResult(step, StepState.LEFT, time.monotonic() - began, "nobody waits for it; what was asked goes on"),
+        )
         raise
     except Exception as error:  # a fault of ours or of a library: the steps before must be undone all the same
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault(step.call, error)))
