@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,6 @@ from tritonctl.settings_backends import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from backends.azure.credentials import Logins
 
 
@@ -81,11 +79,11 @@ def open_demo(*, read_only: bool = False) -> Backend:
     return EmbeddedBackend("embedded", EmbeddedServer(options), read_only=read_only)
 
 
-def read_host_gpus() -> tuple[HostGpu, ...]:
-    """This machine's GPUs; blocks for some milliseconds. Empty where there is no driver."""
-    from backends.nvml import read
+def host_gpus() -> Callable[[], tuple[HostGpu, ...]]:
+    """What reads this machine's GPUs, again and again; it blocks. Empty where there is no driver."""
+    from backends.nvml import Nvml
 
-    return read()
+    return Nvml().read
 
 
 def abilities() -> tuple[tuple[str, bool, str, str], ...]:
