@@ -114,7 +114,8 @@ class KubernetesBackend(Backend):
         from backends.kubernetes import evidence
 
         watch, group = self._group(service)
-        return evidence.sections(group, watch.store)
+        assert self._api is not None
+        return await evidence.sections(self._api, group, watch.store)
 
     async def aclose(self) -> None:
         watch, self._watch = self._watch, None

@@ -114,14 +114,26 @@ async def follow(
     """
     queue: asyncio.Queue[Sequence[LogLine] | TritonctlError] = asyncio.Queue(_QUEUED)
     known: set[tuple[str, str]] = set()
-    reading: set[asyncio.Task[None]] = set()
+    tasks: set[asyncio.Task[None]] = set()
+    reading = 0
     told = False
+
+    async def one(source: Source, last: int) -> None:
+        nonlocal reading
+        reading += 1
+        try:
+            await _one(api, source, last, find, queue)
+        except TritonctlError as error:
+            reading -= 1
+            await queue.put(error)
+        else:
+            reading -= 1
 
     def begin(source: Source, last: int) -> None:
         known.add((source.pod, source.container))
-        task = asyncio.create_task(_one(api, source, last, find, queue), name=f"log {source.pod}")
-        reading.add(task)
-        task.add_done_callback(reading.discard)
+        task = asyncio.create_task(one(source, last), name=f"log {source.pod}")
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def look_for_more() -> None:
         while True:
@@ -133,7 +145,7 @@ async def follow(
     for source in find():
         if wanted(source):
             begin(source, tail)
-    watching = asyncio.create_task(look_for_more(), name="look for new pods")
+    tasks.add(asyncio.create_task(look_for_more(), name="look for new pods"))
     try:
         while True:
             taken = await queue.get()
@@ -145,8 +157,7 @@ async def follow(
             else:
                 yield (LogLine("", f"(a log cannot be read: {taken.headline})"),)
     finally:
-        tasks = [*reading, watching]
-        for task in tasks:
+        for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -158,7 +169,7 @@ async def _one(
     find: FindSources,
     queue: asyncio.Queue[Sequence[LogLine] | TritonctlError],
 ) -> None:
-    """One container for as long as its pod is there. `tail` of -1: from its beginning."""
+    """One container for as long as its pod is there. `tail` of -1: from its beginning. Raises where it cannot be read."""
     lines = podlog.Lines(source.replica)
     last: int | None = tail if tail >= 0 else None
     while True:
@@ -180,13 +191,11 @@ async def _one(
                 await queue.put(batch)
         except NotFound:
             return  # the pod is gone
-        except Forbidden as error:
-            await queue.put(error)
-            return
+        except Forbidden:
+            raise
         except OperationFailed as error:
             if not any(words in error.answer for words in _NOT_YET):
-                await queue.put(error)
-                return
+                raise
         except TritonctlError:
             pass  # the connection was lost; what was written meanwhile is read when it is back
         here = {(each.pod, each.container): each for each in find()}.get((source.pod, source.container))
