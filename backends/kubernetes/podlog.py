@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from backends.kubernetes.api import Api, resource
 from backends.kubernetes.objects import seconds
@@ -85,7 +85,7 @@ async def stream(
     previous: bool = False,
     tail: int | None = None,
     since: str = "",
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """`since` is a time in RFC 3339, which the API server takes to the second. Raises OperationFailed with the
     kubelet's words where there is no log, as of a container that has not started."""
     query: dict[str, str | int | bool] = {"container": container, "timestamps": True}
