@@ -47,7 +47,7 @@ async def find(arm: Arm, cluster: Cluster) -> tuple[Access, Credentials | None]:
 
 
 class EntraCredentials:
-    """Tokens of the person's login for the cluster's own server application, renewed by the login before they expire."""
+    """Tokens of the person's login for the cluster's server application; the login renews them before they expire."""
 
     def __init__(self, login: Login, scope: str, tenant: str | None) -> None:
         self._login = login

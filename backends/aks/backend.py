@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.kubernetes.backend import KubernetesBackend
@@ -70,9 +69,6 @@ class AksBackend(Backend):
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         member = self._member(service)
         return await member.kubernetes.evidence(member.own(service)) if member is not None else ()
-
-    def log_file(self, service: Service, replica: str) -> Path | None:
-        return None
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         for member in self._opened().members.values():

@@ -11,6 +11,8 @@ from backends.aks import access
 from backends.aks.cluster import Cluster, read
 from backends.aks.member import Member
 from backends.azure.arm import Arm, path_of
+from backends.kubernetes.access import Access
+from backends.kubernetes.credentials import Credentials
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service
@@ -80,7 +82,8 @@ class Watch:
                 await asyncio.sleep(_TOGETHER_S)
                 self._changed.clear()
                 if polling.done():
-                    polling.result()
+                    yield Listed(())
+                    polling.result()  # the one cluster is gone
                 before, known = known, self._services()
                 for gone in before.keys() - known.keys():
                     yield Removed(gone)
@@ -125,7 +128,7 @@ class Watch:
                 member.looked.set()
         self._changed.set()
 
-    async def _find(self, cluster: Cluster) -> tuple[access.Access, access.Credentials | None]:
+    async def _find(self, cluster: Cluster) -> tuple[Access, Credentials | None]:
         return await access.find(self._arm, cluster)
 
     async def _first_looks(self) -> None:
