@@ -209,6 +209,17 @@ class Fleet:
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
 
+    def below(self, name: str) -> tuple[ServiceStatus, ...]:
+        """The services that stand under `name`, as an endpoint's deployments do.
+
+        Raises UsageError where it could mean several.
+        """
+        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
+        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+        if len(parents) > 1:
+            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
+        return tuple(found)
+
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
         backend = self.backends.get(service_id.partition("/")[0])  # also of a service that is gone by now
@@ -491,3 +502,8 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _is_end_of(name: str, address: str) -> bool:
+    """Not of a backend's own name: nothing there is one thing."""
+    return "/" in address and (address == name or address.endswith("/" + name))

@@ -401,6 +401,8 @@ _OF_THE_PLACE = {
     "restart": Capability.RESTART,
     "scale": Capability.SCALE,
     "delete": Capability.DELETE,
+    "traffic": Capability.TRAFFIC,
+    "set": Capability.SETTINGS,
 }
 _COMMANDS = {
     "services": "services",
@@ -418,6 +420,8 @@ _COMMANDS = {
     "restart": "restart",
     "scale": "scale N",
     "delete": "delete",
+    "traffic": "traffic NAME=PERCENT …",
+    "set": "set KEY=VALUE …",
     "theme": "theme NAME",
     "help": "help",
     "quit": "quit",

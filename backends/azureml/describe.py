@@ -14,7 +14,7 @@ from backends.azureml.fields import mapping, text
 from backends.azureml.place import Place
 from backends.azureml.services import CHOOSE, Known, Protocol, so_far
 from backends.azureml.workspaces import API, Workspace
-from backends.docker.secrets import mask
+from backends.secrets import mask
 from tritonctl.backend import Event, Section
 from tritonctl.errors import TritonctlError
 

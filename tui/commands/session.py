@@ -108,6 +108,17 @@ class Session:
             raise_lost(fleet.snapshot)
             raise
 
+    async def within(self, fleet: Fleet) -> ServiceStatus:
+        """The service that the command names, or, where that is what several services stand under (an endpoint), the
+        first of them. Raises as `named` does."""
+        try:
+            return await self.named(fleet)
+        except NotFound:
+            below = fleet.below(self.arguments.service)
+            if not below:
+                raise
+            return below[0]
+
     async def find(self, fleet: Fleet) -> ServiceStatus:
         """The service that the command names, after a first look at its servers. Raises as `named` does."""
         found = await self.named(fleet)
