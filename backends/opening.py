@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,11 @@ from tritonctl.settings_backends import (
     BackendSettings,
     DockerSettings,
     EmbeddedSettings,
+    KubernetesSettings,
     UrlsSettings,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from backends.azure.credentials import Logins
 
 
@@ -50,6 +49,10 @@ def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | 
         from backends.embedded.backend import EmbeddedBackend
 
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
+    if isinstance(settings, KubernetesSettings):
+        from backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(settings)
     if isinstance(settings, AzureMlSettings):
         from backends.azureml.backend import AzureMlBackend
 
@@ -59,7 +62,7 @@ def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | 
     raise UsageError(
         settings.where,
         f"this version has no backend of kind {settings.kind!r}",
-        "it has: urls, embedded, docker, azureml",
+        "it has: urls, embedded, docker, kubernetes, azureml",
     )
 
 
@@ -76,11 +79,11 @@ def open_demo(*, read_only: bool = False) -> Backend:
     return EmbeddedBackend("embedded", EmbeddedServer(options), read_only=read_only)
 
 
-def read_host_gpus() -> tuple[HostGpu, ...]:
-    """This machine's GPUs; blocks for some milliseconds. Empty where there is no driver."""
-    from backends.nvml import read
+def host_gpus() -> Callable[[], tuple[HostGpu, ...]]:
+    """What reads this machine's GPUs, again and again; it blocks. Empty where there is no driver."""
+    from backends.nvml import Nvml
 
-    return read()
+    return Nvml().read
 
 
 def abilities() -> tuple[tuple[str, bool, str, str], ...]:

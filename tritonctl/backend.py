@@ -75,12 +75,13 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something the platform did or saw."""
+    """Something the platform did or saw. `about` is the name of the replica that it was about, "" the whole service."""
 
     at: float  # seconds since the epoch
     kind: str
     text: str
     warning: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

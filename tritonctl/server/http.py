@@ -272,18 +272,26 @@ async def _read(answer: httpx.Response, max_bytes: int, tried: str) -> bytes:
             kind="garbage",
         )
     chunks: list[bytes] = []
+    said = answer.headers.get("content-length", "")
+    size = int(said) if said.isdigit() else 0
+    if size > max_bytes:  # nothing of it is read
+        raise _too_large(tried, max_bytes, f", it has {size} bytes")
     size = 0
     async for chunk in answer.aiter_raw():
         size += len(chunk)
         if size > max_bytes:
-            raise Unreachable(
-                tried,
-                f"the answer is larger than {max_bytes // (1024 * 1024)} MiB",
-                "this is not what Triton sends; check that the address is right",
-                kind="too large",
-            )
+            raise _too_large(tried, max_bytes)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(tried: str, max_bytes: int, more: str = "") -> Unreachable:
+    return Unreachable(
+        tried,
+        f"the answer is larger than {max_bytes // (1024 * 1024)} MiB{more}",
+        "this is not what Triton sends; check that the address is right",
+        kind="too large",
+    )
 
 
 def _is_near(url: str) -> bool:
