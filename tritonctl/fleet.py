@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tritonctl import status
+from tritonctl.apart import apart
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
@@ -36,6 +37,7 @@ HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
 _CLOSE_S = 1.0
+_HOST_DEADLINE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class Fleet:
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
+        self._gates: dict[str, asyncio.Event] = {}
         if probing:
             self._probing.set()
 
@@ -113,9 +116,24 @@ class Fleet:
                 closing = (backend.aclose() for backend in self.backends.values())
                 await asyncio.gather(*closing, return_exceptions=True)
 
-    def start_probing(self) -> None:
-        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn."""
+    def start_probing(self, only: str | None = None) -> None:
+        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn.
+
+        With `only`, at those of this service alone: a command about one asks nothing of the others.
+        """
+        if only is not None:
+            self._gate(only).set()
+            return
         self._probing.set()
+        for gate in self._gates.values():
+            gate.set()
+
+    def _gate(self, service_id: str) -> asyncio.Event:
+        """Set once the servers of this service may be looked at."""
+        gate = self._gates.setdefault(service_id, asyncio.Event())
+        if self._probing.is_set():
+            gate.set()
+        return gate
 
     # What readers use
 
@@ -267,16 +285,25 @@ class Fleet:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
-        """NVML blocks, so it is read beside the loop; a host without GPUs is asked once."""
+        """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once."""
         await self._probing.wait()
         while True:
-            gpus = await asyncio.to_thread(read)
-            if gpus != self._host_gpus:
-                self._host_gpus = gpus
-                self._publish()
-            if not gpus:
+            reading = asyncio.create_task(apart(read))
+            try:
+                await asyncio.wait([reading], timeout=_HOST_DEADLINE_S)
+                if not reading.done():
+                    self._set_host_gpus(())  # no longer known; asked again only when this one call has come back
+                self._set_host_gpus(await reading)
+            finally:
+                reading.cancel()
+            if not self._host_gpus:
                 return
             await asyncio.sleep(self.interval_s)
+
+    def _set_host_gpus(self, gpus: tuple[HostGpu, ...]) -> None:
+        if gpus != self._host_gpus:
+            self._host_gpus = gpus
+            self._publish()
 
     def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
         self._backend_status[backend.name] = replace(
@@ -337,6 +364,7 @@ class Fleet:
 
     def _forget(self, service_id: str) -> None:
         tracked = self._tracked.pop(service_id, None)
+        self._gates.pop(service_id, None)
         for name in list(tracked.probes) if tracked else ():
             assert tracked is not None
             self._stop_probe(tracked, name)
@@ -359,7 +387,7 @@ class Fleet:
             deadline_s=self._deadline_s,
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
-        await self._probing.wait()
+        await self._gate(service_id).wait()
         try:
             while True:
                 hurry.clear()

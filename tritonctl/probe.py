@@ -103,7 +103,9 @@ class ServerProbe:
         counted = page_rates.models if page_rates is not None else {}
         return replace(
             now,
-            models=models.join(index, stats, counted, log_reasons) if index_known else before.models,
+            models=models.join(index, stats, counted, log_reasons, mode=now.control_mode)
+            if index_known
+            else before.models,
             models_known=index_known or before.models_known,
             rates=page_rates,
             metrics_error=self._metrics_error,

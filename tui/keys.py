@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from textual.binding import Binding
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 from tritonctl.backend import Capability
 from tritonctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from textual.binding import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Action:
     needs: Capability | None = None
 
     def binding(self) -> Binding:
+        from textual.binding import Binding  # each command checks the keys, and only the dashboard needs Textual
+
         return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
 
 
@@ -172,6 +177,43 @@ def keymap(preset: str, changes: Mapping[str, str]) -> dict[str, str]:
             near = difflib.get_close_matches(name, known, 1)
             raise UsageError("keys", f"there is no action {name!r}", f"did you mean {near[0]}?" if near else "see ?")
     return {**PRESETS[preset], **changes}
+
+
+# The groups whose keys work at the same time.
+_TOGETHER = (("services",), ("a service", "log"), ("a service", "triage"), ("a model", "test request"))
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two actions that would have one key where both work."""
+
+    action: str
+    other: str
+    key: str
+
+
+def clashes(preset: str, changes: Mapping[str, str]) -> list[Clash]:
+    """The keys that `changes` gives to an action while another one has them at the same place.
+
+    Where the defaults let two share a key, the nearer widget takes it on purpose: enter in a form, esc that stops.
+    """
+    before = _shared(default_keys() | dict(PRESETS[preset]))
+    found = _shared(default_keys() | keymap(preset, changes)) - before
+    return sorted(
+        (Clash(a, b, key) if a in changes else Clash(b, a, key) for a, b, key in found),
+        key=lambda clash: (clash.action, clash.other),
+    )
+
+
+def _shared(keymap: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    everywhere = {action.id for action in EVERYWHERE} | set(MOVES)
+    shared = set()
+    for groups in _TOGETHER:
+        here = everywhere | {action.id for group in groups for action in GROUPS[group]}
+        for a, b in combinations(sorted(here), 2):
+            both = set(keymap[a].split(",")) & set(keymap[b].split(",")) - {""}
+            shared |= {(a, b, key) for key in both}
+    return shared
 
 
 _NAMES = {

@@ -154,7 +154,7 @@ def model_note(joined: JoinedModel) -> str:
     if worst.failed:
         return short_reason(worst.reason)
     if worst.overridden:
-        return "configuration overridden in memory"
+        return "not in the repository: loaded from a request, or its directory is gone"
     if worst.stats_incomplete:
         return "counters are switched off (--metrics-config counter_latencies=false)"
     return ""

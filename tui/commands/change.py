@@ -29,7 +29,7 @@ async def load(session: Session) -> int:
         raise UsageError("load", "--file needs a model configuration", "the server takes files only with --config FILE")
     _refuse_early(session, f"load {arguments.model}")
     async with session.fleet() as fleet:
-        found = await session.find(fleet)
+        found = await session.find(fleet, patient=True)
         read_only = _read_only(session, fleet, found.service)
         reachable_or_raise(found)
         plan = await control.plan_load(
@@ -47,7 +47,7 @@ async def unload(session: Session) -> int:
     arguments = session.arguments
     _refuse_early(session, f"unload {arguments.model}")
     async with session.fleet() as fleet:
-        found = await session.find(fleet)
+        found = await session.find(fleet, patient=True)
         read_only = _read_only(session, fleet, found.service)
         reachable_or_raise(found)
         plan = await control.plan_unload(
@@ -108,7 +108,7 @@ async def traffic(session: Session) -> int:
 async def _of_the_place(session: Session, action: Capability, value: str, options: tuple[str, ...] = ()) -> int:
     _refuse_early(session, f"{action} {session.arguments.service}")
     async with session.fleet() as fleet:
-        found = await session.find(fleet)
+        found = await session.find(fleet, patient=True)
         read_only = _read_only(session, fleet, found.service)
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))

@@ -63,6 +63,8 @@ async def wait(session: Session) -> int:
                         status = fleet.resolve(session.arguments.service)
                     except NotFound:
                         status = None
+                    if status is not None:
+                        fleet.start_probing(status.id)
                     if status is not None and condition.holds(status):
                         break
                     snapshot = await fleet.changed(snapshot)
