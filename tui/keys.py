@@ -83,6 +83,8 @@ SERVICE = (
 LOGS = (
     Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
+    Action("logs.since", "a", "since", "since", "only what was written in the last 10m, 2h, …"),
+    Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
 )
 TRIAGE = (

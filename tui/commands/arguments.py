@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from tritonctl import __version__
 from tritonctl.errors import UsageError
 from tui.commands.streams import tell
+from tui.figures import seconds_of
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,6 +96,13 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _ago(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"{error.answer}: {error.advice}") from None
+
+
 def _window(text: str) -> float:
     value = _seconds(text)
     if not 0.5 <= value <= 600:
@@ -138,7 +146,8 @@ def _build() -> _Parser:
     one = command("logs", "a service's log")
     one.add_argument("-f", "--follow", action="store_true")
     one.add_argument("--previous", action="store_true", help="of the run before the last restart")
-    one.add_argument("--tail", type=_count, default=1000, metavar="N", help="at most so many lines to begin with")
+    one.add_argument("--tail", type=_count, metavar="N", help="at most so many lines to begin with: 1000")
+    one.add_argument("--since", type=_ago, metavar="AGO", help="only what was written since: 30s, 10m, 2h, 1d")
     one.add_argument("--replica", metavar="R")
     command("events", "what the platform did and saw")
     for name, text in (("load", "load a model on every replica"), ("unload", "unload a model from every replica")):
