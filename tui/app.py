@@ -121,6 +121,11 @@ class TritonctlApp(CommandedApp):
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:
+        if not event.model:
+            from tui.screens.endpoint import EndpointScreen
+
+            self.push_screen(EndpointScreen(event.service_id))
+            return
         from tui.screens.model import ModelScreen
 
         self.push_screen(ModelScreen(event.service_id, event.model, event.tab))

@@ -288,7 +288,13 @@ def _infer(one: _Parser) -> None:
     filled.add_argument("--sequence-end", action="store_true")
     filled.add_argument("--priority", type=_count, metavar="N", help="1 is the highest")
     filled.add_argument("--queue-timeout", type=_count, metavar="US", help="µs that it may wait in the server's queue")
-    filled.add_argument("--generate", action="store_true", help="by /generate_stream, for models of text")
+    filled.add_argument(
+        "--generate",
+        nargs="?",
+        const="stream",
+        choices=("stream", "once"),
+        help="for models of text: by /generate_stream, or once by /generate",
+    )
     shown = one.add_argument_group("what becomes of the answer")
     shown.add_argument("--top", type=int, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
     shown.add_argument(
