@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
 from tritonctl.inventory import HostGpu
 from tritonctl.settings import Settings
-from tritonctl.settings_backends import BackendSettings, DockerSettings, EmbeddedSettings, UrlsSettings
+from tritonctl.settings_backends import (
+    AzureMlSettings,
+    BackendSettings,
+    DockerSettings,
+    EmbeddedSettings,
+    KubernetesSettings,
+    UrlsSettings,
+)
+
+if TYPE_CHECKING:
+    from backends.azure.credentials import Logins
 
 
 def open_backends(settings: Settings) -> Sequence[Backend]:
     """The backends of the settings, not yet connected. Raises UsageError for a kind that this version has not."""
-    return [backend for each in settings.backends if (backend := _open(each)) is not None]
+    logins = cache(_logins)
+    return [backend for each in settings.backends if (backend := _open(each, logins)) is not None]
 
 
-def _open(settings: BackendSettings) -> Backend | None:
-    """None: a default that this version cannot look into."""
+def _logins() -> Logins:
+    from backends.azure.credentials import Logins
+
+    return Logins()
+
+
+def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | None:
+    """None: a default that this version cannot look into. `logins` are those of all backends on Azure together."""
     if isinstance(settings, UrlsSettings):
         from backends.urls import UrlsBackend
 
@@ -30,10 +49,20 @@ def _open(settings: BackendSettings) -> Backend | None:
         from backends.embedded.backend import EmbeddedBackend
 
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
+    if isinstance(settings, KubernetesSettings):
+        from backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(settings)
+    if isinstance(settings, AzureMlSettings):
+        from backends.azureml.backend import AzureMlBackend
+
+        return AzureMlBackend(settings, logins())
     if settings.optional:
         return None
     raise UsageError(
-        settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker"
+        settings.where,
+        f"this version has no backend of kind {settings.kind!r}",
+        "it has: urls, embedded, docker, kubernetes, azureml",
     )
 
 

@@ -129,6 +129,7 @@ def scoring() -> Iterator[Scoring]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
     with Server(("127.0.0.1", 0), Handler) as server:
         seen.port = server.server_address[1]

@@ -282,6 +282,7 @@ def test_the_answer_of_a_script_is_valid_json() -> None:
         "model": "m",
         "version": "2",
         "protocol": "grpc",
+        "deployment": None,
         "latency_us": {"min": 1234.6, "p50": 1234.6, "p99": 1234.6, "max": 1234.6},
         "outputs": [{"name": "OUT", "datatype": "FP32", "shape": [4], "data": [0.1, "NaN", "Infinity", "-Infinity"]}],
         "error": None,

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.inference_models import write_repository
 from tests.servers import Factory, Running, free_port
 from tritonctl.server import wire
+from tritonctl.server.grpc_message import parsed, serialized
 from tritonctl.server.inference import Inferencer
-from tritonctl.server.inference_grpc import METHOD, _parsed, _serialized, load
+from tritonctl.server.inference_grpc import METHOD, load
 from tritonctl.server.request import InferenceRequest, Protocol
 from tritonctl.server.tensors import Tensor
 from tritonctl.server.wire import Failed, Lost, TooLarge, Unfit, Wire
@@ -32,7 +33,7 @@ def triton(triton_factory: Factory, tmp_path_factory: pytest.TempPathFactory) ->
 
 def message(size: int, model: str = "echo") -> bytes | bytearray:
     data = np.arange(size, dtype=np.uint8).reshape(1, size)
-    return _serialized(InferenceRequest(model, (Tensor("IN_UINT8", "UINT8", data),)))
+    return serialized(InferenceRequest(model, (Tensor("IN_UINT8", "UINT8", data),)))
 
 
 @asynccontextmanager
@@ -57,7 +58,7 @@ async def test_the_answer_is_the_one_of_the_server(triton: Running) -> None:
             3,
         ):  # over several frames, and larger than any window
             raw, _ = await one.call(message(size))
-            (output,) = _parsed("", raw, 1.0).outputs
+            (output,) = parsed("", raw, 1.0).outputs
             assert output.data.tobytes() == np.arange(size, dtype=np.uint8).tobytes()
 
 
@@ -65,7 +66,7 @@ async def test_many_calls_at_once_and_one_after_the_other(triton: Running) -> No
     async with wired(triton.grpc) as one:
         for _ in range(10):
             answers = await asyncio.gather(*(one.call(message(size)) for size in range(20)))
-            shapes = [_parsed("", raw, 1.0).outputs[0].shape for raw, _ in answers]
+            shapes = [parsed("", raw, 1.0).outputs[0].shape for raw, _ in answers]
             assert shapes == [(1, size) for size in range(20)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
+from tritonctl.server.address import Secret
 
 
 class Capability(StrEnum):
@@ -26,6 +27,8 @@ class Capability(StrEnum):
     SCALE = "scale"
     DELETE = "delete"
     TRAFFIC = "traffic"
+    SETTINGS = "settings"
+    KEYS = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,13 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something the platform did or saw."""
+    """Something the platform did or saw. `about` is the name of the replica that it was about, "" the whole service."""
 
     at: float  # seconds since the epoch
     kind: str
     text: str
     warning: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,14 @@ class Backend(ABC):
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         return ()
+
+    async def describe_place(self) -> tuple[Section, ...]:
+        """The place itself, and what is there beside services: registered models, environments, computes, nodes."""
+        return ()
+
+    async def keys(self, service: Service) -> Mapping[str, Secret]:
+        """What callers of the service authenticate with, by name; asked for anew each time, and never kept."""
+        raise self._cannot(Capability.KEYS, service)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         """For triage, beyond state, events and logs: conditions, exit codes, error trees, operation texts.

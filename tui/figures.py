@@ -65,6 +65,13 @@ def size_bytes(value: float | None) -> str:
     return f"{_digits(value)}T"
 
 
+def cpu_cores(value: float | None) -> str:
+    """Of a machine's cores: 0.03, 1.5, 12."""
+    if value is None or not isfinite(value):
+        return UNKNOWN
+    return f"{value:.2f}" if value < 1 else _digits(value)
+
+
 def age(seconds: float | None) -> str:
     """How long ago, in the largest unit that fits: 40s, 4m, 3h, 19d."""
     if seconds is None or not isfinite(seconds):

@@ -34,6 +34,22 @@ class Action:
         return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
 
 
+def _of_the_place(where: str) -> tuple[Action, ...]:
+    """What a service's place can do to it, the same on every screen that is about one."""
+    return tuple(
+        Action(f"{where}.{action}", keys, action, action, f"{text}, after showing the plan", writes=True, needs=needs)
+        for action, keys, text, needs in (
+            ("mode", "m", "switch its control mode", Capability.MODE),
+            ("restart", "r", "restart it", Capability.RESTART),
+            ("start", "S", "begin to run it again", Capability.START),
+            ("stop", "X", "stop it", Capability.STOP),
+            ("scale", "s", "change how many replicas it has", Capability.SCALE),
+            ("traffic", "T", "change how its endpoint's traffic is shared", Capability.TRAFFIC),
+            ("delete", "ctrl+d", "delete it and what you choose to go along", Capability.DELETE),
+        )
+    )
+
+
 EVERYWHERE = (
     Action("app.command", "colon", "command", "command", "type a command, such as :load digits"),
     Action("app.help", "question_mark", "help", "keys", "the keys that work here"),
@@ -48,33 +64,7 @@ SERVICES = (
     Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
     Action("services.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action(
-        "services.mode",
-        "m",
-        "mode",
-        "mode",
-        "switch its control mode, after showing the plan",
-        writes=True,
-        needs=Capability.MODE,
-    ),
-    Action(
-        "services.restart",
-        "r",
-        "restart",
-        "restart",
-        "restart it, after showing the plan",
-        writes=True,
-        needs=Capability.RESTART,
-    ),
-    Action(
-        "services.delete",
-        "ctrl+d",
-        "delete",
-        "delete",
-        "delete it, after showing what hangs on it",
-        writes=True,
-        needs=Capability.DELETE,
-    ),
+    *_of_the_place("services"),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
@@ -86,24 +76,7 @@ SERVICE = (
     Action("service.logs", "l", "logs", "logs", "the log", needs=Capability.LOGS),
     Action("service.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action(
-        "service.mode",
-        "m",
-        "mode",
-        "mode",
-        "switch the control mode, after showing the plan",
-        writes=True,
-        needs=Capability.MODE,
-    ),
-    Action(
-        "service.restart",
-        "r",
-        "restart",
-        "restart",
-        "restart the service, after showing the plan",
-        writes=True,
-        needs=Capability.RESTART,
-    ),
+    *_of_the_place("service"),
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
@@ -179,6 +152,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "move.page_up": "pageup,ctrl+u,ctrl+b",
         "app.back": "escape,h",
         "services.delete": "D",
+        "service.delete": "D",
         "table.open": "enter,l",
         "services.logs": "o",
         "service.logs": "o",

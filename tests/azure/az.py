@@ -17,8 +17,10 @@ with open(os.path.join(here, "az-calls.log"), "a") as log:
     log.write(json.dumps(sys.argv[1:]) + "\\n")
 with open(os.path.join(here, "az-state.json")) as file:
     state = json.load(file)
-if state["mode"] == "hanging":
-    time.sleep(3600)
+while state["mode"] == "hanging":
+    time.sleep(0.05)
+    with open(os.path.join(here, "az-state.json")) as file:  # gone with the emulator, and so is this
+        state = json.load(file)
 if state["delay_s"]:
     time.sleep(state["delay_s"])
 if state["mode"] == "logged out":
@@ -93,7 +95,9 @@ class Az:
             "words": words,
             "subscription": SUBSCRIPTION,
         }
-        (self.folder / "az-state.json").write_text(json.dumps(state), encoding="utf-8")
+        # At once: `az` may be reading it.
+        (self.folder / "next.json").write_text(json.dumps(state), encoding="utf-8")
+        (self.folder / "next.json").replace(self.folder / "az-state.json")
 
     @property
     def calls(self) -> list[list[str]]:

@@ -60,6 +60,10 @@ class Place:
         command = ("tritonserver", "--model-repository=/models", "--exit-timeout-secs=10", *arguments)
         return self.run(name, *command, flags=("--shm-size=64m", "-v", f"{self.models}:/models:ro", *flags))
 
+    def triton_made(self, name: str, *flags: str) -> str:
+        """A container that was never started."""
+        return self.run(name, "tritonserver", "--model-repository=/models", flags=flags, how="create")
+
     @property
     def models(self) -> Path:
         """A repository with `one` and `two`."""

@@ -163,7 +163,7 @@ async def test_commands(tmp_path: Path) -> None:
             ("nonsense", "there is no command or service 'nonsense'"),
             ("service nobody", "there is no such service"),
             ("theme ugly", "no theme 'ugly'"),
-            ("load", "it needs a name"),
+            ("load", "it needs more"),
             ("load '", "No closing quotation"),
         ):
             await shown.command(typed.replace("'", "\x27")) if "'" not in typed else await quoted(shown, typed)

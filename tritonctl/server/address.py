@@ -103,7 +103,8 @@ class ServerAddress:
     @property
     def grpc_in_the_clear(self) -> bool:
         """gRPC would carry headers without TLS that HTTP carries with it: a token that is thought to be secret."""
-        return bool(self.headers) and self.grpc is not None and not self.grpc_tls and self.http.startswith("https:")
+        plain = self.grpc is not None and not self.grpc_tls and self.way is None
+        return plain and bool(self.headers) and self.http.startswith("https:")
 
     @property
     def shown(self) -> str:

@@ -10,13 +10,14 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable
-from tritonctl.server.address import ServerAddress
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachable, UsageError
+from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 
 if TYPE_CHECKING:
     from tritonctl.server.inference_grpc import GrpcInference
     from tritonctl.server.inference_http import HttpInference
+    from tritonctl.server.tensorflow import TensorFlowInference
 
 INFER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 3.0
@@ -65,7 +66,7 @@ class Inferencer:
         self._protocol = protocol
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
-        self._grpc: GrpcInference | None = None
+        self._grpc: GrpcInference | TensorFlowInference | None = None
         self._http: HttpInference | None = None
         self._no_grpc: str | None = None
         self._choosing = asyncio.Lock()
@@ -148,8 +149,11 @@ class Inferencer:
         await send()
         return send
 
-    async def _choose(self, timeout_s: float) -> GrpcInference | None:
+    async def _choose(self, timeout_s: float) -> GrpcInference | TensorFlowInference | None:
         """The gRPC side where it is to be used; None: HTTP."""
+        foreign = self._address.protocol is Speaks.TENSORFLOW
+        if self._protocol is Protocol.HTTP and foreign:
+            raise UsageError("--protocol http", "of TensorFlow Serving only gRPC is used", "leave it out")
         if self._protocol is Protocol.HTTP or self._no_grpc is not None:
             return None
         if self._grpc is not None:
@@ -167,15 +171,13 @@ class Inferencer:
         reason = await self._try_grpc(timeout_s)
         if reason is None:
             return self._grpc
-        if self._protocol is Protocol.GRPC:
+        if self._protocol is Protocol.GRPC or foreign:
             raise reason
         self._no_grpc = reason.answer
         return None
 
     async def _try_grpc(self, timeout_s: float) -> TritonctlError | None:
         """Why gRPC cannot be used; None: `_grpc` is it."""
-        from tritonctl.server.inference_grpc import GrpcInference
-
         address = self._address
         async with AsyncExitStack() as opened:
             if address.way is not None:
@@ -183,6 +185,16 @@ class Inferencer:
                     address = replace(address, grpc=await opened.enter_async_context(address.way.grpc()))
                 except TritonctlError as error:
                     return error
+            if address.protocol is Speaks.TENSORFLOW:
+                from tritonctl.server.tensorflow import TensorFlowInference
+
+                other = TensorFlowInference(address, self._max_bytes)
+                opened.push_async_callback(other.aclose)
+                self._opened = opened.pop_all()
+                self._grpc = other
+                return None
+            from tritonctl.server.inference_grpc import GrpcInference
+
             grpc = GrpcInference(address, self._max_bytes)
             opened.push_async_callback(grpc.aclose)
             reason = await grpc.unreachable(min(timeout_s, CONNECT_TIMEOUT_S))

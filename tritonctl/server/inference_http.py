@@ -12,7 +12,7 @@ from tritonctl.errors import OperationFailed, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient, model_path
 from tritonctl.server.http import MANY_CONNECTIONS, Answer, failure, server_words
-from tritonctl.server.request import DEPLOYMENT, InferenceAnswer, InferenceRequest, Protocol, refusal
+from tritonctl.server.request import DEPLOYMENT, TOO_LARGE_ADVICE, InferenceAnswer, InferenceRequest, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode_view, numpy_type
 
 _HEADER_LENGTH = "inference-header-content-length"
@@ -41,7 +41,12 @@ class HttpInference:
         }
         tried = f"POST {self._client.address.http}{path}"
         started = time.perf_counter()
-        answer = await self._client.post(path, body, headers, timeout_s, self._max_bytes)
+        try:
+            answer = await self._client.post(path, body, headers, timeout_s, self._max_bytes)
+        except Unreachable as error:
+            if error.kind == "too large":
+                raise Unreachable(error.tried, error.answer, TOO_LARGE_ADVICE, error.kind) from None
+            raise
         ended = time.perf_counter()
         latency_us = (ended - started) * 1e6
         if answer.status != 200:

@@ -22,7 +22,11 @@ async def answers(address: ServerAddress, timeout_s: float) -> bool | None:
     other services answer 404 there, which shows as well that they run. TensorFlow Serving is only connected to.
     """
     if address.protocol is Speaks.TENSORFLOW:
-        await _connects(address, timeout_s)
+        if address.way is not None:
+            async with address.way.grpc() as target:
+                await _connects(target, timeout_s)
+        else:
+            await _connects(address.grpc or "", timeout_s)
         return None
     parts = urlsplit(address.http)
     url = f"{parts.scheme}://{parts.netloc}/"
@@ -42,9 +46,9 @@ async def answers(address: ServerAddress, timeout_s: float) -> bool | None:
     return True if answer.status == 200 else None
 
 
-async def _connects(address: ServerAddress, timeout_s: float) -> None:
-    host, _, port = (address.grpc or "").rpartition(":")
-    tried = f"connect to {address.grpc}"
+async def _connects(target: str, timeout_s: float) -> None:
+    host, _, port = target.rpartition(":")
+    tried = f"connect to {target}"
     try:
         async with asyncio.timeout(min(timeout_s, _CONNECT_S)):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))

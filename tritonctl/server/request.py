@@ -59,6 +59,7 @@ class InferenceAnswer:
     """Of an endpoint with several, the one that answered (Azure ML's header azureml-model-deployment)."""
 
 
+TOO_LARGE_ADVICE = "ask for less, such as a smaller batch; tritonctl infer --max-answer MIB takes more"
 NO_OUTPUTS = "the server answered without outputs: the model returned none that its configuration declares"
 """Triton drops undeclared outputs of a Python model and answers 200 with an empty list (measured on 2.51.0)."""
 

@@ -234,6 +234,9 @@ def _infer(one: _Parser) -> None:
     filled.add_argument("--seed", type=int, default=0, help="of the random values")
     filled.add_argument("--range", metavar="LOW,HIGH", help="of the random values")
     filled.add_argument("--shape", action="append", default=[], metavar="NAME=2,3", help="of made-up values")
+    filled.add_argument(
+        "--datatype", action="append", default=[], metavar="NAME=FP32", help="where the server does not tell it"
+    )
     filled.add_argument("--batch", type=_count, default=1, metavar="N")
     filled.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
     filled.add_argument("--request-id", default="", metavar="ID")
@@ -245,6 +248,9 @@ def _infer(one: _Parser) -> None:
     filled.add_argument("--generate", action="store_true", help="by /generate_stream, for models of text")
     shown = one.add_argument_group("what becomes of the answer")
     shown.add_argument("--top", type=int, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
+    shown.add_argument(
+        "--max-answer", type=_mebibytes, metavar="MIB", help="the largest answer that is taken; 256 unless given"
+    )
     shown.add_argument("--save", type=Path, metavar="PATH", help="a .json, or a directory for a .npy of each output")
     shown.add_argument("--save-case", type=Path, metavar="DIR", help="keep request and answer as a case")
     load = one.add_argument_group("repeat and load")
@@ -253,6 +259,13 @@ def _infer(one: _Parser) -> None:
     load.add_argument("--rate", type=_per_second, metavar="R", help="requests a second, whether answered or not")
     load.add_argument("--duration", type=_seconds, metavar="S")
     load.add_argument("--latency-limit", type=_per_second, metavar="MS", help="find the highest load under this p99")
+
+
+def _mebibytes(text: str) -> int:
+    """In bytes; gRPC's own limit is 2 GiB."""
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2048:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 2047")
+    return int(text) << 20
 
 
 def _cases(one: _Parser) -> None:

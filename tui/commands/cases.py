@@ -15,8 +15,9 @@ from tritonctl.server.request import InferenceRequest
 from tritonctl.server.tensors import Tensor
 from tritonctl.workbench import case as cases_
 from tritonctl.workbench.case import Case, Difference
+from tritonctl.workbench.schema import of_triton
 from tui.commands import documents, text
-from tui.commands.infer import inferencer_of, read_schema
+from tui.commands.infer import inferencer_of
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
 
@@ -70,7 +71,7 @@ async def _answers(
     session: Session, target: ReplicaStatus, inferencer: Inferencer, request: InferenceRequest
 ) -> Answers:
     async with client_of(target, session.read_timeout_s) as client:
-        shape = await read_schema(client, request.model, request.version)
+        shape = await of_triton(client, request.model, request.version)
     if not shape.decoupled:
         return ((await inferencer.infer(request)).outputs,)
     async with aclosing(inferencer.stream(request)) as stream:

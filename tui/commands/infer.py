@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import sys
@@ -14,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import NotFound, TritonctlError, UsageError
+from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus, ServiceStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.address import Secret, Speaks
 from tritonctl.server.client import ServerClient
-from tritonctl.server.inference import Inferencer, Latency
-from tritonctl.server.modelconfig import ModelSchema, schema
+from tritonctl.server.inference import MAX_ANSWER_BYTES, Inferencer, Latency
+from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import (
     DEPLOYMENT,
     InferenceAnswer,
@@ -37,7 +36,7 @@ from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
 from tritonctl.workbench.load import LoadPlan, LoadResult, run_load
 from tritonctl.workbench.others import MODEST, requests_of_others
-from tritonctl.workbench.split import Split, read_counted, split
+from tritonctl.workbench.split import Counted, Split, read_counted, split
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.session import Session, client_of, first_reachable
@@ -61,11 +60,12 @@ async def infer(session: Session) -> int:
             from tui.commands.score import score
 
             return await score(session, found.id, target)
-        arguments.model = arguments.model or _only_model(found)
+        if speaks(target) is Speaks.TRITON:
+            arguments.model = arguments.model or _only_model(found)
         async with client_of(target, session.read_timeout_s) as client:
-            shape = await read_schema(client, arguments.model, arguments.model_version)
             history = History.usual(os.environ, Path.home())
             form = form_of(arguments, history)
+            shape = await _schema(target, client, form, arguments)
             request, kept = request_of(form, shape, arguments)
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
@@ -116,18 +116,39 @@ def subject_of(inferencer: Inferencer, client: ServerClient, shape: ModelSchema,
     return Subject(
         request.model,
         lambda: inferencer.sender(request, decoupled=shape.decoupled),
-        lambda: requests_of_others(client, request.model),
-        lambda at_least: read_counted(client, request.model, request.version, at_least),
+        lambda: others_of(client, request.model),
+        lambda at_least: _counted(client, request, at_least),
         lambda: watching(client, request.model),
     )
 
 
-async def read_schema(client: ServerClient, model: str, version: str | None) -> ModelSchema:
-    try:
-        metadata, config = await asyncio.gather(client.model_metadata(model, version), client.config(model, version))
-    except NotFound as error:
-        raise NotFound(f"model {model!r}", error.answer, "is it loaded? tritonctl models tells") from None
-    return schema(metadata, config)
+async def _counted(client: ServerClient, request: InferenceRequest, at_least: int = 0) -> Counted | None:
+    if client.address.protocol is not Speaks.TRITON:
+        return None
+    return await read_counted(client, request.model, request.version, at_least)
+
+
+async def others_of(client: ServerClient, model: str) -> int | None:
+    return await requests_of_others(client, model) if client.address.protocol is Speaks.TRITON else None
+
+
+async def _schema(target: ReplicaStatus, client: ServerClient, form: Form, arguments: Namespace) -> ModelSchema:
+    from tritonctl.workbench import schema as schemas
+
+    address = target.replica.address
+    assert address is not None
+    if address.protocol is Speaks.TRITON:
+        return await schemas.of_triton(client, arguments.model, form.version)
+    datatypes = dict(split_assignment(each) for each in arguments.datatype)
+    return await schemas.of_tensorflow(
+        address,
+        arguments.model,
+        form.version,
+        values=form.values,
+        shapes=form.shapes,
+        datatypes=datatypes,
+        parameters=form.parameters,
+    )
 
 
 # What is sent
@@ -205,7 +226,7 @@ async def _once(
     """Fills `got`; with --repeat the same request follows the first, whose answer is shown."""
     arguments = session.arguments
     asked = replace(request, outputs=_wanted(session, shape))
-    before = None if session.json or shape.decoupled else await read_counted(client, request.model, request.version)
+    before = None if session.json or shape.decoupled else await _counted(client, request)
     outcome, latency, ours, mean_us = "", None, 1, 0.0
     errors: Mapping[str, int] = {}
     try:
@@ -220,7 +241,7 @@ async def _once(
                     if arguments.repeat > MODEST:
                         from tui.commands.measure import ask_first
 
-                        await ask_first(session, request.model, lambda: requests_of_others(client, request.model))
+                        await ask_first(session, request.model, lambda: others_of(client, request.model))
                     plan = LoadPlan(requests=arguments.repeat, max_error_rate=1.0)
                     repeated = await run_load(plan, await inferencer.sender(asked))
                     latency, errors = _latency(repeated), repeated.errors
@@ -241,7 +262,7 @@ async def _once(
     else:
         parts = None
         if before is not None:
-            after = await read_counted(client, request.model, request.version, before.success + ours)
+            after = await _counted(client, request, before.success + ours)
             parts = split(before, after, ours, mean_us, got[-1].client_us) if after else None
         _print(session, shape, asked, got, latency, parts)
     for line in failed:
@@ -261,7 +282,8 @@ def _latency(result: LoadResult) -> Latency:
 def inferencer_of(session: Session, target: ReplicaStatus) -> Inferencer:
     assert target.replica.address is not None
     protocol = Protocol(session.arguments.protocol) if session.arguments.protocol else None
-    return Inferencer(target.replica.address, timeout_s=session.infer_timeout_s, protocol=protocol)
+    limit: int = getattr(session.arguments, "max_answer", None) or MAX_ANSWER_BYTES
+    return Inferencer(target.replica.address, timeout_s=session.infer_timeout_s, protocol=protocol, max_bytes=limit)
 
 
 def _wanted(session: Session, shape: ModelSchema) -> tuple[WantedOutput, ...]:

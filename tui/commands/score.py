@@ -15,7 +15,7 @@ from typing import Any
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.inference import Latency
-from tritonctl.server.score import Body, ScoreClient, Scored
+from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored
 from tritonctl.server.typed import split_assignment
 from tritonctl.workbench import body as bodies
 from tritonctl.workbench import form as forms
@@ -30,7 +30,19 @@ from tui.commands.streams import say, tell
 LINES = 60
 """Of an answer, for a person; --save and -o json have all of it."""
 _SHOWN_BYTES = 4 * 1024 * 1024
-_WITHOUT = ("model_version", "zeros", "ones", "random", "shape", "range", "sequence_id", "save_case", "generate", "top")
+_WITHOUT = (
+    "model_version",
+    "zeros",
+    "ones",
+    "random",
+    "shape",
+    "datatype",
+    "range",
+    "sequence_id",
+    "save_case",
+    "generate",
+    "top",
+)
 
 
 async def score(session: Session, service: str, target: ReplicaStatus) -> int:
@@ -42,7 +54,7 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
     got: list[Scored] = []
     latency: Latency | None = None
     try:
-        async with ScoreClient(target.replica.address) as client:
+        async with ScoreClient(target.replica.address, arguments.max_answer or MAX_ANSWER_BYTES) as client:
             history = History.usual(os.environ, Path.home())
             form = form_of(arguments, history, service)
             body = await _body(arguments, form, client)
