@@ -36,13 +36,14 @@ async def sections(place: Place, known: Known, service_id: str) -> tuple[Section
     of_endpoint = await place.progress(endpoint.operation)
     if known.deployment is not None:
         deployment = await place.deployment(known.workspace, endpoint.name, known.deployment.name)
-        progress, assets, measured = await asyncio.gather(
+        protocol, progress, assets, measured = await asyncio.gather(
+            place.protocol(known.workspace, deployment),
             place.progress(deployment.operation),
             _assets(place, known.workspace, deployment),
             monitor.rows(place.arm, endpoint, deployment),
         )
         found += [
-            (f"deployment {deployment.name}", _deployment(deployment, known.protocol)),
+            (f"deployment {deployment.name}", _deployment(deployment, protocol)),
             ("operation", operation_rows(progress, deployment.state, deployment.operation)),
             ("model and environment", assets),
             ("requests", _requests(deployment)),
