@@ -55,12 +55,13 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
     assert process.stdout is not None
     assert process.stderr is not None
     output, said = bytearray(), bytearray()
-    reading = asyncio.gather(_read(process.stdout, output), _read(process.stderr, said))
+    pipes = ((process.stdout, output), (process.stderr, said))
+    reading = [asyncio.create_task(_read(*pipe), name="read a plugin") for pipe in pipes]
     try:
         async with asyncio.timeout(deadline_s):
             code = await process.wait()
             # A child that it left behind may hold its output open: what it wrote itself is there.
-            await asyncio.wait([reading], timeout=_LAST_WORDS_S)
+            await asyncio.wait(reading, timeout=_LAST_WORDS_S)
     except TimeoutError:
         raise Unreachable(
             tried,
@@ -69,7 +70,9 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
             kind="timeout",
         ) from None
     finally:
-        reading.cancel()
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
         await _end(process)
     if code != 0:
         raise _refusal(tried, plugin, code, bytes(said))
