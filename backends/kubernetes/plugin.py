@@ -19,6 +19,7 @@ from tritonctl.server.address import Secret
 DEADLINE_S = 20.0
 _MAX_BYTES = 1024 * 1024
 _END_S = 1.0
+_LAST_WORDS_S = 0.5
 _WORDS = 400  # characters of what it said that are shown
 
 
@@ -53,10 +54,14 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
         raise UsageError(tried, f"{plugin.command}: {error.strerror}") from None
     assert process.stdout is not None
     assert process.stderr is not None
-    reading = asyncio.gather(_read(process.stdout), _read(process.stderr), process.wait())
+    output, said = bytearray(), bytearray()
+    pipes = ((process.stdout, output), (process.stderr, said))
+    reading = [asyncio.create_task(_read(*pipe), name="read a plugin") for pipe in pipes]
     try:
         async with asyncio.timeout(deadline_s):
-            output, said, code = await reading
+            code = await process.wait()
+            # A child that it left behind may hold its output open: what it wrote itself is there.
+            await asyncio.wait(reading, timeout=_LAST_WORDS_S)
     except TimeoutError:
         raise Unreachable(
             tried,
@@ -65,19 +70,19 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
             kind="timeout",
         ) from None
     finally:
-        reading.cancel()
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
         await _end(process)
     if code != 0:
-        raise _refusal(tried, plugin, code, said)
-    return _credential(output, tried, plugin)
+        raise _refusal(tried, plugin, code, bytes(said))
+    return _credential(bytes(output), tried, plugin)
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
+async def _read(stream: asyncio.StreamReader, kept: bytearray) -> None:
     """All of it, of which the first megabyte is kept."""
-    kept = bytearray()
     while piece := await stream.read(64 * 1024):
         kept += piece[: _MAX_BYTES - len(kept)]
-    return bytes(kept)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
