@@ -53,6 +53,8 @@ async def test_from_finding_to_deleting(space: Space) -> None:
             assert not sent.without
         await shown.press("escape")
         await shown.until(lambda: "ready" in shown.line("two") and "2/2" in shown.line("two"))
+        # What the pods before them failed to load, the new ones never tried.
+        await shown.until(lambda: "not loaded" in shown.line("broken") and "✖" not in shown.line("broken"))
 
         await shown.press("ctrl+d")
         await shown.sees("Delete k8s/", "Service web", "ConfigMap models", "[ ]")
