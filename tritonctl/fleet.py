@@ -129,6 +129,8 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
+            if self._in_view != {only}:
+                self.look_at((only,))
             self._gate(only).set()
             return
         self._probing.set()
@@ -233,6 +235,17 @@ class Fleet:
             )
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
+
+    def below(self, name: str) -> tuple[ServiceStatus, ...]:
+        """The services that stand under `name`, as an endpoint's deployments do.
+
+        Raises UsageError where it could mean several.
+        """
+        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
+        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+        if len(parents) > 1:
+            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
+        return tuple(found)
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
@@ -546,3 +559,8 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _is_end_of(name: str, address: str) -> bool:
+    """Not of a backend's own name: nothing there is one thing."""
+    return "/" in address and (address == name or address.endswith("/" + name))
