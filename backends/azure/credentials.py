@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from backends.azure import identity
 from backends.azure.az import AzFailed
 from backends.azure.clouds import Cloud
+from backends.azure.errors import hygienic
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError, fault
 from tritonctl.server.address import Secret
 
@@ -29,7 +30,6 @@ RENEW_S = 300.0
 _RENEW_AGAIN_S = 30.0
 _BACKOFF_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 _ABANDON_S = 90.0  # an attempt that has not ended by then never will; its thread dies with the process
-_TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|(?i:(client_secret|assertion|refresh_token)=)[^&\s]+")
 _MAX_WORDS = 4000
 _BY_HAND = "try `az account get-access-token` by hand: does it ask for something?"
 
@@ -323,5 +323,5 @@ async def _first(deadline_s: float, *futures: Future[Any]) -> Any:
 
 
 def _hygienic(words: str) -> str:
-    """An identity library's message without anything that looks like a token, and not without end."""
-    return _TOKEN_LIKE.sub("***", words).strip()[:_MAX_WORDS] or "no token, and no reason given"
+    """An identity library's message without a secret in it, and not without end."""
+    return hygienic(words).strip()[:_MAX_WORDS] or "no token, and no reason given"

@@ -38,9 +38,11 @@ def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> Credent
         raise UsageError(
             "sign in to Azure", "azure-identity is not installed", "pip install 'tritonctl[azure]'"
         ) from None
-    # Without a handler Python writes warnings to stderr, over the screen; every failure is raised as well.
-    for name in ("azure", "msal"):
+    # Every failure is raised as well. Without a handler Python writes warnings to stderr, over the screen, and with one
+    # of somebody else's the words of a refusal would get there as they came.
+    for name in ("azure.core", "azure.identity", "msal"):
         logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
     network: dict[str, Any] = {
         "connection_timeout": _NETWORK_S,
         "read_timeout": _NETWORK_S,
