@@ -38,8 +38,8 @@ def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> Credent
         raise UsageError(
             "sign in to Azure", "azure-identity is not installed", "pip install 'tritonctl[azure]'"
         ) from None
-    # Every failure is raised as well. Their warnings would go to stderr, over the screen, with a refusal's words as they
-    # came: whatever the other side quotes.
+    # Every failure is raised as well. Their warnings would go to stderr, over the screen, with a refusal's words as
+    # they came: whatever the other side quotes.
     for name in ("azure.core", "azure.identity", "msal"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     network: dict[str, Any] = {
