@@ -23,6 +23,7 @@ from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import PLAN_S, LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.screens.tabbed import TabbedScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.typed import CommandedApp
 from tui.widgets.panel import Panel
@@ -117,13 +118,31 @@ class TritonctlApp(CommandedApp):
     def open_service(self, event: OpenService) -> None:
         from tui.screens.service import ServiceScreen
 
-        self.push_screen(ServiceScreen(event.service_id, event.tab))
+        self._open(ServiceScreen(event.service_id, event.tab))
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:
+        if not event.model:
+            from tui.screens.endpoint import EndpointScreen
+
+            self.push_screen(EndpointScreen(event.service_id))
+            return
         from tui.screens.model import ModelScreen
 
-        self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
+        self._open(ModelScreen(event.service_id, event.model, event.tab))
+
+    def _open(self, page: TabbedScreen) -> None:
+        """Services, a service, one of its models: pages do not pile up, and esc always goes one level up."""
+        stack = self.screen_stack
+        same = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and each.about == page.about]
+        above = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and page.is_under(each)]
+        keep = same or above or [0]
+        for _ in stack[keep[-1] + 1 :]:
+            self.pop_screen()
+        if same and isinstance(self.screen, TabbedScreen):
+            self.screen.call_later(self.screen.action_tab, page.tab)
+        else:
+            self.push_screen(page)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A plan that is asked about leaves only the way out."""
