@@ -31,6 +31,7 @@ _RENEW_AGAIN_S = 30.0
 _BACKOFF_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 _ABANDON_S = 90.0  # an attempt that has not ended by then never will; its thread dies with the process
 _MAX_WORDS = 4000
+_ATTEMPT = re.compile(r"^\t(\w+?)Credential: ([^\n]*?)(?:\. See the troubleshooting guide[^\n]*)?$", re.MULTILINE)
 _BY_HAND = "try `az account get-access-token` by hand: does it ask for something?"
 
 Key = tuple[str, str | None]  # scope and tenant; None: the login's own
@@ -259,7 +260,7 @@ class Login:
             return Unreachable(tried, _hygienic(said), f"can this machine reach {self.cloud.authority}?")
         if not isinstance(error, ClientAuthenticationError | ValueError):
             return fault(tried, error)
-        return self.lost(tried, said, tenant)
+        return self.lost(tried, _attempts(said), tenant)
 
     def _hangs(self, deadline_s: float) -> TritonctlError:
         advice = "does a proxy or a firewall stand before it?"
@@ -320,6 +321,14 @@ async def _first(deadline_s: float, *futures: Future[Any]) -> Any:
             return await done
     except TimeoutError:
         return None
+
+
+def _attempts(words: str) -> str:
+    """DefaultAzureCredential's report with what it comes to first, and one line for each way that it tried."""
+    tried = _ATTEMPT.findall(words)
+    if not tried:
+        return words
+    return "\n".join(["no way to sign in to Azure worked", *(f"  {name}: {reason.strip()}" for name, reason in tried)])
 
 
 def _hygienic(words: str) -> str:
