@@ -20,6 +20,7 @@ from tritonctl.errors import NotFound, TritonctlError, fault
 from tritonctl.inventory import Service
 
 _MEET_TOGETHER = 6  # of the eight requests at once that Azure is asked with, so that what changes is not kept waiting
+_OTHERS_AFTER_S = 3.0
 _TICK_S = 1.0
 
 
@@ -108,6 +109,7 @@ class Watch:
         if service_ids != self._in_view:
             self._in_view = service_ids
             self._wake.set()
+            self._unmet.set()
 
     def hurry(self, workspace: Workspace, endpoint: str) -> None:
         """Something was changed there just now, or will be gone."""
@@ -281,6 +283,7 @@ class Watch:
     async def _meet(self) -> None:
         """Keys and natures of what is on screen first; what they cost is one or two requests for each endpoint."""
         running: dict[asyncio.Task[None], tuple[Workspace, str]] = {}
+        began = time.monotonic()
         try:
             while True:
                 self._unmet.clear()
@@ -288,7 +291,9 @@ class Watch:
                 early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
                 at_work = set(running.values())
                 waiting = [
-                    (key, each) for key, each in self._entries.items() if key not in at_work and self._unmet_yet(each)
+                    (key, each)
+                    for key, each in self._entries.items()
+                    if key not in at_work and self._unmet_yet(each) and (not early or self._is_seen(each))
                 ]
                 waiting.sort(key=lambda pair: not self._is_seen(pair[1]))
                 for key, entry in waiting[: _MEET_TOGETHER - len(running)]:
@@ -299,7 +304,7 @@ class Watch:
                         del running[task]
                 else:
                     try:
-                        async with asyncio.timeout(self._pace.seen_s):
+                        async with asyncio.timeout(_TICK_S if early else self._pace.seen_s):
                             await self._unmet.wait()
                     except TimeoutError:
                         pass
