@@ -14,7 +14,14 @@ from tests.azure import shapes
 from tritonctl.errors import UsageError
 
 PATH = shapes.workspace_path("ws1") + "/onlineEndpoints/ep/deployments/blue"
-KEYS = ("env.A=b", "env.B-", "requests.timeout=90", "requests.concurrent=8", "liveness.period=20", "readiness.failure=3")
+KEYS = (
+    "env.A=b",
+    "env.B-",
+    "requests.timeout=90",
+    "requests.concurrent=8",
+    "liveness.period=20",
+    "readiness.failure=3",
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
