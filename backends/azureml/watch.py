@@ -267,14 +267,14 @@ class Watch:
         await self._follow(entry)
 
     async def _follow(self, entry: _Entry) -> None:
-        """The operations that are under way, and, once, those that failed."""
+        """The operations that are under way, and those that failed, until their end has been read."""
         wanted: dict[str, bool] = {}
         resources: list[Endpoint | Deployment] = [entry.endpoint, *entry.deployments]
         for each in resources:
             bad = each.state.lower() in ("failed", "canceled")
             if each.operation and (each.under_way or bad):
                 wanted[each.operation] = each.under_way
-        uris = [uri for uri, moving in wanted.items() if moving or uri not in entry.progress]
+        uris = [uri for uri, moving in wanted.items() if moving or not _has_ended(entry.progress.get(uri))]
         found = await asyncio.gather(*(self._place.progress(uri) for uri in uris))
         entry.progress = {uri: entry.progress.get(uri) for uri in wanted} | dict(zip(uris, found, strict=True))
 
@@ -344,6 +344,10 @@ class Watch:
 
 def _nature(deployment: Deployment) -> tuple[str, str, str]:
     return (deployment.model, deployment.environment, deployment.script)
+
+
+def _has_ended(progress: Progress | None) -> bool:
+    return progress is not None and progress.done
 
 
 def _is_over(access: Access) -> bool:
