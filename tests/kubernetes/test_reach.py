@@ -18,7 +18,7 @@ from backends.kubernetes.reach import Reach, reach
 from backends.kubernetes.rights import Rights
 from backends.kubernetes.ways import PortWay, ProxyWay
 from tests.kubernetes.cluster import Object
-from tests.kubernetes.space import Space, condition, ready, rule
+from tests.kubernetes.space import Space, condition, rule
 from tests.waiting import until
 from tritonctl.errors import Forbidden, NotFound, Unreachable
 from tritonctl.server.address import ServerAddress
