@@ -3,11 +3,13 @@
 .PHONY: help setup demo test lint lint-tools bench screenshots lock clean
 PYTHON ?=
 ARGS ?=
+# Most tests wait for a server, so more of them run side by side than there are processors; WORKERS=0 is one by one.
+WORKERS ?= 4
 export PYTHON
 
 help:
 	@echo 'make demo          open the dashboard over an embedded real Triton server with sample models'
-	@echo 'make test          run the tests                      (ARGS="-k floors" passes arguments to pytest)'
+	@echo 'make test          run the tests                      (ARGS="-k floors" passes arguments to pytest; WORKERS=0 one by one)'
 	@echo 'make setup         only make .venv; demo and test do it themselves, once'
 	@echo 'make lint          ruff, mypy --strict and the import floors'
 	@echo 'make bench         measure start-up, key latency, idle cost and parsing'
@@ -23,7 +25,7 @@ demo: setup
 	@.venv/bin/tritonctl demo $(ARGS)
 
 test: setup
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The linters have an environment of their own; mypy reads the packages of .venv.
 lint-tools: setup

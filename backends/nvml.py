@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tritonctl.inventory import HostGpu
@@ -10,20 +11,28 @@ from tritonctl.inventory import HostGpu
 _Value = TypeVar("_Value")
 
 
-def read() -> tuple[HostGpu, ...]:
-    """Every GPU that can be read, in the driver's order; empty without a driver. Blocks for some milliseconds."""
-    import pynvml
+class Nvml:
+    """Keeps the driver open between two readings: opening it anew each time wakes GPUs that sleep."""
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu(pynvml, place) for place in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+    def __init__(self) -> None:
+        self._is_open = False
+
+    def read(self) -> tuple[HostGpu, ...]:
+        """Every GPU that can be read, in the driver's order; empty without a driver. Blocks, and with a driver that
+        hangs for ever."""
+        import pynvml
+
+        try:
+            if not self._is_open:
+                pynvml.nvmlInit()
+                self._is_open = True
+            return tuple(_gpu(pynvml, place) for place in range(pynvml.nvmlDeviceGetCount()))
+        except pynvml.NVMLError:
+            if self._is_open:  # the driver went away, or a GPU fell off its bus: begin anew next time
+                self._is_open = False
+                with suppress(pynvml.NVMLError):
+                    pynvml.nvmlShutdown()
+            return ()
 
 
 def _gpu(nvml: Any, place: int) -> HostGpu:

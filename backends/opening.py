@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
 from tritonctl.inventory import HostGpu
 from tritonctl.settings import Settings
-from tritonctl.settings_backends import BackendSettings, DockerSettings, EmbeddedSettings, UrlsSettings
+from tritonctl.settings_backends import (
+    AksSettings,
+    AzureMlSettings,
+    BackendSettings,
+    DockerSettings,
+    EmbeddedSettings,
+    KubernetesSettings,
+    UrlsSettings,
+)
+
+if TYPE_CHECKING:
+    from backends.azure.credentials import Logins
 
 
 def open_backends(settings: Settings) -> Sequence[Backend]:
     """The backends of the settings, not yet connected. Raises UsageError for a kind that this version has not."""
-    return [backend for each in settings.backends if (backend := _open(each)) is not None]
+    logins = cache(_logins)
+    return [backend for each in settings.backends if (backend := _open(each, logins)) is not None]
 
 
-def _open(settings: BackendSettings) -> Backend | None:
-    """None: a default that this version cannot look into."""
+def _logins() -> Logins:
+    from backends.azure.credentials import Logins
+
+    return Logins()
+
+
+def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | None:
+    """None: a default that this version cannot look into. `logins` are those of all backends on Azure together."""
     if isinstance(settings, UrlsSettings):
         from backends.urls import UrlsBackend
 
@@ -30,10 +50,24 @@ def _open(settings: BackendSettings) -> Backend | None:
         from backends.embedded.backend import EmbeddedBackend
 
         return EmbeddedBackend(settings.name, read_only=settings.read_only)
+    if isinstance(settings, KubernetesSettings):
+        from backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(settings)
+    if isinstance(settings, AksSettings):
+        from backends.aks.backend import AksBackend
+
+        return AksBackend(settings, logins())
+    if isinstance(settings, AzureMlSettings):
+        from backends.azureml.backend import AzureMlBackend
+
+        return AzureMlBackend(settings, logins())
     if settings.optional:
         return None
     raise UsageError(
-        settings.where, f"this version has no backend of kind {settings.kind!r}", "it has: urls, embedded, docker"
+        settings.where,
+        f"this version has no backend of kind {settings.kind!r}",
+        "it has: urls, embedded, docker, kubernetes, aks, azureml",
     )
 
 
@@ -50,11 +84,11 @@ def open_demo(*, read_only: bool = False) -> Backend:
     return EmbeddedBackend("embedded", EmbeddedServer(options), read_only=read_only)
 
 
-def read_host_gpus() -> tuple[HostGpu, ...]:
-    """This machine's GPUs; blocks for some milliseconds. Empty where there is no driver."""
-    from backends.nvml import read
+def host_gpus() -> Callable[[], tuple[HostGpu, ...]]:
+    """What reads this machine's GPUs, again and again; it blocks. Empty where there is no driver."""
+    from backends.nvml import Nvml
 
-    return read()
+    return Nvml().read
 
 
 def abilities() -> tuple[tuple[str, bool, str, str], ...]:

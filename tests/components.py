@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def tmux_missing() -> str | None:
     return None if shutil.which("tmux") else "tmux is not on PATH; apt-get install tmux"
 
 
+def azure_missing() -> str | None:
+    try:
+        found = find_spec("azure.ai.ml") and find_spec("azure.identity")
+    except ModuleNotFoundError:  # of a parent package
+        found = None
+    return None if found else "azure-ai-ml and azure-identity are not installed; pip install 'tritonctl[azure]'"
+
+
 @dataclass(frozen=True)
 class Component:
     """`missing` says why the component is not to be had and how to get it, None where it is there."""
@@ -60,6 +69,7 @@ COMPONENTS = {
         Component("docker", docker_missing),
         Component("kubernetes", kubernetes_missing),
         Component("tmux", tmux_missing),
+        Component("azure", azure_missing),
     )
 }
 

@@ -45,8 +45,8 @@ class Patient:
         self.fleet.hurry(SERVICE)
         await asyncio.sleep(0.2)
         status = self.fleet.resolve(SERVICE)
-        catalogue = signatures.load(None, status.service.kind)
-        return await triage(status, self.fleet.backend_of(status.service), catalogue)
+        backend = self.fleet.backend_of(status.service)
+        return await triage(status, backend, signatures.load(None, backend.kind))
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tritonctl.inventory import Level, Model, ModelState
+from tritonctl.inventory import ControlMode, Level, Model, ModelState
 from tritonctl.server.client import IndexEntry, Statistics
 from tritonctl.server.models import count, join, over_replicas
 
@@ -47,6 +47,25 @@ def test_what_the_index_hides() -> None:
     ):
         assert rows(*found) == [("dir", "3", READY), ("files", "1", READY), ("known", "1", READY)]
         assert [each.overridden for each in found] == [True, True, None]
+
+
+def test_what_serves_without_being_listed_is_an_override_only_where_requests_load() -> None:
+    for mode, overridden in ((None, True), (ControlMode.EXPLICIT, True), (ControlMode.NONE, None)):
+        found = join((), [stats("a", "1"), stats("a", "2")], [("a", "1")], mode=mode)
+        assert [(each.version, each.overridden) for each in found] == [("2", overridden), ("1", overridden)]
+
+
+def test_a_conflict_of_repositories_hides_no_model_that_serves() -> None:
+    index = [IndexEntry("a", None, UNAVAILABLE, "model appears in two or more repositories")]
+    for found in (join(index, [stats("a", "1")]), join(index, (), [("a", "1")])):
+        assert [(each.version, each.state, each.overridden) for each in found] == [("1", READY, None)]
+        assert found[0].reason == "model appears in two or more repositories"
+    assert rows(*join(index, ())) == [("a", None, UNAVAILABLE)]
+
+
+def test_a_version_that_came_after_the_metrics_were_read_is_no_override() -> None:
+    found = join([IndexEntry("a", "2", READY, None)], (), [("a", "1")])
+    assert [(each.version, each.overridden) for each in found] == [("2", None), ("1", None)]
 
 
 def test_a_model_that_is_unloading_is_not_revived_by_its_counters() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -148,7 +149,7 @@ async def test_a_failed_step_that_cannot_be_undone_keeps_its_cause(doing: Doing,
 async def test_the_deadline_of_a_step(doing: Doing, audit: AuditLog) -> None:
     steps = (doing.step("a"), doing.step("b", takes_s=5, deadline_s=0.1))
     outcome = await carry_out(plan(*steps), audit, read_only=False)
-    assert outcome.seconds < 1
+    assert outcome.seconds < 4
     error = outcome.error
     assert isinstance(error, Unreachable)
     assert (error.kind, error.tried, error.exit_code) == ("timeout", "do b", 5)
@@ -167,11 +168,9 @@ async def test_cancelling_stops_waiting_and_is_recorded(doing: Doing, audit: Aud
     with pytest.raises(asyncio.CancelledError):
         await work
     assert doing.done == []
-    assert records(audit) == [("do a", "failed"), ("do b", "failed")][: 2 if parallel else 1]
+    assert records(audit) == [("do a", "left running"), ("do b", "left running")][: 2 if parallel else 1]
     assert "goes on" in json.loads(audit.path.read_text().splitlines()[0])["answer"]
-    error = told[-1][0].error
-    assert error is not None
-    assert "goes on" in error.answer
+    assert (told[-1][0].state, told[-1][0].error) == (StepState.LEFT, None)
 
 
 @pytest.mark.parametrize("parallel", [True, False])
@@ -200,7 +199,8 @@ async def test_read_only_refuses_before_anything(doing: Doing, audit: AuditLog, 
 
 
 async def test_the_audit_log(doing: Doing, audit: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOGNAME", "someone")
+    monkeypatch.setenv("LOGNAME", "someone else")
+    monkeypatch.setenv("USER", "someone else")
     step = doing.step("é \x1b[31m \ud800 \u009b", replica="r1")
     await carry_out(plan(step), audit, read_only=False)
     await carry_out(plan(doing.step("b")), audit, read_only=False)
@@ -210,7 +210,7 @@ async def test_the_audit_log(doing: Doing, audit: AuditLog, monkeypatch: pytest.
     first, second = [json.loads(line) for line in raw.decode().splitlines()]
     assert abs(datetime.fromisoformat(first["at"]).timestamp() - time.time()) < 10
     assert {key: first[key] for key in ("who", "action", "service", "replica", "result", "call")} == {
-        "who": "someone",
+        "who": pwd.getpwuid(os.getuid()).pw_name,
         "action": "load",
         "service": "here/one",
         "replica": "r1",

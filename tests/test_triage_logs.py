@@ -206,6 +206,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
 def test_200_mb_are_searched_within_2_s_and_100_mb(tmp_path: Path, at: float) -> None:
     path = tmp_path / "log"

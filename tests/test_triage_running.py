@@ -242,6 +242,7 @@ async def test_a_server_that_was_killed(tmp_path: Path) -> None:
     assert "exited -9" in quoted(diagnosis)
 
 
+@pytest.mark.alone
 async def test_a_server_that_hangs(tmp_path: Path) -> None:
     """Stopped, not ended: its port takes connections and nothing answers."""
     write_model(tmp_path, "same")

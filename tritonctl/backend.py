@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
+from tritonctl.server.address import Secret
 
 
 class Capability(StrEnum):
@@ -26,6 +27,9 @@ class Capability(StrEnum):
     SCALE = "scale"
     DELETE = "delete"
     TRAFFIC = "traffic"
+    SETTINGS = "settings"
+    KEYS = "keys"
+    DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,13 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something the platform did or saw."""
+    """Something the platform did or saw. `about` is the name of the replica that it was about, "" the whole service."""
 
     at: float  # seconds since the epoch
     kind: str
     text: str
     warning: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,40 @@ class Intent:
     value: str = ""
     loaded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A model repository of this machine that is to become a model of the place: no `version` is the next one.
+
+    `within` is the part of the place, where it has several: a workspace.
+    """
+
+    folder: Path
+    name: str = ""
+    version: str = ""
+    within: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A registered model (NAME:VERSION) that is to be served as the service `name`, in the place's own terms.
+
+    None leaves a setting as it is, or to the place where the service is new. With `code`, a folder, its `script`
+    answers instead of Triton, in the registered `environment` (NAME:VERSION).
+    """
+
+    model: str
+    name: str
+    instance_type: str | None = None
+    count: int | None = None
+    concurrent: int | None = None
+    auth: str | None = None
+    compute: str | None = None
+    code: Path | None = None
+    script: str | None = None
+    environment: str | None = None
+    traffic: bool = False
 
 
 class Backend(ABC):
@@ -139,6 +178,14 @@ class Backend(ABC):
     async def describe(self, service: Service) -> tuple[Section, ...]:
         return ()
 
+    async def describe_place(self) -> tuple[Section, ...]:
+        """The place itself, and what is there beside services: registered models, environments, computes, nodes."""
+        return ()
+
+    async def keys(self, service: Service) -> Mapping[str, Secret]:
+        """What callers of the service authenticate with, by name; asked for anew each time, and never kept."""
+        raise self._cannot(Capability.KEYS, service)
+
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         """For triage, beyond state, events and logs: conditions, exit codes, error trees, operation texts.
 
@@ -155,6 +202,13 @@ class Backend(ABC):
     async def plan(self, intent: Intent) -> Plan:
         """The plan for a change; nothing is done by making it. Raises OperationFailed where the place cannot do it."""
         raise self._cannot(intent.action, intent.service)
+
+    async def plan_register(self, wanted: Registration) -> Plan:
+        """Raises UsageError where what is in the folder could not be served."""
+        raise OperationFailed(f"register in {self.name}", self.reason_against(Capability.DEPLOY))
+
+    async def plan_deploy(self, wanted: Serving) -> Plan:
+        raise OperationFailed(f"deploy to {self.name}", self.reason_against(Capability.DEPLOY))
 
     async def aclose(self) -> None:
         """Let go of everything that was opened."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tritonctl import status
+from tritonctl.apart import apart
 from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
@@ -30,12 +31,17 @@ from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+# Of all replicas together; where there are more, each is looked at less often. A look takes about 1 ms of CPU, and
+# somebody who only watches must not pay half a core for 200 pods.
+LOOKS_PER_S = 25.0
 _TOGETHER = 8
+_APART_S = 0.02
 _LEAST_WINDOW = 0.8  # of the interval
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
 _CLOSE_S = 1.0
+_HOST_DEADLINE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -90,9 +96,13 @@ class Fleet:
         self._in_view: frozenset[str] | None = None  # None: everything
         self._detailed: str | None = None
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
+        self._first_looks = 0  # that are still to be made
+        self._stretched = 1.0
+        self._stretched_at = float("-inf")
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
+        self._gates: dict[str, asyncio.Event] = {}
         if probing:
             self._probing.set()
 
@@ -113,9 +123,26 @@ class Fleet:
                 closing = (backend.aclose() for backend in self.backends.values())
                 await asyncio.gather(*closing, return_exceptions=True)
 
-    def start_probing(self) -> None:
-        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn."""
+    def start_probing(self, only: str | None = None) -> None:
+        """Begin to look at the servers, where the fleet was made with probing=False: after the first frame is drawn.
+
+        With `only`, at those of this service alone: a command about one asks nothing of the others.
+        """
+        if only is not None:
+            if self._in_view != {only}:
+                self.look_at((only,))
+            self._gate(only).set()
+            return
         self._probing.set()
+        for gate in self._gates.values():
+            gate.set()
+
+    def _gate(self, service_id: str) -> asyncio.Event:
+        """Set once the servers of this service may be looked at."""
+        gate = self._gates.setdefault(service_id, asyncio.Event())
+        if self._probing.is_set():
+            gate.set()
+        return gate
 
     # What readers use
 
@@ -209,6 +236,17 @@ class Fleet:
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
 
+    def below(self, name: str) -> tuple[ServiceStatus, ...]:
+        """The services that stand under `name`, as an endpoint's deployments do.
+
+        Raises UsageError where it could mean several.
+        """
+        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
+        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+        if len(parents) > 1:
+            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
+        return tuple(found)
+
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
         backend = self.backends.get(service_id.partition("/")[0])  # also of a service that is gone by now
@@ -267,16 +305,25 @@ class Fleet:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
-        """NVML blocks, so it is read beside the loop; a host without GPUs is asked once."""
+        """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once."""
         await self._probing.wait()
         while True:
-            gpus = await asyncio.to_thread(read)
-            if gpus != self._host_gpus:
-                self._host_gpus = gpus
-                self._publish()
-            if not gpus:
+            reading = asyncio.create_task(apart(read))
+            try:
+                await asyncio.wait([reading], timeout=_HOST_DEADLINE_S)
+                if not reading.done():
+                    self._set_host_gpus(())  # no longer known; asked again only when this one call has come back
+                self._set_host_gpus(await reading)
+            finally:
+                reading.cancel()
+            if not self._host_gpus:
                 return
             await asyncio.sleep(self.interval_s)
+
+    def _set_host_gpus(self, gpus: tuple[HostGpu, ...]) -> None:
+        if gpus != self._host_gpus:
+            self._host_gpus = gpus
+            self._publish()
 
     def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
         self._backend_status[backend.name] = replace(
@@ -337,6 +384,7 @@ class Fleet:
 
     def _forget(self, service_id: str) -> None:
         tracked = self._tracked.pop(service_id, None)
+        self._gates.pop(service_id, None)
         for name in list(tracked.probes) if tracked else ():
             assert tracked is not None
             self._stop_probe(tracked, name)
@@ -359,8 +407,12 @@ class Fleet:
             deadline_s=self._deadline_s,
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
-        await self._probing.wait()
+        await self._gate(service_id).wait()
+        self._first_looks += 1
+        number = self._first_looks
         try:
+            # Hundreds of servers that are found together are met a few at a time: the list of them is to be on screen.
+            await asyncio.sleep((number // _TOGETHER) * _APART_S)
             while True:
                 hurry.clear()
                 seen = await probe.look(
@@ -369,19 +421,35 @@ class Fleet:
                     log_reasons=tracked.log_reasons,
                 )
                 self._saw(tracked, replica.name, seen)
+                if number:
+                    self._first_looks, number = self._first_looks - 1, 0
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._pause(tracked)):
                         await hurry.wait()
         finally:
+            self._first_looks -= bool(number)
             await probe.aclose()
 
     def _pause(self, tracked: _Tracked) -> float:
         """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
         service_id = tracked.service.id
-        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
-        interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        interval = self._interval(service_id)
+        if service_id != self._detailed:
+            interval *= self._stretch()
         pause = interval - (time.monotonic() - tracked.phase * interval) % interval
         return pause if pause > interval / 4 else interval / 2
+
+    def _interval(self, service_id: str) -> float:
+        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
+        return self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+
+    def _stretch(self) -> float:
+        """How many times longer than usual each replica waits for its look, so that all keep to LOOKS_PER_S."""
+        now = time.monotonic()
+        if now - self._stretched_at > self.interval_s / 2:
+            wanted = sum(len(each.probes) / self._interval(key) for key, each in self._tracked.items())
+            self._stretched, self._stretched_at = max(1.0, wanted / LOOKS_PER_S), now
+        return self._stretched
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -491,3 +559,8 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _is_end_of(name: str, address: str) -> bool:
+    """Not of a backend's own name: nothing there is one thing."""
+    return "/" in address and (address == name or address.endswith("/" + name))

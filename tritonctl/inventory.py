@@ -61,8 +61,9 @@ class Replica:
     """One running tritonserver process. `no_address` says why its server cannot be reached and what would help.
 
     `last_exit` is how its run before ended, in the place's words; `gpus` how many it asked for, all of the machine
-    being -1. None is unknown. `address_pending`: the way to its server is still being asked for. `instances` is how many
-    processes answer at its address, where something before them chooses one for each request and tells nobody which.
+    being -1. None is unknown. `address_pending`: the way to its server is still being asked for. `instances` is how
+    many processes answer at its address, where something before them chooses one for each request and tells nobody
+    which.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Replica:
     node: str | None = None
     last_exit: str | None = None
     gpus: float | None = None
+    start_models: tuple[str, ...] | None = None
     usage: Usage | None = None
     address_pending: bool = False
     instances: int = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import getpass
 import json
 import os
+import pwd
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
@@ -108,6 +108,7 @@ class StepState(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     UNDONE = "undone"
+    LEFT = "left running"  # nobody waits any more; how it ends only the server knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,10 @@ class _Put(Protocol):
 
 
 def _who() -> str:
+    """Of the process itself: what the environment says (LOGNAME, USER) anybody can set."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())
 
 
@@ -199,7 +201,7 @@ async def carry_out(
     results = [StepResult(step) for step in plan.steps]
 
     def put(place: int, result: StepResult, undoing: bool = False) -> None:
-        if result.state in (StepState.DONE, StepState.FAILED, StepState.UNDONE):
+        if result.state in (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.LEFT):
             try:
                 audit.append(plan, result, undoing=undoing)
             except OSError as error:  # the disk filled up meanwhile: what is done is done, and is said to be unrecorded
@@ -250,8 +252,10 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=late))
         return False
     except asyncio.CancelledError:
-        left = OperationFailed(step.call, "waiting was given up; the server goes on by itself")
-        put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=left))
+        put(
+            place,
+            StepResult(step, StepState.LEFT, time.monotonic() - began, "nobody waits for it; what was asked goes on"),
+        )
         raise
     except Exception as error:  # a fault of ours or of a library: the steps before must be undone all the same
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault(step.call, error)))

@@ -74,7 +74,9 @@ class AksSettings(BackendSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureMlSettings(BackendSettings):
-    """Either the workspace's three names or `config`, the path of the JSON file that has them. `ca` is a PEM file."""
+    """The workspace's three names, or `config`, the path of the JSON file that has them; without `workspace` all of the
+    resource group or subscription; without any a config.json here or above, else what `az` takes by default.
+    `ca` is a PEM file."""
 
     kind: ClassVar[str] = "azureml"
     subscription: str | None = None
@@ -212,8 +214,10 @@ class BackendReader:
         for key in names:
             if config and key in table:
                 raise table.error(key, f"config has the {key} already", "give config or the three names, not both")
-            if not config:
-                table.required(key, f"give {', '.join(names)}, or config, the path of the workspace's config.json")
+        if "resource_group" in table:
+            table.required("subscription", "a resource group's name is unique in its subscription only")
+        if "workspace" in table:
+            table.required("subscription", "a workspace's name is unique in its resource group only")
         return AzureMlSettings(
             name=name,
             where=where,

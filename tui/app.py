@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import App
 from textual.binding import BindingType
 from textual.css.query import NoMatches
 
-from tritonctl.backend import Backend, Capability, Intent
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError, fault
+from tritonctl.backend import Capability
+from tritonctl.errors import TritonctlError, fault
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import ServiceStatus
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry_out
 from tritonctl.status import short_reason
 from tui.desk import Progress
@@ -26,7 +23,9 @@ from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import PLAN_S, LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.screens.tabbed import TabbedScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
+from tui.typed import CommandedApp
 from tui.widgets.panel import Panel
 
 _ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
@@ -35,7 +34,7 @@ _GATHER_S = 0.06  # looks that end together are drawn together
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
 
 
-class TritonctlApp(App[int]):
+class TritonctlApp(CommandedApp):
     """`fleet` is entered and left by the caller; it begins to look at servers after the first frame."""
 
     TITLE = "tritonctl"
@@ -116,13 +115,13 @@ class TritonctlApp(App[int]):
     # Where to
 
     @on(OpenService)
-    def _open_service(self, event: OpenService) -> None:
+    def open_service(self, event: OpenService) -> None:
         from tui.screens.service import ServiceScreen
 
-        self.push_screen(ServiceScreen(event.service_id, event.tab))
+        self._open(ServiceScreen(event.service_id, event.tab))
 
     @on(OpenModel)
-    def _open_model(self, event: OpenModel) -> None:
+    def open_model(self, event: OpenModel) -> None:
         if not event.model:
             from tui.screens.endpoint import EndpointScreen
 
@@ -130,7 +129,20 @@ class TritonctlApp(App[int]):
             return
         from tui.screens.model import ModelScreen
 
-        self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
+        self._open(ModelScreen(event.service_id, event.model, event.tab))
+
+    def _open(self, page: TabbedScreen) -> None:
+        """Services, a service, one of its models: pages do not pile up, and esc always goes one level up."""
+        stack = self.screen_stack
+        same = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and each.about == page.about]
+        above = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and page.is_under(each)]
+        keep = same or above or [0]
+        for _ in stack[keep[-1] + 1 :]:
+            self.pop_screen()
+        if same and isinstance(self.screen, TabbedScreen):
+            self.screen.call_later(self.screen.action_tab, page.tab)
+        else:
+            self.push_screen(page)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A plan that is asked about leaves only the way out."""
@@ -156,6 +168,9 @@ class TritonctlApp(App[int]):
             self.fleet.hurry(status.id)
 
     def action_quit(self) -> None:  # type: ignore[override]
+        self.leave()
+
+    def leave(self) -> None:
         """A change at work is asked about before leaving: the server goes on, but nobody would see how it ends."""
         if self._plan_at_work is not None and not self._leaving:
             self._leaving = True
@@ -167,129 +182,10 @@ class TritonctlApp(App[int]):
         """Say it on the screen that is just being opened."""
         self.call_after_refresh(self.say, text)
 
-    def say(self, text: str, state: str = "") -> None:
-        if isinstance(self.screen, LiveScreen):
-            self.screen.say(text, state)
-
-    # Commands
-
-    def action_command(self) -> None:
-        if isinstance(self.screen, LiveScreen):
-            self.screen.ask(":", complete=self._complete)
-
-    def ask_mode(self) -> None:
-        """Ask for the mode to switch to, where the service's place can switch it."""
-        try:
-            self._of_the_place(Capability.MODE)
-        except TritonctlError as error:
-            self.say(error.headline, "warn")
-            return
-        if isinstance(self.screen, LiveScreen):
-            self.screen.ask(":", "mode ", complete=self._complete)
-
-    def _of_the_place(self, action: Capability) -> tuple[ServiceStatus, Backend]:
-        """The service that is meant and its backend. Raises OperationFailed where the place cannot do it."""
-        status = self.fleet.resolve(self._service_here())
-        backend = self.fleet.backend_of(status.service)
-        if (why := backend.why_not(action, status.service)) is not None:
-            raise OperationFailed(f"{action} of {status.id}", why)
-        return status, backend
-
-    def _complete(self, typed: str) -> Sequence[str]:
-        words = typed.split(" ")
-        if len(words) == 1:
-            names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
-            return [name for name in names if name.startswith(typed)]
-        if words[0] == "mode":
-            return [f"mode {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
-        if words[0] in ("load", "unload", "model", "infer"):
-            models = {model.name for each in self._services_here() for model in each.models}
-            return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
-        if words[0] in ("service", "logs", "triage", "describe", "metrics"):
-            return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
-        return []
-
-    def _services_here(self) -> list[ServiceStatus]:
-        service_id = getattr(self.screen, "service_id", None)
-        return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
-
-    def run_command(self, line: str) -> None:
-        """What was typed after `:`. A service's name opens it."""
-        try:
-            words = shlex.split(line)
-        except ValueError as error:
-            self.say(f"{line}: {error}", "failed")
-            return
-        if not words:
-            return
-        try:
-            self._run(words[0], words[1:])
-        except TritonctlError as error:
-            self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
-
-    def _run(self, name: str, rest: list[str]) -> None:
-        if name in ("q", "quit", "exit"):
-            self.action_quit()
-        elif name in ("help", "?"):
-            self.action_help()
-        elif name in ("services", "s"):
-            while len(self.screen_stack) > 1:
-                self.pop_screen()
-        elif name == "theme" and rest:
-            if rest[0] not in self.available_themes:
-                raise UsageError("theme", f"no theme {rest[0]!r}", ", ".join(sorted(self.available_themes)))
-            self.theme = rest[0]
-        elif name in ("load", "unload") and rest:
-            self._propose_model(name, rest[0])
-        elif name in ("model", "infer") and rest:
-            self._open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
-        elif name in _OF_THE_PLACE:
-            self._propose_place(_OF_THE_PLACE[name], rest)
-        elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
-            service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
-            self._open_service(OpenService(service, "models" if name == "service" else name))
-        elif name in _COMMANDS:
-            raise UsageError(f":{name}", "it needs a name", f":{_COMMANDS[name]}")
-        else:
-            try:
-                self._open_service(OpenService(self.fleet.resolve(name).id))
-            except TritonctlError:
-                raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
-
-    def _service_here(self) -> str:
-        service_id = getattr(self.screen, "service_id", None)
-        if isinstance(service_id, str):
-            return service_id
-        services = self.fleet.snapshot.services
-        if len(services) == 1:
-            return services[0].id
-        raise UsageError("", "of which service?", "open it first, with enter")
-
-    def _propose_model(self, what: str, model: str) -> None:
-        from tritonctl.server import control
-
-        status = self.fleet.resolve(self._service_here())
-        plan = control.plan_load if what == "load" else control.plan_unload
-        self._propose(Propose(f"{what} {model}", lambda: plan(status, model)))
-
-    def _propose_place(self, action: Capability, rest: list[str]) -> None:
-        """A change that the service's place makes: its plan is the backend's."""
-        status, backend = self._of_the_place(action)
-        loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
-        value = rest[0] if rest and action in _WITH_A_VALUE else ""
-        intent = Intent(action, status.service, value, loaded, tuple(rest[1:] if value else rest))
-        self._propose(
-            Propose(
-                str(action),
-                lambda: backend.plan(intent),
-                lambda chosen: backend.plan(replace(intent, options=chosen)),
-            )
-        )
-
     # Changes
 
     @on(Propose)
-    def _propose(self, event: Propose) -> None:
+    def propose(self, event: Propose) -> None:
         if isinstance(self.screen, LiveScreen) and self.screen.read_only:  # the door itself is in carry_out
             self.say("read-only: start without --read-only, or see read_only in the settings", "warn")
         elif self._plan_at_work is not None:
@@ -398,32 +294,3 @@ class TritonctlApp(App[int]):
         if self._plan_at_work is not None:
             self._plan_at_work.cancel()
             await asyncio.gather(self._plan_at_work, return_exceptions=True)
-
-
-_WITH_A_VALUE = (Capability.MODE, Capability.SCALE)
-_OF_THE_PLACE = {
-    "mode": Capability.MODE,
-    "restart": Capability.RESTART,
-    "scale": Capability.SCALE,
-    "delete": Capability.DELETE,
-}
-_COMMANDS = {
-    "services": "services",
-    "service": "service NAME",
-    "load": "load MODEL",
-    "unload": "unload MODEL",
-    "model": "model MODEL",
-    "infer": "infer MODEL",
-    "logs": "logs NAME",
-    "metrics": "metrics NAME",
-    "events": "events NAME",
-    "describe": "describe NAME",
-    "triage": "triage NAME",
-    "mode": "mode none|poll|explicit",
-    "restart": "restart",
-    "scale": "scale N",
-    "delete": "delete",
-    "theme": "theme NAME",
-    "help": "help",
-    "quit": "quit",
-}

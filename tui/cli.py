@@ -38,6 +38,11 @@ _COMMANDS = {
     "scale": "change:scale",
     "delete": "change:delete",
     "traffic": "change:traffic",
+    "set": "change:set_settings",
+    "keys": "change:keys",
+    "register": "change:register",
+    "deploy": "change:deploy",
+    "describe": "describe:describe",
     "infer": "infer:infer",
     "triage": "triage:triage",
     "lint": "triage:lint",
@@ -80,12 +85,16 @@ def _run(argv: Sequence[str]) -> int:
         mouse=arguments.mouse,
     )
     loaded = settings.load(flags, os.environ, Path.home())
+    if loaded.keys.bindings or loaded.theme is not None:
+        from tui import choices
+
+        choices.check(loaded)
     if loaded.warnings:
         from tui.commands.streams import say
 
         for warning in loaded.warnings:
             say(f"tritonctl: {warning}")
-    session = Session(arguments, loaded, Places(_open_backends, _open_demo, _read_host_gpus, _abilities))
+    session = Session(arguments, loaded, Places(_open_backends, _open_demo, _host_gpus, _abilities))
     module, _, name = _COMMANDS[arguments.command].partition(":")
     command: Callable[[Session], Coroutine[object, object, int]]
     command = getattr(import_module(f"tui.commands.{module}"), name)
@@ -106,10 +115,10 @@ def _open_demo(read_only: bool) -> Backend:
     return open_demo(read_only=read_only)
 
 
-def _read_host_gpus() -> tuple[HostGpu, ...]:
-    from backends.opening import read_host_gpus
+def _host_gpus() -> Callable[[], tuple[HostGpu, ...]]:
+    from backends.opening import host_gpus
 
-    return read_host_gpus()
+    return host_gpus()
 
 
 def _abilities() -> tuple[Ability, ...]:

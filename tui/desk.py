@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from tritonctl.backend import Capability
 from tritonctl.fleet import Fleet
 from tritonctl.plan import Plan, StepResult
 
@@ -22,8 +23,8 @@ class Desk(Protocol):
     def run_command(self, line: str) -> None:
         """Do what could be typed after `:`."""
 
-    def ask_mode(self) -> None:
-        """Ask for the control mode to switch to, where the service's place can switch it."""
+    def ask_value(self, action: Capability) -> None:
+        """Ask for what a change needs to be told: the mode, how many replicas, the shares of the traffic."""
 
     def carry_out(self, plan: Plan, progress: Progress) -> None:
         """Begin a confirmed plan."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from textual.binding import Binding
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 from tritonctl.backend import Capability
 from tritonctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from textual.binding import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,25 @@ class Action:
     needs: Capability | None = None
 
     def binding(self) -> Binding:
+        from textual.binding import Binding  # each command checks the keys, and only the dashboard needs Textual
+
         return Binding(self.keys, self.action, self.label, id=self.id, show=False, tooltip=self.help)
+
+
+def _of_the_place(where: str) -> tuple[Action, ...]:
+    """What a service's place can do to it, the same on every screen that is about one."""
+    return tuple(
+        Action(f"{where}.{action}", keys, action, action, f"{text}, after showing the plan", writes=True, needs=needs)
+        for action, keys, text, needs in (
+            ("mode", "m", "switch its control mode", Capability.MODE),
+            ("restart", "r", "restart it", Capability.RESTART),
+            ("start", "S", "begin to run it again", Capability.START),
+            ("stop", "X", "stop it", Capability.STOP),
+            ("scale", "s", "change how many replicas it has", Capability.SCALE),
+            ("traffic", "T", "change how its endpoint's traffic is shared", Capability.TRAFFIC),
+            ("delete", "ctrl+d", "delete it and what you choose to go along", Capability.DELETE),
+        )
+    )
 
 
 EVERYWHERE = (
@@ -43,33 +64,7 @@ SERVICES = (
     Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
     Action("services.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action(
-        "services.mode",
-        "m",
-        "mode",
-        "mode",
-        "switch its control mode, after showing the plan",
-        writes=True,
-        needs=Capability.MODE,
-    ),
-    Action(
-        "services.restart",
-        "r",
-        "restart",
-        "restart",
-        "restart it, after showing the plan",
-        writes=True,
-        needs=Capability.RESTART,
-    ),
-    Action(
-        "services.delete",
-        "ctrl+d",
-        "delete",
-        "delete",
-        "delete it, after showing what hangs on it",
-        writes=True,
-        needs=Capability.DELETE,
-    ),
+    *_of_the_place("services"),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
 SERVICE = (
@@ -81,30 +76,15 @@ SERVICE = (
     Action("service.logs", "l", "logs", "logs", "the log", needs=Capability.LOGS),
     Action("service.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("service.describe", "d", "describe", "describe", "all that its place tells of it"),
-    Action(
-        "service.mode",
-        "m",
-        "mode",
-        "mode",
-        "switch the control mode, after showing the plan",
-        writes=True,
-        needs=Capability.MODE,
-    ),
-    Action(
-        "service.restart",
-        "r",
-        "restart",
-        "restart",
-        "restart the service, after showing the plan",
-        writes=True,
-        needs=Capability.RESTART,
-    ),
+    *_of_the_place("service"),
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
 LOGS = (
     Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
+    Action("logs.since", "a", "since", "since", "only what was written in the last 10m, 2h, …"),
+    Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
 )
 TRIAGE = (
@@ -182,6 +162,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "move.page_up": "pageup,ctrl+u,ctrl+b",
         "app.back": "escape,h",
         "services.delete": "D",
+        "service.delete": "D",
         "table.open": "enter,l",
         "services.logs": "o",
         "service.logs": "o",
@@ -204,6 +185,43 @@ def keymap(preset: str, changes: Mapping[str, str]) -> dict[str, str]:
             near = difflib.get_close_matches(name, known, 1)
             raise UsageError("keys", f"there is no action {name!r}", f"did you mean {near[0]}?" if near else "see ?")
     return {**PRESETS[preset], **changes}
+
+
+# The groups whose keys work at the same time.
+_TOGETHER = (("services",), ("a service", "log"), ("a service", "triage"), ("a model", "test request"))
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two actions that would have one key where both work."""
+
+    action: str
+    other: str
+    key: str
+
+
+def clashes(preset: str, changes: Mapping[str, str]) -> list[Clash]:
+    """The keys that `changes` gives to an action while another one has them at the same place.
+
+    Where the defaults let two share a key, the nearer widget takes it on purpose: enter in a form, esc that stops.
+    """
+    before = _shared(default_keys() | dict(PRESETS[preset]))
+    found = _shared(default_keys() | keymap(preset, changes)) - before
+    return sorted(
+        (Clash(a, b, key) if a in changes else Clash(b, a, key) for a, b, key in found),
+        key=lambda clash: (clash.action, clash.other),
+    )
+
+
+def _shared(keymap: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    everywhere = {action.id for action in EVERYWHERE} | set(MOVES)
+    shared = set()
+    for groups in _TOGETHER:
+        here = everywhere | {action.id for group in groups for action in GROUPS[group]}
+        for a, b in combinations(sorted(here), 2):
+            both = set(keymap[a].split(",")) & set(keymap[b].split(",")) - {""}
+            shared |= {(a, b, key) for key in both}
+    return shared
 
 
 _NAMES = {

@@ -14,6 +14,7 @@ _STATES = {
     StepState.FAILED: "failed",
     StepState.SKIPPED: "off",
     StepState.UNDONE: "warn",
+    StepState.LEFT: "busy",
 }
 LOG_LINES = 6
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
 from tritonctl.status import server_word, short_reason
-from tui.figures import age, duration_us, percent, rate, size_bytes
+from tui.figures import age, cpu_cores, duration_us, percent, rate, size_bytes
 from tui.widgets.plaintext import plain, width_of
 from tui.widgets.table import Cell, Column, Row
 
@@ -31,12 +31,14 @@ SERVICE_COLUMNS = (
     Column("models", "MODELS", 6, numeric=True),
     Column("rate", "REQ/S", 7, numeric=True),
     Column("latency", "LATENCY", 7, numeric=True),
-    Column("queue", "QUEUE", 5, numeric=True, drop=4),
-    Column("fail", "FAIL/S", 6, numeric=True, drop=5),
-    Column("gpu", "GPU", 5, numeric=True, drop=2),
-    Column("memory", "MEM", 9, numeric=True, drop=1),
-    Column("age", "AGE", 4, numeric=True, drop=3),
-    Column("note", "NOTE", None, minimum=20, weight=4, drop=6),
+    Column("queue", "QUEUE", 5, numeric=True, drop=6),
+    Column("fail", "FAIL/S", 6, numeric=True, drop=7),
+    Column("cpu", "CPU", 4, numeric=True, drop=1),
+    Column("ram", "RAM", 5, numeric=True, drop=2),
+    Column("gpu", "GPU", 5, numeric=True, drop=4),
+    Column("memory", "GPU MEM", 9, numeric=True, drop=3),
+    Column("age", "AGE", 4, numeric=True, drop=5),
+    Column("note", "NOTE", None, minimum=20, weight=4, drop=8),
 )
 MODEL_COLUMNS = (
     Column("model", "MODEL", None, minimum=14, weight=2),
@@ -56,7 +58,12 @@ def service_columns(services: Sequence[ServiceStatus]) -> tuple[Column, ...]:
     """Without those that no service has a figure for."""
     gpus = any(each.rates is not None and each.rates.gpus for each in services)
     ages = any(each.service.created_at is not None for each in services)
-    without = {*(() if gpus else ("gpu", "memory")), *(() if ages else ("age",))}
+    used = any(replica.usage is not None for each in services for replica in each.service.replicas)
+    without = {
+        *(() if gpus else ("gpu", "memory")),
+        *(() if ages else ("age",)),
+        *(() if used else ("cpu", "ram")),
+    }
     # Names are told apart by their ends, so they are cut last.
     name = max([16, *(min(40, _cells(each.id)) for each in services)])
     columns = (replace(column, minimum=name) if column.key == "service" else column for column in SERVICE_COLUMNS)
@@ -74,6 +81,9 @@ def service_row(status: ServiceStatus) -> Row:
     used = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
     size = [gpu.memory_total_bytes for gpu in gpus if gpu.memory_total_bytes is not None]
     busy = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
+    uses = [each.usage for each in status.service.replicas if each.usage is not None]
+    cores = [each.cpu_cores for each in uses if each.cpu_cores is not None]
+    taken = [each.memory_bytes for each in uses if each.memory_bytes is not None]
     created = status.service.created_at
     models_known = any(each.models_known for each in status.replicas)
     level = STATES[status.level]
@@ -93,6 +103,8 @@ def service_row(status: ServiceStatus) -> Row:
             duration_us(total.avg_request_us) if total else "–",
             percent(total.queue_share) if total else "–",
             (rate(total.failures_per_s), "warn" if total.failures_per_s else "") if total else "–",
+            cpu_cores(sum(cores)) if cores else "–",
+            size_bytes(sum(taken)) if taken else "–",
             percent(max(busy)) if busy else "–",
             f"{size_bytes(sum(used))}/{size_bytes(sum(size))}" if used and size else "–",
             age(time.time() - created) if created is not None else "–",
@@ -142,7 +154,7 @@ def model_note(joined: JoinedModel) -> str:
     if worst.failed:
         return short_reason(worst.reason)
     if worst.overridden:
-        return "configuration overridden in memory"
+        return "not in the repository: loaded from a request, or its directory is gone"
     if worst.stats_incomplete:
         return "counters are switched off (--metrics-config counter_latencies=false)"
     return ""

@@ -15,12 +15,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from backends.azure import identity
+from backends.azure.az import AzFailed
 from backends.azure.clouds import Cloud
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError, fault
 from tritonctl.server.address import Secret
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken, TokenCredential
+    from azure.core.credentials import AccessToken
 
 TOKEN_S = 20.0  # longer than `az` may take: its own words are better than ours
 # `az` itself gives out a token until five minutes before its end; asking earlier would only bring the same one again.
@@ -30,9 +31,10 @@ _BACKOFF_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 _ABANDON_S = 90.0  # an attempt that has not ended by then never will; its thread dies with the process
 _TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|(?i:(client_secret|assertion|refresh_token)=)[^&\s]+")
 _MAX_WORDS = 4000
+_BY_HAND = "try `az account get-access-token` by hand: does it ask for something?"
 
 Key = tuple[str, str | None]  # scope and tenant; None: the login's own
-Make = Callable[[str, Cloud, str | None, identity.Prompt], "TokenCredential"]
+Make = Callable[[str, Cloud, str | None, identity.Prompt], identity.Credential]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Login:
         self._clock = clock
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        self._credential: TokenCredential | None = None
+        self._credential: identity.Credential | None = None
         self._tokens: dict[Key, Token] = {}
         self._attempts: dict[Key, _Attempt] = {}
         self._asked: dict[Key, float] = {}
@@ -169,6 +171,10 @@ class Login:
         said = _hygienic(words)
         # `az` names the line itself where more is asked for than a plain login (AADSTS50076 and its like).
         own = re.search(r"az login [^\n`\"']*--[^\n`\"']+", said) if self.kind in ("cli", "default") else None
+        if self.kind == "environment" and ("AADSTS7000215" in said or "AADSTS7000222" in said):  # wrong, or expired
+            return LoginLost(
+                tried, said, "az ad app credential reset --id $AZURE_CLIENT_ID, and set AZURE_CLIENT_SECRET"
+            )
         return LoginLost(tried, said, own.group(0).strip() if own else self.line(tenant))
 
     def _now(self, key: Key) -> Token | TritonctlError | _Attempt:
@@ -210,6 +216,8 @@ class Login:
             found = Token(Secret(access.token), float(access.expires_on))
         except TritonctlError as error:
             found = error
+        except AzFailed as error:
+            found = self._of_az(error, tenant)
         except Exception as error:
             found = self._in_words(error, tenant)
         with self._lock:
@@ -230,26 +238,33 @@ class Login:
         for each in waiting:
             each.prompt.set_result(prompt)
 
+    def _of_az(self, error: AzFailed, tenant: str | None) -> TritonctlError:
+        tried = 'sign in to Azure with credential = "cli"'
+        if error.missing:
+            return UsageError(tried, error.words, "install it, or set another credential")
+        if error.late:
+            return Unreachable(tried, error.words, _BY_HAND, kind="timeout")
+        return self.lost(tried, error.words, tenant)
+
     def _in_words(self, error: Exception, tenant: str | None) -> TritonctlError:
         from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
         tried = f'sign in to Azure with credential = "{self.kind}"'
         said = str(getattr(error, "message", "") or error)
-        if isinstance(error, ServiceRequestError | ServiceResponseError):
+        # azure-identity raises what the network did as a refusal, with the real error behind it.
+        cause = error.__cause__ or error.__context__ if self.kind != "default" else None
+        if isinstance(error, ServiceRequestError | ServiceResponseError) or isinstance(
+            cause, ServiceRequestError | ServiceResponseError
+        ):
             return Unreachable(tried, _hygienic(said), f"can this machine reach {self.cloud.authority}?")
         if not isinstance(error, ClientAuthenticationError | ValueError):
             return fault(tried, error)
-        if "Azure CLI not found" in said and self.kind == "cli":
-            return UsageError(tried, "the Azure CLI (az) is not on PATH", "install it, or set another credential")
-        if "Failed to invoke the Azure CLI" in said and self.kind == "cli":  # its word for a timeout
-            advice = "try `az account get-access-token` by hand: does it ask for something?"
-            return Unreachable(tried, f"az did not answer within {identity.AZ_S} s", advice, kind="timeout")
         return self.lost(tried, said, tenant)
 
     def _hangs(self, deadline_s: float) -> TritonctlError:
         advice = "does a proxy or a firewall stand before it?"
         if self.kind in ("cli", "default"):
-            advice = "try `az account get-access-token` by hand: does it ask for something?"
+            advice = _BY_HAND
         return Unreachable(
             f'sign in to Azure with credential = "{self.kind}"',
             f"no token within {deadline_s:g} s; it is still waited for",

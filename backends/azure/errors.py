@@ -85,7 +85,9 @@ def tree_of(document: Any) -> ErrorTree | None:
 
 def refusal(tried: str, status: int, body: bytes, request_id: str = "") -> TritonctlError:
     """The exception for an answer of 400 or more."""
-    tree = _of_body(body) or ErrorTree("", f"HTTP {status}" + _plain(body))
+    tree = _of_body(body)
+    if tree is None or not tree.text():
+        tree = ErrorTree("", f"HTTP {status}" + _plain(body))
     if status == 404:
         return NotFound(tried, tree.text(), _advice(tree))
     if status in (401, 403):

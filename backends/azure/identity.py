@@ -5,24 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from backends.azure.az import AZ_S, Az, AzToken
 from backends.azure.clouds import Cloud
 from tritonctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import AccessToken
 
-AZ_S = 15  # for `az`, which takes one or two seconds, and five on a cold disk
 _NETWORK_S = 10
+
 Prompt = Callable[[str, str, datetime], None]  # the page, the code, until when it is good
 
 
-def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> TokenCredential:
+class Credential(Protocol):
+    """What azure-identity's classes and `Az` have in common."""
+
+    def get_token(self, *scopes: str, tenant_id: str | None = None) -> AccessToken | AzToken: ...
+
+
+def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> Credential:
     """The credential of that kind; blocks for the import. Nothing is asked for yet.
 
     Raises UsageError where azure-identity is not installed or what the kind needs is not set.
     """
+    if kind == "cli":
+        return Az(tenant)
     try:
         import azure.identity as identity
     except ImportError:
@@ -43,22 +52,23 @@ def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> TokenCr
     if cloud.ca is not None:
         network["connection_verify"] = str(cloud.ca)
     named = {"tenant_id": tenant} if tenant else {}
+    made: Credential
     try:
         match kind:
-            case "cli":
-                return identity.AzureCliCredential(process_timeout=AZ_S, additionally_allowed_tenants=["*"], **named)
             case "environment":
-                return identity.EnvironmentCredential(**network)
+                made = identity.EnvironmentCredential(**network)
             case "managed_identity":
                 # No authority: the machine's own metadata service gives the token.
-                return identity.ManagedIdentityCredential(connection_timeout=_NETWORK_S, read_timeout=_NETWORK_S)
+                made = identity.ManagedIdentityCredential(connection_timeout=_NETWORK_S, read_timeout=_NETWORK_S)
             case "workload_identity":
-                return identity.WorkloadIdentityCredential(**named, **network)
+                made = identity.WorkloadIdentityCredential(**named, **network)
             case "device_code":
-                return identity.DeviceCodeCredential(prompt_callback=prompt, **named, **network)
-        return identity.DefaultAzureCredential(process_timeout=AZ_S, **network)
+                made = identity.DeviceCodeCredential(prompt_callback=prompt, **named, **network)
+            case _:
+                made = identity.DefaultAzureCredential(process_timeout=int(AZ_S), **network)
     except ValueError as error:  # of workload identity without its variables
         raise UsageError(f'sign in to Azure with credential = "{kind}"', str(error), advice_of(kind)) from None
+    return made
 
 
 def advice_of(kind: str) -> str:

@@ -11,7 +11,9 @@ from backends.azure.operations import seconds
 from backends.azureml.fields import asset_in, mapping, name_in, number, numbers, seconds_of, text, texts
 
 UNDER_WAY = frozenset(("creating", "updating", "scaling", "deleting"))
-OPERATION_KEY = "AzureAsyncOperationUri"  # in properties.properties: the operation's status URL, as the service keeps it
+OPERATION_KEY = (
+    "AzureAsyncOperationUri"  # in properties.properties: the operation's status URL, as the service keeps it
+)
 TRITON = "triton_model"
 MANAGED, KUBERNETES = "Managed", "Kubernetes"
 

@@ -13,7 +13,7 @@ from backends.azureml.access import Access
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.workspaces import Workspace
 from tritonctl.inventory import Level, Platform, Replica, Service
-from tritonctl.server.address import Secret, ServerAddress
+from tritonctl.server.address import Secret, ServerAddress, Speaks
 
 KIND = "azureml"
 CHOOSE = "azureml-model-deployment"  # this header bypasses the traffic shares
@@ -150,14 +150,14 @@ def _way(known: Known, deployment: Deployment, ca: Path | None) -> tuple[ServerA
     base = endpoint.base
     if not base:
         return None, "its endpoint has no scoring address yet"
-    if known.protocol is Protocol.SCORING:
-        return None, f"speaks Azure ML's scoring protocol, not Triton's: POST {endpoint.scoring_uri}"
-    if known.protocol is Protocol.OTHER:
-        return None, f"a container of its own that is not known to be Triton: POST {endpoint.scoring_uri}"
     if access is None or access.header is None:
         return None, access.why if access is not None else None
     headers = {"Authorization": access.header, CHOOSE: Secret(deployment.name)}
-    return ServerAddress(base, headers=headers, ca=str(ca) if ca is not None else None), None
+    trusted = str(ca) if ca is not None else None
+    if known.protocol is Protocol.TRITON:
+        return ServerAddress(base, headers=headers, ca=trusted), None
+    # A scoring script, or a container of its own that is not known to be Triton: what is posted, it answers.
+    return ServerAddress(endpoint.scoring_uri, headers=headers, ca=trusted, protocol=Speaks.SCORE), None
 
 
 def _span(seconds: float) -> str:

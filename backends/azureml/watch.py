@@ -267,7 +267,8 @@ class Watch:
     async def _follow(self, entry: _Entry) -> None:
         """The operations that are under way, and, once, those that failed."""
         wanted: dict[str, bool] = {}
-        for each in (entry.endpoint, *entry.deployments):
+        resources: list[Endpoint | Deployment] = [entry.endpoint, *entry.deployments]
+        for each in resources:
             bad = each.state.lower() in ("failed", "canceled")
             if each.operation and (each.under_way or bad):
                 wanted[each.operation] = each.under_way
@@ -283,8 +284,12 @@ class Watch:
         try:
             while True:
                 self._unmet.clear()
+                # A command about one service is over before the others' keys are asked for.
+                early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
                 at_work = set(running.values())
-                waiting = [(key, each) for key, each in self._entries.items() if key not in at_work and _unmet(each)]
+                waiting = [
+                    (key, each) for key, each in self._entries.items() if key not in at_work and self._unmet_yet(each)
+                ]
                 waiting.sort(key=lambda pair: not self._is_seen(pair[1]))
                 for key, entry in waiting[: _MEET_TOGETHER - len(running)]:
                     running[asyncio.create_task(self._guarded(self._meet_one(entry)), name=f"meet {key[1]}")] = key
@@ -303,6 +308,19 @@ class Watch:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def _unmet_yet(self, entry: _Entry) -> bool:
+        if not entry.deployments:
+            return False
+        return self._is_old(entry) or any(entry.protocol(each) is Protocol.ASKED for each in entry.deployments)
+
+    def _is_old(self, entry: _Entry) -> bool:
+        """Somebody may have changed the key; who looks at the endpoint is to know soon."""
+        if entry.access is None:
+            return True
+        return time.time() >= (
+            min(entry.access.until, entry.access.renew_at) if self._is_seen(entry) else entry.access.until
+        )
+
     async def _meet_one(self, entry: _Entry) -> None:
         natures = {_nature(each): each for each in entry.deployments if entry.protocol(each) is Protocol.ASKED}
         for nature, deployment in natures.items():
@@ -310,15 +328,12 @@ class Watch:
                 entry.protocols[nature] = await self._place.protocol(entry.workspace, deployment)
             except TritonctlError:  # tried as what it most likely is: its server will tell
                 entry.protocols[nature] = Protocol.TRITON
-        triton = any(entry.protocol(each) is Protocol.TRITON for each in entry.deployments)
-        if triton and _is_old(entry.access):
+        if self._is_old(entry):
             fresh = await access_to(self._place.arm, entry.workspace, entry.endpoint)
             old = entry.access
             if fresh.header is None and old is not None and old.header is not None and not _is_over(old):
                 fresh = replace(old, until=fresh.until)  # what is in hand is good until somebody says otherwise
             entry.access = fresh
-        elif entry.access is None:
-            entry.access = Access(None, "", float("inf"))  # nobody needs its key
         self._news.set()
 
 
@@ -326,16 +341,5 @@ def _nature(deployment: Deployment) -> tuple[str, str, str]:
     return (deployment.model, deployment.environment, deployment.script)
 
 
-def _unmet(entry: _Entry) -> bool:
-    if not entry.deployments:
-        return False
-    return _is_old(entry.access) or any(entry.protocol(each) is Protocol.ASKED for each in entry.deployments)
-
-
-def _is_old(access: Access | None) -> bool:
-    return access is None or time.time() >= access.until
-
-
 def _is_over(access: Access) -> bool:
     return access.expires_at is not None and time.time() >= access.expires_at
-

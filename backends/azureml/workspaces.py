@@ -62,7 +62,11 @@ def scope_of(settings: AzureMlSettings, environ: Mapping[str, str], here: Path, 
         return Scope(settings.subscription, settings.resource_group, settings.workspace)
     for folder in (here, *here.parents):
         # As Microsoft's own client looks for it (azure-ai-ml, MLClient.from_config).
-        for path in (folder / "config.json", folder / ".azureml" / "config.json", folder / "aml_config" / "config.json"):
+        for path in (
+            folder / "config.json",
+            folder / ".azureml" / "config.json",
+            folder / "aml_config" / "config.json",
+        ):
             if path.is_file() and _is_workspace_config(path):
                 return _of_config(path)
     return _of_az(settings, environ, home)

@@ -46,11 +46,22 @@ class DockerBackend(Backend):
         self._ready_s = ready_s
         self._engine: Engine | None = None
         self._watch: Watch | None = None
+        self._in_view: frozenset[str] | None = frozenset()
 
     async def watch(self) -> AsyncIterator[Update]:
         watch = self._watch = self._watch or Watch(self._opened(), self.name)
+        watch.look_at(self._in_view)
         async for update in watch.updates():
             yield update
+
+    def look_at(self, service_ids: frozenset[str] | None) -> None:
+        prefix = f"{self.name}/"
+        mine = None
+        if service_ids is not None:
+            mine = frozenset(each.removeprefix(prefix) for each in service_ids if each.startswith(prefix))
+        self._in_view = mine
+        if self._watch is not None:
+            self._watch.look_at(mine)
 
     async def logs(
         self,

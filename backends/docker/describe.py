@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from backends.docker import use
 from backends.docker.command import gpus
 from backends.docker.container import Container, listing, mapping, number, read_container, text
 from backends.docker.engine import Engine
 from backends.secrets import mask, mask_argument
 from tritonctl.backend import Section
-from tritonctl.errors import TritonctlError
 
 _BETWEEN_SAMPLES_S = 0.25
 _MIB = 2**20
@@ -24,11 +24,11 @@ async def sections(engine: Engine, container: Container) -> tuple[Section, ...]:
     """Raises NotFound where it is gone by now."""
     document = await engine.get(f"/containers/{container.id}/json")
     now = read_container(document)
-    use = await _use(engine, now) if now.state.status == "running" else []
+    taken = await _use(engine, now) if now.state.status == "running" else []
     parts = (
         (f"container {now.name}", _state(now, document)),
         ("health check", _health(document)),
-        ("use", use + _limits(document)),
+        ("use", taken + _limits(document)),
         ("mounts", _mounts(document)),
         ("networks", _networks(now, document)),
         ("environment", [(name, mask(name, value)) for name, value in sorted(now.environ.items())]),
@@ -81,32 +81,19 @@ def _health(document: Mapping[str, Any]) -> Rows:
 
 async def _use(engine: Engine, container: Container) -> Rows:
     """Two samples: the engine counts the processor's time, not its share."""
-    path, query = f"/containers/{container.id}/stats", {"stream": False, "one-shot": True}
-    try:
-        before = await engine.get(path, query)
-        began = time.monotonic()
-        await asyncio.sleep(_BETWEEN_SAMPLES_S)
-        after = await engine.get(path, query)
-    except TritonctlError:
+    before = await use.sample(engine, container.id)
+    await asyncio.sleep(_BETWEEN_SAMPLES_S)
+    after = await use.sample(engine, container.id)
+    if before is None or after is None:
         return []  # it ended in between
-    passed = time.monotonic() - began
-    busy = (_busy_ns(after) - _busy_ns(before)) / 1e9
-    memory = mapping(after, "memory_stats")
-    # Without the page cache that the kernel takes back on demand, as `docker stats` shows it.
-    details = mapping(memory, "stats")
-    cache = number(details, "total_inactive_file") or number(details, "inactive_file")
-    used, limit = max(number(memory, "usage") - cache, 0), number(memory, "limit")
-    rows = [
-        ("cpu", f"{100 * busy / passed:.0f} % of a core"),
-        ("memory", f"{used / _MIB:.0f} MiB of {limit / _MIB:.0f}"),
-    ]
-    if pids := number(mapping(after, "pids_stats"), "current"):
-        rows.append(("processes", str(pids)))
+    taken = use.usage(before, after)
+    rows = [("cpu", f"{taken.cpu_cores:.2f} cores")] if taken.cpu_cores is not None else []
+    if taken.memory_bytes is not None:
+        limit = f" of {taken.memory_limit_bytes / _MIB:.0f}" if taken.memory_limit_bytes else ""
+        rows.append(("memory", f"{taken.memory_bytes / _MIB:.0f} MiB{limit}"))
+    if after.processes:
+        rows.append(("processes", str(after.processes)))
     return rows
-
-
-def _busy_ns(sample: Mapping[str, Any]) -> int:
-    return number(mapping(mapping(sample, "cpu_stats"), "cpu_usage"), "total_usage")
 
 
 def _limits(document: Mapping[str, Any]) -> Rows:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.docker.container import Container
 from backends.docker.discovery import NEW, OLD, Found
 from backends.docker.reach import Reach
-from tritonctl.inventory import Level, Platform, Replica, Service
+from backends.docker.use import gpus
+from tritonctl.inventory import Level, Platform, Replica, Service, Usage
 
 _STOPPED = frozenset((0, 143))  # ended by itself, or by SIGTERM
 _SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}
@@ -21,6 +22,8 @@ class Seen:
     found: Found
     reaches: tuple[Reach, ...] = ()
     last_words: str = ""
+    usage: Usage | None = None
+    last_exit: str | None = None  # of its run before
 
     @property
     def container(self) -> Container:
@@ -79,22 +82,28 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
 
 def _replicas(seen: Seen) -> list[Replica]:
     container, found = seen.container, seen.found
-    state = platform(seen)
+    whole = Replica(
+        container.name,
+        platform(seen),
+        started_at=container.state.started_at,
+        restarts=container.restarts,
+        last_exit=seen.last_exit,
+        gpus=gpus(container.document),
+        usage=seen.usage,
+    )
     if not found.servers:
         (way,) = seen.reaches or (Reach(),)
-        return [
-            Replica(container.name, state, way.address, way.no_address, container.state.started_at, container.restarts)
-        ]
+        return [replace(whole, address=way.address, no_address=way.no_address)]
     several = len(found.servers) > 1
     return [
-        Replica(
+        replace(
+            whole,
             name=f"{container.name}:{options.http_port or place}" if several else container.name,
-            platform=state,
             address=way.address,
             no_address=way.no_address,
-            started_at=container.state.started_at,
-            restarts=container.restarts,
             control_mode=options.control_mode if found.known else None,
+            # It is the container's: to say it of each of its servers would be to count it twice.
+            usage=seen.usage if place == 0 else None,
         )
         for place, (options, way) in enumerate(zip(found.servers, seen.reaches, strict=True))
     ]

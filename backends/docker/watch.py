@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from backends.docker import discovery, logs, look
-from backends.docker.container import mapping, text
+from backends.docker.container import Container, mapping, text
 from backends.docker.discovery import Found
 from backends.docker.engine import Engine
 from backends.docker.services import Seen, failed_by_itself, services
+from backends.docker.use import Meter
 from tritonctl.backend import Changed, Listed, Removed, Update
 from tritonctl.errors import TritonctlError, Unreachable
-from tritonctl.inventory import Service
+from tritonctl.inventory import Service, Usage
 
 _AT_ONCE = 12  # requests; the engine answers about 2 ms each
 _PING_S = 15.0
@@ -28,6 +31,11 @@ _EVENTS = (
 _LOOK_FOR_SERVER_S = (2.0, 5.0, 15.0, 60.0)
 
 
+Uses = Mapping[str, Usage]
+Happened = asyncio.Queue[str | Uses | TritonctlError]
+"""The id of a container to which something happened, what those in view take now, or what ended the watch."""
+
+
 class Watch:
     """The containers of one engine that are ours. One `updates` at a time."""
 
@@ -37,29 +45,39 @@ class Watch:
         self.seen: dict[str, Seen] = {}  # by container id
         self._services: dict[str, Service] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
+        self._meter = Meter(engine)
+        self._in_view: frozenset[str] | None = frozenset()  # names of services; None is all
+        self._ends: dict[str, str] = {}  # how a container's run ended last, by its id
+
+    def look_at(self, names: frozenset[str] | None) -> None:
+        """The services in view: what they take is measured, and nothing else."""
+        if names != self._in_view:
+            self._in_view = names
+            self._meter.look_at(in_detail=names is not None and len(names) == 1)
 
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: Unreachable when the engine goes away."""
         await self._engine.reset()
-        happened: asyncio.Queue[str | TritonctlError] = asyncio.Queue()
+        happened: Happened = asyncio.Queue()
         opened = asyncio.Event()
         listening = asyncio.create_task(self._listen(happened, opened), name=f"events of {self._backend}")
         later: set[asyncio.Task[None]] = set()
+        measuring: asyncio.Task[None] | None = None
         try:
             await self._opened(opened, listening, happened)
             yield await self._list(happened, later)
+            measuring = asyncio.create_task(self._measure(happened), name=f"use of {self._backend}")
             while True:
-                for update in await self._after(await self._next(happened), happened, later):
+                ids, uses = await self._next(happened)
+                for update in await self._after(ids, uses, happened, later):
                     yield update
         finally:
-            tasks = [listening, *later]
+            tasks = [listening, *later, *([measuring] if measuring is not None else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _opened(
-        self, opened: asyncio.Event, listening: asyncio.Task[None], happened: asyncio.Queue[str | TritonctlError]
-    ) -> None:
+    async def _opened(self, opened: asyncio.Event, listening: asyncio.Task[None], happened: Happened) -> None:
         """Returns when the engine sends its events: what happens from here on is not missed."""
         waiting = asyncio.create_task(opened.wait())
         try:
@@ -69,7 +87,7 @@ class Watch:
         if listening.done():
             _raise(happened.get_nowait())
 
-    async def _listen(self, happened: asyncio.Queue[str | TritonctlError], opened: asyncio.Event) -> None:
+    async def _listen(self, happened: Happened, opened: asyncio.Event) -> None:
         """Put the id of every container to which something happened; the last thing put is what ended it."""
         filters = json.dumps({"type": ["container", "network"], "event": list(_EVENTS)})
         try:
@@ -79,27 +97,52 @@ class Watch:
                 if len(rest) > _MAX_EVENT_BYTES:
                     rest = b""
                 for line in whole:
-                    if container := _container_of(line):
+                    container, end = _container_of(line)
+                    if end:
+                        self._ends[container] = end
+                    if container:
                         happened.put_nowait(container)
             raise Unreachable("watch the Docker Engine", "the engine ended the connection: it stops", kind="lost")
         except TritonctlError as error:
             happened.put_nowait(error)
 
-    async def _next(self, happened: asyncio.Queue[str | TritonctlError]) -> set[str]:
+    async def _measure(self, happened: Happened) -> None:
+        """Put what the running containers in view take, for ever."""
+        while True:
+            shown = [
+                each.container.id
+                for each in self.seen.values()
+                if (self._in_view is None or each.found.service_name in self._in_view)
+                and each.container.state.status == "running"
+            ]
+            if shown:
+                with suppress(TritonctlError):  # an engine that is gone is told by its events' end
+                    happened.put_nowait(await self._meter.round(shown))
+            await self._meter.pause()
+
+    async def _next(self, happened: Happened) -> tuple[set[str], dict[str, Usage]]:
         """The containers to which something happened; in between, whether the engine is still there."""
         while True:
             try:
                 async with asyncio.timeout(_PING_S):
-                    first = await happened.get()
+                    news = [await happened.get()]
                 break
             except TimeoutError:
                 await self._engine.ping()
-        ids = {_raise(first)}
         while not happened.empty():
-            ids.add(_raise(happened.get_nowait()))
-        return ids
+            news.append(happened.get_nowait())
+        ids: set[str] = set()
+        uses: dict[str, Usage] = {}
+        for each in news:
+            if isinstance(each, TritonctlError):
+                raise each
+            if isinstance(each, str):
+                ids.add(each)
+            else:
+                uses |= each
+        return ids, uses
 
-    async def _list(self, happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]) -> Listed:
+    async def _list(self, happened: Happened, later: set[asyncio.Task[None]]) -> Listed:
         entries = await self._engine.get("/containers/json", {"all": True})
         if not isinstance(entries, list):
             raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
@@ -112,7 +155,7 @@ class Watch:
         return Listed(tuple(self._services.values()))
 
     async def _after(
-        self, ids: Iterable[str], happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]
+        self, ids: Iterable[str], uses: Uses, happened: Happened, later: set[asyncio.Task[None]]
     ) -> list[Update]:
         """What is different now that something happened to these containers."""
         ids = set(ids)
@@ -130,6 +173,9 @@ class Watch:
             if each is not None:
                 self.seen[each.container.id] = each
                 self._look_again_later(each.found, happened, later)
+        for container_id, taken in uses.items():
+            if (seen := self.seen.get(container_id)) is not None:
+                self.seen[container_id] = replace(seen, usage=taken)
         before, self._services = self._services, services(self._backend, self.seen.values())
         updates: list[Update] = [Removed(gone) for gone in before if gone not in self._services]
         return updates + [Changed(each) for key, each in self._services.items() if before.get(key) != each]
@@ -142,11 +188,16 @@ class Watch:
             if container is None or found is None:
                 return None
             words = await logs.last_words(self._engine, container) if failed_by_itself(container) else ""
-            return Seen(found, await look.ways(self._engine, found), words)
+            before = self.seen.get(container_id)
+            usage = before.usage if before is not None and container.state.status == "running" else None
+            return Seen(found, await look.ways(self._engine, found), words, usage, self._last_exit(container))
 
-    def _look_again_later(
-        self, found: Found, happened: asyncio.Queue[str | TritonctlError], later: set[asyncio.Task[None]]
-    ) -> None:
+    def _last_exit(self, container: Container) -> str | None:
+        """The engine forgets the exit code when it starts the container again; its event told it."""
+        end = self._ends.get(container.id)
+        return f"ended with {end}" if end is not None and container.state.status == "running" else None
+
+    def _look_again_later(self, found: Found, happened: Happened, later: set[asyncio.Task[None]]) -> None:
         if not discovery.needs_processes(found):
             return
         name = f"look again at {found.container.id}"
@@ -163,21 +214,21 @@ class Watch:
         task.add_done_callback(later.discard)
 
 
-def _container_of(line: bytes) -> str | None:
-    """The id of the container that an event is about."""
+def _container_of(line: bytes) -> tuple[str, str]:
+    """The id of the container that an event is about, and the exit code where it ended; each may be ""."""
     try:
         event: Any = json.loads(line) if line.strip() else None
     except ValueError:
-        return None
+        return "", ""
     if not isinstance(event, dict):
-        return None
+        return "", ""
     actor: Mapping[str, Any] = mapping(event, "Actor")
+    about = mapping(actor, "Attributes")
     if event.get("Type") == "network":
-        return text(mapping(actor, "Attributes"), "container") or None
-    return text(actor, "ID") or None
+        return text(about, "container"), ""
+    return text(actor, "ID"), text(about, "exitCode") if event.get("Action") == "die" else ""
 
 
-def _raise(happened: str | TritonctlError) -> str:
+def _raise(happened: str | Uses | TritonctlError) -> None:
     if isinstance(happened, TritonctlError):
         raise happened
-    return happened

@@ -19,6 +19,10 @@ class Gone(OperationFailed):
     """The resource version is older than what the API server remembers: list again."""
 
 
+class NoRight(Forbidden):
+    """One is known, and may not do this: 403."""
+
+
 def status_of(content: bytes) -> Mapping[str, Any] | None:
     """The Status object in an answer's body, None where it is something else: then it is not the API server's own."""
     try:
@@ -50,10 +54,11 @@ def _of_status(tried: str, method: str, path: str, status: int, said: str, found
         where = f" -n {namespace}" if namespace else ""
         kind = "role" if namespace else "clusterrole"
         advice = f"it takes the right to {verb} {right}: kubectl create {kind} NAME --verb={verb} --resource={right}"
-        return Forbidden(tried, said, f"{advice}{where}, and a binding to you")
+        return NoRight(tried, said, f"{advice}{where}, and a binding to you")
     if status == 404:
         return NotFound(tried, said)
-    if status == 410:
+    # The latter: a version of another cluster in the same place, as after a restore (NewTooLargeResourceVersionError).
+    if status == 410 or (status == 504 and "Too large resource version" in said):
         return Gone(tried, said, status=status)
     if status == 409:
         return OperationFailed(tried, said, "somebody changed it in the same moment: try again", status)

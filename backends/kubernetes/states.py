@@ -54,7 +54,7 @@ def _pending(pod: Pod) -> Platform:
         return Platform("Pending", Level.DEGRADED, f"{scheduled.reason}: {_first(scheduled.message)}")
     creating = next((each for each in pod.statuses if each.waiting in _BENIGN), None)
     if creating is not None:
-        return Platform(creating.waiting, Level.CHANGING, _first(creating.waiting_message))
+        return Platform(creating.waiting, Level.CHANGING, _first(creating.waiting_message) or None)
     if scheduled is None or not pod.node:
         return Platform("Pending", Level.CHANGING, "the scheduler has not seen it yet")
     return Platform("Pending", Level.CHANGING, f"the kubelet of {pod.node} has not started it yet")
@@ -136,7 +136,7 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
         return _job(workload, pods)
     states = [pod_platform(pod) for pod in pods]
     worst = min(states, key=lambda each: each.level, default=None)
-    reason = worst.reason or worst.state if worst is not None and worst.level < Level.OK else None
+    reason = worst.reason if worst is not None and worst.level < Level.OK else None
     wanted, ready = workload.wanted, workload.ready
     stuck = workload.condition("Progressing")
     if stuck is not None and stuck.reason == "ProgressDeadlineExceeded":
@@ -177,7 +177,9 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
     )
     if worst is not None and worst.state == "Pending" and worst.level is Level.DEGRADED and not ready:
         level = Level.FAILED  # not one pod fits anywhere: nothing serves
-    return Platform(f"{ready}/{wanted} {lacking}".strip(), level, reason or "its pods are being made")
+    return Platform(
+        f"{ready}/{wanted} {lacking}".strip(), level, reason or (None if states else "its pods are being made")
+    )
 
 
 def _lacking(states: list[Platform]) -> str:

@@ -68,6 +68,7 @@ class Workload:
     containers: tuple[Container, ...]
     revision: str
     strategy: str
+    selector: str  # as a label selector is written in a query
 
     def condition(self, kind: str) -> Condition | None:
         return next((each for each in self.conditions if each.kind == kind), None)
@@ -116,7 +117,17 @@ def read_workload(kind: Kind, document: Mapping[str, Any]) -> Workload:
         containers=read_containers(mapping(template, "spec")),
         revision=notes.get("deployment.kubernetes.io/revision", "") or text(status, "updateRevision"),
         strategy=text(mapping(spec, "strategy" if kind is DEPLOYMENTS else "updateStrategy"), "type"),
+        selector=_selector(mapping(spec, "selector")),
     )
+
+
+def _selector(found: Mapping[str, Any]) -> str:
+    parts = [f"{name}={value}" for name, value in labels(found, "matchLabels").items()]
+    for each in rows(found, "matchExpressions"):
+        name, values = text(each, "key"), ",".join(texts(each, "values"))
+        word = {"In": f"{name} in ({values})", "NotIn": f"{name} notin ({values})", "Exists": name}
+        parts.append(word.get(text(each, "operator"), f"!{name}"))
+    return ",".join(parts)
 
 
 def _finished(status: Mapping[str, Any]) -> bool:

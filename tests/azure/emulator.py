@@ -21,8 +21,6 @@ from tests.azure.shapes import SUBSCRIPTION, TENANT
 from tests.azure.state import State
 from tritonctl.settings_backends import CloudSettings
 
-CLOUD = "EmulatedCloud"
-
 
 class Emulator:
     """Answers in a thread of its own, so that blocking clients and async ones can ask alike. `folder` takes its CA
@@ -61,6 +59,8 @@ class Emulator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(5):  # the transports tell of their end in the loop's next rounds
+                await asyncio.sleep(0)
 
         with suppress(TimeoutError):
             self._run(end())
@@ -77,9 +77,14 @@ class Emulator:
         return f"{self.base}/ml"
 
     @property
+    def cloud_name(self) -> str:
+        """Each its own: MLClient keeps the first addresses it was told of a cloud's name, for the whole process."""
+        return f"EmulatedCloud{self.port}"
+
+    @property
     def cloud(self) -> CloudSettings:
         return CloudSettings(
-            CLOUD,
+            self.cloud_name,
             resource_manager=self.base,
             authority=self.base,
             aml_resource=self.aml_resource,
@@ -129,7 +134,7 @@ class Emulator:
             'resource_group = "triton-rg"',
             f'credential = "{credential}"',
             f'ca = "{self.ca}"',
-            f'cloud = {{ name = "{CLOUD}", resource_manager = "{self.base}", authority = "{self.base}", '
+            f'cloud = {{ name = "{self.cloud_name}", resource_manager = "{self.base}", authority = "{self.base}", '
             f'aml_resource = "{self.aml_resource}", portal = "{self.base}" }}',
             "",
         ]

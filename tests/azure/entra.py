@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.azure import tokens
 from tests.azure.http import Request, Response
+from tests.azure.shapes import TENANT
 
 CLIENT = "11111111-2222-3333-4444-555555555555"
 SECRET = "s3cr3t~client~secret"
@@ -15,7 +16,7 @@ SECRET = "s3cr3t~client~secret"
 
 @dataclass
 class Entra:
-    """`approved`: the person has entered the code; `refuse` is the AADSTS message that each request for a token gets."""
+    """`approved`: the person has entered the code; `refuse` is the AADSTS message that each token request gets."""
 
     base: str = ""
     approved: bool = False
@@ -81,19 +82,21 @@ class Entra:
                 return _refusal("authorization_declined", "AADSTS70000: the user declined.")
             if not self.approved:
                 return _refusal("authorization_pending", "AADSTS70016: OAuth 2.0 device flow error. Pending.")
-            return self._granted(self.codes.get(form.get("device_code", ""), ""), tenant, refresh=True)
+            scope = self.codes.get(form.get("device_code", ""), "")
+            return self._granted(scope, tenant, client=form.get("client_id", ""), refresh=True)
         if grant == "client_credentials":
             if "client_secret" in form and form["client_secret"] != SECRET:
                 words = f"AADSTS7000215: Invalid client secret provided for app '{form.get('client_id')}'."
                 return _refusal("invalid_client", words, 401)
             return self._granted(form.get("scope", ""), tenant)
         if grant == "refresh_token":
-            return self._granted(form.get("scope", ""), tenant, refresh=True)
+            return self._granted(form.get("scope", ""), tenant, client=form.get("client_id", ""), refresh=True)
         return _refusal("unsupported_grant_type", f"AADSTS70003: unsupported grant {grant!r}.")
 
-    def _granted(self, scope: str, tenant: str, *, refresh: bool = False) -> Response:
+    def _granted(self, scope: str, tenant: str, *, client: str = "", refresh: bool = False) -> Response:
+        """`refresh`: with a refresh token and an id token, as a person gets them."""
         wanted = next((each for each in scope.split() if each.endswith("/.default")), "unknown/.default")
-        real = tokens.TENANT if tenant in ("organizations", "common") else tenant
+        real = TENANT if tenant in ("organizations", "common") else tenant
         token = tokens.make(wanted.removesuffix("/.default"), tenant=real, lifetime_s=self.lifetime_s)
         body: dict[str, object] = {
             "token_type": "Bearer",
@@ -104,6 +107,8 @@ class Entra:
         }
         if refresh:
             body["refresh_token"] = f"0.refresh.{uuid.uuid4()}"
+            who = {"iss": f"{self.base}/{real}/v2.0", "preferred_username": "nancy@example.com", "sub": tokens.USER}
+            body["id_token"] = tokens.make(client, tenant=real, more=who)
             body["client_info"] = tokens.encode(f'{{"uid":"{tokens.USER}","utid":"{real}"}}'.encode())
         return Response(200, body)
 

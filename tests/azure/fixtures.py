@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,18 +11,27 @@ import pytest
 
 from tests.azure.emulator import Emulator, running
 from tests.azure.sample import Sample
+from tests.components import need
 
 
 @pytest.fixture
 def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """`az` of the emulator is first on PATH; no variable of the person's own login is left."""
-    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZUREML_CURRENT_CLOUD"):
-        monkeypatch.delenv(name, raising=False)
+    need("azure")
+    # MLClient sets AZUREML_CURRENT_CLOUD for the whole process: set here, so that it is set back.
+    monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureCloud")
+    for name in [name for name in os.environ if name.startswith(("AZURE_", "REQUESTS_CA_BUNDLE"))]:
+        monkeypatch.delenv(name)
     folder = tmp_path / "azure"
     folder.mkdir()
     with running(folder) as emulator:
         monkeypatch.setenv("PATH", emulator.environment["PATH"])
         yield emulator
+        emulator.az.set("logged out")  # one that hangs ends now, and so does the thread that waits for it
+    for thread in threading.enumerate():
+        if thread.name.startswith("token "):
+            thread.join(30)
+            assert not thread.is_alive(), thread.name
 
 
 @pytest.fixture

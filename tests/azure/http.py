@@ -68,7 +68,9 @@ async def serve(
         # Cancelled when the emulator ends: asyncio would print that of a connection's task.
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             await _connection(handler, reader, writer)
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
+        writer.transport.abort()
 
     if listener is not None:
         return await asyncio.start_server(connected, sock=listener, ssl=tls, limit=_MAX_HEAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from tests.azure.http import Request, Response
 from tests.azure.state import State, refuse
 
 UNDER_WAY = ("Creating", "Updating", "Deleting", "Scaling")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 Front = Callable[[str], str]  # endpoint's path → the scoring URI that it gets
 
 
@@ -92,6 +94,8 @@ class Endpoints:
     def _put_endpoint(self, request: Request, path: str) -> Response:
         body, known = request.json(), self._state.get(path)
         given = body.get("properties") or {}
+        if not _NAME.fullmatch(path.rsplit("/", 1)[1]):
+            return user_error(400, "The endpoint name is invalid: 3 to 32 letters, digits and -.", "BadArgument")
         deployments = {each["name"] for each in self._state.below(f"{path}/deployments")}
         for field in ("traffic", "mirrorTraffic"):
             shares: dict[str, int] = given.get(field) or {}

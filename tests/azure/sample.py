@@ -30,7 +30,8 @@ BUILD_FAILED: Document = {
 OUT_OF_QUOTA: Document = {
     "code": "OutOfQuota",
     "message": "Not enough quota available for STANDARD_NC4AS_T4_V3 in SubscriptionId "
-    "00000000-1111-2222-3333-444444444444. Current usage/limit: 24/24. Additional needed: 5 Please see troubleshooting guide.",
+    "00000000-1111-2222-3333-444444444444. Current usage/limit: 24/24. Additional needed: 5 "
+    "Please see troubleshooting guide.",
     "details": [{"code": "VmFamilyQuota", "message": "Family standardNCASv3_T4Family: 24 of 24 cores are in use."}],
 }
 

@@ -15,8 +15,8 @@ SIGNER = b"emulated Entra"
 USER = "be5a8606-f5be-4381-b0c8-2274fb41ec08"
 
 
-def make(audience: str, *, tenant: str = TENANT, lifetime_s: float = 3600.0) -> str:
-    """A JWT in form; `audience` is the resource without /.default."""
+def make(audience: str, *, tenant: str = TENANT, lifetime_s: float = 3600.0, more: dict[str, Any] | None = None) -> str:
+    """A JWT in form; `audience` is the resource without /.default, `more` claims beside those of every token."""
     claims = {
         "aud": audience.rstrip("/"),
         "iss": f"https://sts.windows.net/{tenant}/",
@@ -25,6 +25,7 @@ def make(audience: str, *, tenant: str = TENANT, lifetime_s: float = 3600.0) -> 
         "upn": "nancy@example.com",
         "iat": int(time.time()),
         "exp": int(time.time() + lifetime_s),
+        **(more or {}),
         "uti": base64.b32encode(str(time.monotonic_ns()).encode()).decode(),
     }
     head = encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())

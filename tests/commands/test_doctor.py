@@ -50,10 +50,3 @@ def test_what_is_optional_and_missing_is_no_fault(tritonctl: Tritonctl, tmp_path
     assert abilities["tmux"]["there"] is False
     assert abilities["colours"]["there"] is False
     assert document["gpus"] == [] or document["gpus"][0]["uuid"]
-
-
-def test_a_key_binding_of_no_action_is_wrong(tritonctl: Tritonctl) -> None:
-    tritonctl.settings('[keys]\n"service.nope" = "x"\n')
-    done = tritonctl("doctor", code=2)
-    assert "service.nope" in done.err
-    assert done.out == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.commands.process import Tritonctl
 from tests.commands.sent_files import removed_after
 from tests.commands.test_services import RESTRICTED
-from tests.servers import IDENTITY, Factory, Running
+from tests.servers import IDENTITY, Factory, Running, write_model
 
 
 @pytest.fixture
@@ -76,6 +78,20 @@ def test_a_model_loaded_from_a_request_is_seen_as_overridden(tritonctl: Tritonct
         rows = {row["name"]: row for row in tritonctl("models", "it", "-o", "json").document}
     assert rows["fresh"]["overridden"] is True  # the index does not list it at all
     assert rows["fresh"]["state"] == "READY"
+
+
+def test_what_serves_from_a_directory_that_is_gone_is_no_override(
+    tritonctl: Tritonctl, own_triton: Factory, tmp_path: Path
+) -> None:
+    for name in ("kept", "gone"):
+        write_model(tmp_path / "models", name)
+    tritonctl.knows(it=own_triton(tmp_path / "models", control_mode="none"))
+    shutil.rmtree(tmp_path / "models/gone")
+    rows = {row["name"]: row for row in tritonctl("models", "it", "-o", "json").document}
+    assert [(name, row["state"], row["overridden"]) for name, row in rows.items()] == [
+        ("gone", "READY", None),
+        ("kept", "READY", None),
+    ]
 
 
 def test_a_restricted_index_is_forbidden_not_empty(tritonctl: Tritonctl, triton: Factory) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 import trustme
@@ -108,3 +110,30 @@ def test_a_server_that_hangs_delays_no_other_one(tritonctl: Tritonctl, demo: Run
         began = time.monotonic()
         tritonctl("models", "it", "--timeout", "60")
         assert time.monotonic() - began < 25
+
+
+def test_a_command_about_one_service_asks_nothing_of_another(tritonctl: Tritonctl, demo: Running) -> None:
+    with recording(demo.ports.http) as other:
+        tritonctl.knows(it=demo, other=other.http)
+        for command in (("models", "it"), ("metrics", "it"), ("logs", "it"), ("wait", "it", "--for", "ready")):
+            tritonctl(*command, code=None)
+        assert other.requests == []
+        tritonctl("models", "other")
+        assert "GET /v2/health/ready" in other.requests
+
+
+def test_a_place_that_hangs_delays_no_other_one(tritonctl: Tritonctl, demo: Running, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "engine.sock"))
+        engine.listen(16)  # it takes connections and never answers
+        tritonctl.knows(it=demo)
+        path = tritonctl.home / "config_home/tritonctl/config.toml"
+        path.write_text(f'{path.read_text()}[backends.d]\nkind = "docker"\nhost = "unix://{tmp_path}/engine.sock"\n')
+        took = {}
+        for name in ("s/it", "it"):
+            began = time.monotonic()
+            done = tritonctl("models", name, "--timeout", "50")
+            took[name] = time.monotonic() - began
+            assert "add_sub" in done.out
+            assert took[name] < 25
+        assert "'it' is taken for s/it: d did not tell" in done.err

@@ -19,6 +19,7 @@ import pytest
 from backends.docker.backend import DockerBackend
 from tests.components import need
 from tests.servers import write_model
+from tests.sidebyside import started
 from tritonctl.backend import Capability, Intent
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus, Snapshot
@@ -58,6 +59,10 @@ class Place:
         """A container with a server over `models`."""
         command = ("tritonserver", "--model-repository=/models", "--exit-timeout-secs=10", *arguments)
         return self.run(name, *command, flags=("--shm-size=64m", "-v", f"{self.models}:/models:ro", *flags))
+
+    def triton_made(self, name: str, *flags: str) -> str:
+        """A container that was never started."""
+        return self.run(name, "tritonserver", "--model-repository=/models", flags=flags, how="create")
 
     @property
     def models(self) -> Path:
@@ -155,18 +160,10 @@ async def do(plan: Plan, folder: Path) -> Outcome:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[str]:
+def engine() -> str:
     """The address of the private engine, started for these tests unless it runs already."""
     need("docker")
-    ran = subprocess.run([ROOT / "scripts" / "engine", "alive"], timeout=30, check=False).returncode == 0
-    done = subprocess.run(
-        [ROOT / "scripts" / "engine", "start"], capture_output=True, text=True, timeout=900, check=False
-    )
-    if done.returncode:
-        pytest.fail(f"scripts/engine start: {done.stderr}", pytrace=False)
-    yield done.stdout.split()[-1]
-    if not ran:
-        subprocess.run([ROOT / "scripts" / "engine", "stop"], capture_output=True, timeout=120, check=False)
+    return started(ROOT / "scripts" / "engine").split()[-1]
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ async def test_a_container_that_goes_away_under_its_page_is_told_in_words(place:
                 await work
 
 
+@pytest.mark.alone
 async def test_the_engine_may_stop_and_start_again(place: Place) -> None:
     name = place.triton("t")
     async with place.fleet() as fleet:

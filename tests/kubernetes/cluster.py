@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from tests.components import need
+from tests.sidebyside import held, must_be_alone, started
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "cluster"
@@ -162,17 +163,19 @@ class Cluster:
             granted = {"capacity": {resource: value}, "allocatable": {resource: value}}
             self.request("PATCH", node, {"status": granted}, kind=MERGE)
 
-        grant(str(count))
-        try:
-            yield
-        finally:
-            grant(None)
+        with held("gpus"):  # the node has them for one test at a time
+            grant(str(count))
+            try:
+                yield
+            finally:
+                grant(None)
 
     @contextmanager
     def node_patch(self, patch: Object, undo: Object) -> Iterator[None]:
         """Labels or taints of the node meanwhile, as merge patches."""
         if not self.own:
             pytest.skip("changes the node of scripts/cluster")
+        must_be_alone("it changes the node")
         where = f"/api/v1/nodes/{self.node}"
         self.request("PATCH", where, patch, kind=MERGE)
         try:
@@ -208,6 +211,7 @@ class Cluster:
     def _need_own(self) -> None:
         if not self.own:
             pytest.skip("stops parts of the cluster of scripts/cluster")
+        must_be_alone("it stops parts of the cluster")
 
 
 def path(kind: str, namespace: str | None) -> str:
@@ -234,24 +238,11 @@ def cluster() -> Iterator[Cluster]:
         found.client.close()
         return
     need("kubernetes")
-    ran = _runs(SCRIPT)
-    engine = ROOT / "scripts" / "engine"
-    engine_ran = _runs(engine)
-    done = subprocess.run([SCRIPT, "start"], capture_output=True, text=True, timeout=1200, check=False)
-    if done.returncode:
-        pytest.fail(f"scripts/cluster start: {done.stderr}", pytrace=False)
-    found = Cluster.open(Path(done.stdout.split()[-1]), own=True)
+    started(ROOT / "scripts" / "engine")
+    found = Cluster.open(Path(started(SCRIPT).split()[-1]), own=True)
     yield found
     _forget_namespaces(found)
     found.client.close()
-    if not ran:
-        subprocess.run([SCRIPT, "stop"], capture_output=True, timeout=180, check=True)
-    if not engine_ran:
-        subprocess.run([engine, "stop"], capture_output=True, timeout=120, check=True)
-
-
-def _runs(script: Path) -> bool:
-    return subprocess.run([script, "alive"], timeout=30, check=False).returncode == 0
 
 
 def _forget_namespaces(cluster: Cluster, deadline_s: float = 90.0) -> None:

@@ -29,7 +29,7 @@ async def test_parts_hints_and_notices() -> None:
         assert text(app.header, 40).split() == ["tritonctl", "1", "failed", "14:02:31"]
         assert text(app.header, 30).split() == ["tritonctl", "1", "failed"]
         assert text(app.header, 8) == " trito… "
-        app.hints.show([("enter", "open"), ("l", "logs"), ("?", "keys")])
+        app.hints.show([("enter", "open", True), ("l", "logs", True), ("?", "keys", True)])
         assert text(app.hints, 40).strip() == "enter open   l logs   ? keys"
         assert text(app.hints, 20).strip() == "enter open   ? keys"
         assert text(app.hints, 19).strip() == "? keys"

@@ -23,7 +23,7 @@ table.show([Column("a", "A"), Column("b", "B", 30)], [Row(n, (n, (n, "failed")),
 log.append([(n, "warn") for n in NAMES])
 sheet.show([Heading(NAMES[0])] + [Pair(n, n) for n in NAMES] + [Block(n) for n in NAMES])
 header.show([Part(n) for n in NAMES], [Part(everything)])
-hints.show([(n, n) for n in NAMES[:4]] + [("?", everything)])
+hints.show([(n, n, True) for n in NAMES[:4]] + [("?", everything, True)])
 trend.show(everything, [1, None, 3], unit=NAMES[1], note=NAMES[2])
 line.show(everything, [1, None, 3], unit=NAMES[1], note=NAMES[2])
 prompt.show(everything, "failed")

@@ -21,7 +21,7 @@ def tell(clock, last=400):
     table.show([Column("a", "A"), Column("b", "B", 9)], [Row(f"k{n}", (f"name {n}", "ready"), "ok") for n in range(40)])
     trend.show("throughput", values[:last], unit="req/s")
     line.show("latency", values[:last], unit="ms")
-    hints.show([("enter", "open"), ("?", "keys")])
+    hints.show([("enter", "open", True), ("?", "keys", True)])
 """
 
 

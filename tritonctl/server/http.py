@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 _PIECE_BYTES = 1024 * 1024
+_CONTAINER_STATUS, _CONTAINER_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
 CONNECTIONS = 8
 """At once, to one server; a request beyond waits for one to be free."""
 MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
@@ -153,7 +154,7 @@ class HttpConnection:
                 kind="redirect",
             )
         self._raise_refusal(f"{method} {url}", answer.status_code, body)
-        return Answer(answer.status_code, answer.headers, body)
+        return Answer(_status(answer), answer.headers, body)
 
     async def _send(self, method: str, url: str, content: bytes | None, headers: dict[str, str]) -> httpx.Response:
         """The answer whose body is not read yet. Raises UsageError."""
@@ -239,6 +240,14 @@ class HttpConnection:
         if self._carrier is not None:
             carrier, self._carrier = self._carrier, None
             await carrier.aclose()
+
+
+def _status(answer: httpx.Response) -> int:
+    """The server's own. Azure ML's front door answers 424 for whatever the container answered other than 200, and names
+    that in a header (its documentation, "HTTP status codes for online endpoints"): a server that is not ready says 400.
+    """
+    told = answer.headers.get(_CONTAINER_STATUS, "")
+    return int(told) if answer.status_code == 424 and told.isascii() and told.isdigit() else answer.status_code
 
 
 async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:
@@ -365,6 +374,8 @@ def server_words(answer: Answer) -> str:
         document = json.loads(text)
     except (ValueError, RecursionError):
         text = " ".join(text.split())
+        if not text and (reason := answer.headers.get(_CONTAINER_REASON)):
+            return f"HTTP {answer.status}: Azure's front door reaches no server in the container ({reason[:100]})"
         return f"HTTP {answer.status}: {text[:300]}" if text else f"HTTP {answer.status} with an empty body"
     if isinstance(document, dict) and isinstance(document.get("error"), str):
         message: str = document["error"]

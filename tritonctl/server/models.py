@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from tritonctl.inventory import JoinedModel, Model, ModelCounts, ModelOn, ModelState
+from tritonctl.inventory import ControlMode, JoinedModel, Model, ModelCounts, ModelOn, ModelState
 from tritonctl.server.client import IndexEntry, Statistics
 
 _STRAY = frozenset({"lost+found", "__pycache__"})
@@ -20,14 +20,19 @@ def join(
     statistics: Sequence[Statistics],
     metrics_models: Iterable[tuple[str, str]] = (),
     log_reasons: Mapping[str, str] | None = None,
-    frozen_counters: bool = False,
+    *,
+    mode: ControlMode | None = None,
 ) -> tuple[Model, ...]:
     """All models of one server, by name and version.
 
     `metrics_models` are the (name, version) that the metrics page counts successes for: loaded ones.
     `log_reasons` maps a model's name to the reason its log gave for refusing it.
+    What serves and is not in the index was loaded from a request, or its directory is gone: in a `mode` without such
+    requests that is no override. Where two repositories have a model that serves already, the index names the conflict
+    in place of its state (measured on tritonserver 2.51.0).
     """
     rows: dict[tuple[str, str | None], Model] = {}
+    listed = {entry.name: (entry.state, entry.reason if entry.version is None else None) for entry in index}
     for entry in index:
         if entry.state is ModelState.NOT_LOADED and (entry.name.startswith(".") or entry.name in _STRAY):
             continue
@@ -35,15 +40,20 @@ def join(
         if reason is None and entry.state is ModelState.NOT_LOADED and log_reasons:
             reason = log_reasons.get(entry.name)
         rows[entry.name, entry.version] = Model(entry.name, entry.version, entry.state, reason)
+
+    def serving(name: str, version: str | None) -> Model:
+        """The row of a model that is known to serve."""
+        rows.pop((name, None), None)
+        if (known := rows.get((name, version))) is not None:
+            return known
+        state, reason = listed.get(name, (ModelState.NOT_LOADED, None))
+        by_request = state is ModelState.NOT_LOADED and mode in (None, ControlMode.EXPLICIT)
+        return Model(name, version, ModelState.READY, reason, overridden=True if by_request else None)
+
     for name, version in metrics_models:
-        if (name, version) not in rows:
-            rows[name, version] = Model(name, version, ModelState.READY, overridden=True)
-            rows.pop((name, None), None)
+        rows[name, version] = serving(name, version)
     for each in statistics:
-        key = (each.name, each.version)
-        model = rows.get(key) or Model(each.name, each.version, ModelState.READY, overridden=True)
-        rows.pop((each.name, None), None)
-        rows[key] = _with_statistics(model, each)
+        rows[each.name, each.version] = _with_statistics(serving(each.name, each.version), each)
     return tuple(sorted(rows.values(), key=lambda model: (model.name, _version_key(model.version))))
 
 

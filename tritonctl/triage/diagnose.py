@@ -89,6 +89,7 @@ def _of_signatures(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[M
         _finding(evidence, *match)
         for match in matches
         if _holds_now(match[0], match[1].get("model", match[2].model), now.get(match[2].replica))
+        and not _overcome(match[0], match[2], evidence, now.get(match[2].replica))
     ]
 
 
@@ -100,6 +101,24 @@ def _holds_now(signature: Signature, model: str, replica: ReplicaEvidence | None
     if ORDER.index(signature.stage) < ORDER.index(Stage.MODELS) or not model:
         return not replica.ready or signature.weight is Weight.NOTE
     return _still_true(Piece(Source.LOG, "", replica.name, model), replica)
+
+
+def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: ReplicaEvidence | None) -> bool:
+    """An event of a step that has been taken since: a platform goes on telling of it for an hour."""
+    if piece.source is not Source.EVENT:
+        return False
+    if replica is None:
+        well = evidence.status.service.platform.level is Level.OK and all(each.ready for each in evidence.replicas)
+        begun = [at for each in evidence.replicas if (at := each.replica.started_at) is not None]
+        last = max(begun, default=None) if well else None
+        return _earlier(piece.at, last) and ORDER.index(signature.stage) < ORDER.index(Stage.STARTED)
+    if _earlier(piece.at, replica.replica.started_at):
+        return ORDER.index(signature.stage) <= ORDER.index(Stage.STARTED)
+    return bool(replica.replica.node) and piece.text.startswith("FailedScheduling")
+
+
+def _earlier(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str], piece: Piece) -> Finding:

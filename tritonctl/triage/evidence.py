@@ -96,7 +96,10 @@ class ReplicaEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it. `pieces` are the place's own words: events, states, conditions, operation texts."""
+    """All of it. `pieces` are the place's own words: events, states, conditions, operation texts.
+
+    `place` is the kind of the backend: what stages there are depends on it.
+    """
 
     status: ServiceStatus
     replicas: tuple[ReplicaEvidence, ...]
@@ -105,6 +108,7 @@ class Evidence:
     at: float = 0.0  # seconds since the epoch
     seconds: float = 0.0  # that the gathering took so far
     complete: bool = False
+    place: str = ""
 
     @property
     def service(self) -> str:

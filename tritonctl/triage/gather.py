@@ -88,6 +88,7 @@ class _Gathering:
             tuple(self._missing),
             time.time(),
             time.monotonic() - self._began,
+            place=self._backend.kind,
         )
 
     def _tell(self) -> None:
@@ -109,16 +110,20 @@ class _Gathering:
         if Capability.EVENTS not in self._backend.capabilities:
             return
         for event in await self._backend.events(self._status.service):
-            self._pieces.append(
-                Piece(Source.EVENT, cleaned(f"{event.kind} {event.text}"), at=event.at, warning=event.warning)
-            )
+            known = event.about in self._replicas
+            # What was wrong with a replica that is gone is history.
+            warning = event.warning and (known or not event.about)
+            text = cleaned(f"{event.kind} {event.text}")
+            self._pieces.append(Piece(Source.EVENT, text, event.about if known else "", at=event.at, warning=warning))
 
     async def _place(self) -> None:
         service = self._status.service
+        of_replicas = {each.platform.reason for each in service.replicas}
         for name, platform in [("", service.platform), *((r.name, r.platform) for r in service.replicas)]:
             bad = platform.level in (Level.FAILED, Level.DEGRADED)
+            again = not name and platform.reason is not None and platform.reason in of_replicas
             text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
-            if bad:
+            if bad and not again:
                 self._pieces.append(Piece(Source.PLATFORM, cleaned(text), name))
         for section in await self._backend.evidence(service):
             for key, value in section.rows:

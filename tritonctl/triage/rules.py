@@ -272,7 +272,7 @@ def unreachable(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         name = _UNREACHABLE.get(each.error_kind or "", "unreachable-refused")
         if name in ("unreachable-refused", "unreachable-timeout") and each.seen_before:
             name = "server-lost"
-        elif name == "unreachable-refused" and level is Level.OK:
+        elif name == "unreachable-refused" and (level is Level.OK or each.replica.started_at is not None):
             continue  # its process runs and never listened yet: it loads
         yield _found(catalogue, name, quotes, values, (each.name,))
 

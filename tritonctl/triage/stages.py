@@ -68,7 +68,7 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
     """How far the service is, by its slowest replica; `blames` are the findings' rungs, the headline's first."""
     rungs = []
     failed = False
-    for stage in rungs_of(evidence.status.service.kind):
+    for stage in rungs_of(evidence.place):
         blame = next((each for each in blames if each.stage is stage), None)
         if failed:
             # Triton listens only when its start-up models are loaded, so what comes after a failed rung is not known

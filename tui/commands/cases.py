@@ -64,8 +64,7 @@ async def cases(session: Session) -> int:
 
 
 async def _other(session: Session, fleet: Fleet) -> ReplicaStatus:
-    await fleet.first_look(session.read_timeout_s)
-    return first_reachable(fleet.resolve(session.arguments.against))
+    return first_reachable(await session.find(fleet, session.arguments.against))
 
 
 async def _answers(

@@ -28,13 +28,12 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     from tui import keys
     from tui.app import TritonctlApp
 
-    settings.check_actions(keys.default_keys())
     keymap = keys.keymap(settings.keys.preset, settings.keys.bindings)
     fleet = Fleet(
         backends,
         read_only=settings.read_only,
         interval_s=settings.interval_s,
-        read_host_gpus=session.places.host_gpus,
+        read_host_gpus=session.places.host_gpus(),
         probing=False,
     )
     async with fleet:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tritonctl import __version__
+from tritonctl.apart import apart
 from tritonctl.inventory import BackendStatus, HostGpu, Snapshot
 from tui import figures
 from tui.commands import documents, text
@@ -39,10 +40,7 @@ class _Reached:
 
 async def doctor(session: Session) -> int:
     """Exit code 0 also where something optional is missing. Raises UsageError for what is wrong in the settings."""
-    from tui.keys import keymap
-
     settings = session.settings
-    keymap(settings.keys.preset, settings.keys.bindings)  # an action that does not exist is a mistake in the settings
     async with session.fleet() as fleet:
         snapshot = await fleet.first_look(session.look_timeout_s)
     backends = [_Reached.of(each, snapshot) for each in snapshot.backends]
@@ -92,7 +90,7 @@ def _gpu(gpu: HostGpu) -> tuple[str, ...]:
 async def _gpus(session: Session) -> tuple[HostGpu, ...]:
     try:
         async with asyncio.timeout(session.read_timeout_s):
-            return await asyncio.to_thread(session.places.host_gpus)
+            return await apart(session.places.host_gpus())
     except TimeoutError:
         return ()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from tritonctl.backend import Backend
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, BackendStatus, HostGpu, ModelState, ReplicaStatus, ServiceStatus, Snapshot
 from tritonctl.settings import Settings
@@ -24,6 +24,7 @@ READ_TIMEOUT_S = 10.0
 INFER_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 300.0
 _GRACE_S = 0.5
+_OTHERS_S = 2.0
 
 
 class Ability(NamedTuple):
@@ -41,7 +42,7 @@ class Places:
 
     backends: Callable[[Settings], Sequence[Backend]]
     demo: Callable[[bool], Backend]
-    host_gpus: Callable[[], tuple[HostGpu, ...]]
+    host_gpus: Callable[[], Callable[[], tuple[HostGpu, ...]]]
     abilities: Callable[[], tuple[Ability, ...]]
 
 
@@ -83,34 +84,60 @@ class Session:
 
     @asynccontextmanager
     async def fleet(self, *, interval_s: float | None = None) -> AsyncIterator[Fleet]:
+        one = getattr(self.arguments, "service", None) is not None  # it alone is looked at, once it is found
         async with Fleet(
             self.places.backends(self.settings),
+            probing=not one,
             read_only=self.settings.read_only,
             interval_s=interval_s if interval_s is not None else self.settings.interval_s,
             deadline_s=self.read_timeout_s if self.arguments.timeout else min(self.read_timeout_s, 5.0),
         ) as fleet:
+            if one:
+                fleet.look_at(())
             yield fleet
 
-    async def named(self, fleet: Fleet) -> ServiceStatus:
+    async def named(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
         """The service that the command names, as soon as its place has listed it: a slow place delays no other one.
 
+        The end of a name is taken for the one service that has it when the other places have had two seconds to list
+        theirs, or, for who is `patient`, all the time there is: changes.
         Raises NotFound or UsageError, or the error of the backend that could not be asked whether it has the service.
         """
-        name: str = self.arguments.service
+        wanted: str = name or self.arguments.service
         snapshot = fleet.snapshot
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.read_timeout_s):
-                while name not in snapshot.by_id and _still_asking(snapshot):
+            async with asyncio.timeout(self.read_timeout_s) as limit:
+                while wanted not in snapshot.by_id and _still_asking(snapshot):
+                    if not patient and _is_known(fleet, wanted):
+                        patient = True
+                        soon = asyncio.get_running_loop().time() + _OTHERS_S
+                        limit.reschedule(min(limit.when() or soon, soon))
                     snapshot = await fleet.changed(snapshot)
         try:
-            return fleet.resolve(name)
+            found = fleet.resolve(wanted)
         except NotFound:
             raise_lost(fleet.snapshot)
             raise
+        asking = _still_asking(fleet.snapshot)
+        if found.id != wanted and asking:
+            say(f"{wanted!r} is taken for {found.id}: {', '.join(asking)} did not tell in time what is there")
+        return found
 
-    async def find(self, fleet: Fleet) -> ServiceStatus:
+    async def within(self, fleet: Fleet) -> ServiceStatus:
+        """The service that the command names, or, where that is what several services stand under (an endpoint), the
+        first of them. Raises as `named` does."""
+        try:
+            return await self.named(fleet, patient=True)
+        except NotFound:
+            below = fleet.below(self.arguments.service)
+            if not below:
+                raise
+            return below[0]
+
+    async def find(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
         """The service that the command names, after a first look at its servers. Raises as `named` does."""
-        found = await self.named(fleet)
+        found = await self.named(fleet, name, patient=patient)
+        fleet.start_probing(found.id)
         snapshot = fleet.snapshot
         with suppress(TimeoutError):
             async with asyncio.timeout(self.look_timeout_s):
@@ -119,8 +146,19 @@ class Session:
         return fleet.resolve(found.id)
 
 
-def _still_asking(snapshot: Snapshot) -> bool:
-    return any(each.state is BackendState.CONNECTING for each in snapshot.backends)
+def _still_asking(snapshot: Snapshot) -> list[str]:
+    """The backends that have told nothing yet."""
+    return [each.name for each in snapshot.backends if each.state is BackendState.CONNECTING]
+
+
+def _is_known(fleet: Fleet, name: str) -> bool:
+    try:
+        fleet.resolve(name)
+    except NotFound:
+        return False
+    except UsageError:  # several have it: waiting longer makes it no clearer
+        return True
+    return True
 
 
 def is_lost(backend: BackendStatus) -> bool:

@@ -39,12 +39,13 @@ async def triage(session: Session) -> int:
                 raise UsageError("triage", "of which service?", f"services: {names}")
             arguments.service = snapshot.services[0].id
         found = await session.find(fleet)
-        catalogue = signatures.load(os.environ, found.service.kind)
+        backend = fleet.backend_of(found.service)
+        catalogue = signatures.load(os.environ, backend.kind)
         for trouble in catalogue.troubles:
             say(str(trouble))
-        diagnosis = await diagnosed(found, fleet.backend_of(found.service), catalogue)
+        diagnosis = await diagnosed(found, backend, catalogue)
         if arguments.bundle is not None:
-            await _bundle(session, fleet.backend_of(found.service), diagnosis, arguments.bundle)
+            await _bundle(session, backend, diagnosis, arguments.bundle)
     if session.json:
         tell(documents.dump(document(diagnosis)))
     else:

@@ -72,10 +72,10 @@ class TriagePane(Pane):
         assert isinstance(screen, LiveScreen)
         self._gathering, self._began = True, time.monotonic()
         try:
-            if self._catalogue is None:
-                self._catalogue = load(os.environ, status.service.kind)
-                self._trouble = "\n".join(str(trouble) for trouble in self._catalogue.troubles)
             backend = screen.triton.fleet.backend_of(status.service)
+            if self._catalogue is None:
+                self._catalogue = load(os.environ, backend.kind)
+                self._trouble = "\n".join(str(trouble) for trouble in self._catalogue.troubles)
             told = self._told if self._diagnosis is None else None
             self._diagnosis = await triage(status, backend, self._catalogue, told=told)
         except TritonctlError as error:

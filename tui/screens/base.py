@@ -12,8 +12,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widget import Widget
 
+from tritonctl.backend import Backend, Capability
 from tritonctl.errors import TritonctlError
-from tritonctl.inventory import BackendState, Snapshot
+from tritonctl.inventory import BackendState, Service, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
 from tui.desk import Desk
 from tui.keys import CHANGES, EVERYWHERE, Action, shown
@@ -107,19 +108,23 @@ class LiveScreen(QuietScreen):
 
     def is_possible(self, action: Action) -> bool:
         """Whether the place of the service that keys are about can do it; a key that cannot says why when pressed."""
-        service_id = getattr(self, "service_id", None)
-        status = self.triton.fleet.snapshot.by_id.get(service_id or "")
-        return (
-            action.needs is None
-            or status is None
-            or self.triton.fleet.backend_of(status.service).why_not(action.needs, status.service) is None
-        )
+        found = self._place()
+        return action.needs is None or found is None or action.needs in found[1].capabilities
+
+    def why_not(self, action: Action) -> str | None:
+        """Why it cannot be done to the service that keys are about: the place cannot, or the user may not."""
+        found = self._place()
+        return found[1].why_not(action.needs, found[0]) if found is not None and action.needs is not None else None
+
+    def _place(self) -> tuple[Service, Backend] | None:
+        status = self.triton.fleet.snapshot.by_id.get(getattr(self, "service_id", None) or "")
+        return (status.service, self.triton.fleet.backend_of(status.service)) if status is not None else None
 
     def show_hints(self) -> None:
         actions = [*self.actions_here(), *EVERYWHERE]
         keymap = self.triton.keys_now
         hints = [
-            (shown(keymap.get(action.id, action.keys)), action.label)
+            (shown(keymap.get(action.id, action.keys)), action.label, self.why_not(action) is None)
             for action in actions
             if action.label
             and action.id != "app.help"
@@ -127,7 +132,7 @@ class LiveScreen(QuietScreen):
             and not (action.writes and self.read_only)
             and not (action.id == "app.back" and len(self.app.screen_stack) == 1)
         ]
-        self.query_one(KeyHints).show([*hints, (shown(keymap.get("app.help", "question_mark")), "keys")])
+        self.query_one(KeyHints).show([*hints, (shown(keymap.get("app.help", "question_mark")), "keys", True)])
 
     def show_header(self, left: Sequence[Part]) -> None:
         """`left` is the screen's own; the right side is the same everywhere."""
@@ -214,6 +219,29 @@ class LiveScreen(QuietScreen):
         self.workers.cancel_group(self, "anew")
         self._plan = None
         event.panel.close()
+
+    # What the place of the service can do; bound where a screen is about one
+
+    def action_mode(self) -> None:
+        self.triton.ask_value(Capability.MODE)
+
+    def action_scale(self) -> None:
+        self.triton.ask_value(Capability.SCALE)
+
+    def action_traffic(self) -> None:
+        self.triton.ask_value(Capability.TRAFFIC)
+
+    def action_start(self) -> None:
+        self.triton.run_command("start")
+
+    def action_stop(self) -> None:
+        self.triton.run_command("stop")
+
+    def action_restart(self) -> None:
+        self.triton.run_command("restart")
+
+    def action_delete(self) -> None:
+        self.triton.run_command("delete")
 
     # Typing
 

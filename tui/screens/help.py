@@ -31,6 +31,7 @@ class HelpScreen(LiveScreen):
 
     def __init__(self, before: Screen[object]) -> None:
         super().__init__()
+        self._before = before
         self._first = before.NAME if isinstance(before, LiveScreen) else ""
 
     def body(self) -> Iterator[Widget]:
@@ -57,7 +58,10 @@ class HelpScreen(LiveScreen):
                 if action.writes and self.triton.fleet.read_only:
                     continue
                 keys = " ".join(shown(key) for key in keymap[action.id].split(","))
-                pieces.append(Pair(keys, action.help))
+                why = self._before.why_not(action) if isinstance(self._before, LiveScreen) else None
+                pieces.append(
+                    Pair(keys, f"{action.help} · not here: {why}" if why else action.help, "off" if why else "")
+                )
         pieces.append(Heading("tables and texts"))
         for name, default in MOVES.items():
             keys = " ".join(shown(key) for key in keymap.get(name, default).split(","))

@@ -48,6 +48,10 @@ class ModelScreen(TabbedScreen):
         self._read_for: tuple[object, ...] | None = None
 
     @property
+    def about(self) -> tuple[str, ...]:
+        return (self.service_id, self.model)
+
+    @property
     def versions(self) -> Sequence[JoinedModel]:
         status = self.status
         return [each for each in status.models if each.name == self.model] if status is not None else []

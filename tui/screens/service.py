@@ -79,12 +79,6 @@ class ServiceScreen(TabbedScreen):
     def __init__(self, service_id: str, tab: str = "models") -> None:
         super().__init__(service_id, tab)
 
-    def action_mode(self) -> None:
-        self.triton.ask_mode()
-
-    def action_restart(self) -> None:
-        self.triton.run_command("restart")
-
     async def action_logs(self) -> None:
         await self.action_tab("logs")
 

@@ -165,15 +165,6 @@ class ServicesScreen(LiveScreen):
         """The service under the cursor: what commands are about."""
         return self.query_one("#services", Table).cursor_key
 
-    def action_mode(self) -> None:
-        self.triton.ask_mode()
-
-    def action_restart(self) -> None:
-        self.triton.run_command("restart")
-
-    def action_delete(self) -> None:
-        self.triton.run_command("delete")
-
     def action_logs(self) -> None:
         self._open_tab("logs")
 

@@ -52,23 +52,30 @@ class Header(Lines):
         return [padded([*sides[0], (" " * max(1, width - used - 1), ""), *sides[1]], width)]
 
 
+Hint = tuple[str, str, bool]
+"""A key, its label, and whether it is allowed here."""
+
+
 class KeyHints(Lines):
-    """`key label   key label`: from the left as many as fit, and always the last one (`? keys`)."""
+    """`key label   key label`: from the left as many as fit, and always the last one (`? keys`).
+
+    One that is not allowed here is greyed whole.
+    """
 
     DEFAULT_CSS = "KeyHints { height: 1; }"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes, symbols=symbols)
-        self._hints: tuple[tuple[str, str], ...] = ()
+        self._hints: tuple[Hint, ...] = ()
 
-    def show(self, hints: Sequence[tuple[str, str]]) -> None:
-        """Show these pairs of key and label."""
+    def show(self, hints: Sequence[Hint]) -> None:
+        """Show these keys."""
         self._hints = tuple(hints)
         self.paint()
 
     def frame(self, width: int, height: int) -> list[Line]:
         """The hints that fit."""
-        hints = [(plain(key), plain(label)) for key, label in self._hints]
+        hints = [(plain(key), plain(label), allowed) for key, label, allowed in self._hints]
         left = width - 1
         if hints:
             left -= _cells(hints[-1])
@@ -79,12 +86,12 @@ class KeyHints(Lines):
             left -= _cells(hint) + 3
             taken.append(hint)
         runs: list[Run] = [(" ", "")]
-        for number, (key, label) in enumerate([*taken, *hints[-1:]]):
-            runs += [("   " if number else "", ""), (key, "key"), (" " + label, "muted")]
+        for number, (key, label, allowed) in enumerate([*taken, *hints[-1:]]):
+            runs += [("   " if number else "", ""), (key, "key" if allowed else "muted"), (" " + label, "muted")]
         return [padded(runs, width)]
 
 
-def _cells(hint: tuple[str, str]) -> int:
+def _cells(hint: Hint) -> int:
     return width_of(hint[0]) + 1 + width_of(hint[1])
 
 

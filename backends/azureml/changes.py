@@ -1,0 +1,277 @@
+"""Plans for a deployment and its endpoint as they are: traffic, scale, settings, restart, another key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from backends.azureml import edit
+from backends.azureml.documents import Deployment
+from backends.azureml.fields import mapping, number
+from backends.azureml.ground import OPERATION_S, Ground
+from backends.azureml.workspaces import API
+from tritonctl.errors import OperationFailed, UsageError
+from tritonctl.plan import Plan, Step
+
+RESTARTED = "TRITONCTL_RESTARTED_AT"
+
+
+# Traffic
+
+
+async def traffic(ground: Ground) -> Plan:
+    """The named shares; those that are not named keep what they have. Raises UsageError where they do not add up."""
+    ground.need_quiet()
+    here = {each.name: each for each in await ground.place.deployments(ground.workspace, ground.endpoint.name)}
+    before = {name: share for name, share in ground.endpoint.traffic.items() if name in here}
+    after = dict(before)
+    for name, share in _shares(ground.intent.options, ground.endpoint_id):
+        if name not in here:
+            known = ", ".join(here) or "none"
+            raise UsageError(
+                f"traffic to {name}", f"{ground.endpoint.name} has no such deployment", f"there is {known}"
+            )
+        after[name] = share
+    total = sum(after.values())
+    if total not in (0, 100):
+        said = ", ".join(f"{name}={share}" for name, share in after.items() if share)
+        raise UsageError(
+            f"traffic of {ground.endpoint_id}",
+            f"the shares add up to {total} %: {said}",
+            "they must be 100 together, or 0: " + _example(after, here),
+        )
+    if after == before:
+        raise OperationFailed(f"traffic of {ground.endpoint_id}", f"it is so already: {_told(before)}")
+    warnings = []
+    for name, share in after.items():
+        if share > before.get(name, 0) and here[name].state.lower() != "succeeded":
+            warnings.append(f"{name} is {here[name].state}: its share of the requests may fail")
+    if total == 0:
+        warnings.append("no deployment gets requests then: who names none in a header gets 404")
+    mirrored = [name for name, share in ground.endpoint.mirror.items() if share and after.get(name)]
+    if mirrored:
+        warnings.append(f"{', '.join(mirrored)} gets a copy of the requests as well; Azure refuses both at once")
+    step = _traffic_step(ground, after, before)
+    return ground.plan(
+        f"Traffic of {ground.endpoint_id}: {_told(after)}",
+        [step],
+        now=_told(before),
+        warnings=tuple(warnings),
+        undo=step.undo_call,
+        typed=ground.endpoint.name,
+    )
+
+
+def _traffic_step(ground: Ground, after: Mapping[str, int], before: Mapping[str, int]) -> Step:
+    call = partial(_az_traffic, ground)
+    return Step(
+        call=call(after),
+        run=partial(put_traffic, ground, after),
+        replica=ground.endpoint.name,
+        undo_call=call(before),
+        undo=partial(put_traffic, ground, before),
+        deadline_s=OPERATION_S,
+    )
+
+
+def traffic_step(ground: Ground, after: Mapping[str, int]) -> Step:
+    return _traffic_step(ground, after, dict(ground.endpoint.traffic))
+
+
+async def put_traffic(ground: Ground, shares: Mapping[str, int]) -> str:
+    """Of the document as it is by then: what somebody else changed meanwhile stays."""
+    fresh = await ground.place.endpoint(ground.workspace, ground.endpoint.name)
+    document = edit.with_traffic(fresh.document, shares)
+    return await ground.put(ground.endpoint_path, document, f"traffic of {ground.endpoint_id}")
+
+
+def _az_traffic(ground: Ground, shares: Mapping[str, int]) -> str:
+    told = " ".join(f"{name}={share}" for name, share in shares.items())
+    return f'az ml online-endpoint update -n {ground.endpoint.name} --traffic "{told}" {ground.workspace.az}'
+
+
+def _shares(words: Sequence[str], endpoint: str) -> list[tuple[str, int]]:
+    found = []
+    for word in words:
+        name, _, percent = word.partition("=")
+        if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
+            raise UsageError(f"traffic {word}", "this is not NAME=PERCENT with a whole number from 0 to 100")
+        found.append((name, int(percent)))
+    if not found:
+        raise UsageError(f"traffic of {endpoint}", "no share was named", "traffic NAME=PERCENT …")
+    if len({name for name, _ in found}) < len(found):
+        raise UsageError(f"traffic of {endpoint}", "a deployment is named twice")
+    return found
+
+
+def _example(shares: Mapping[str, int], here: Mapping[str, Deployment]) -> str:
+    """Shares that would do: the last one takes what is left."""
+    names = list(here)
+    left = 100 - sum(share for name, share in shares.items() if name != names[-1])
+    if len(names) == 1 or not 0 <= left <= 100:
+        return " ".join(f"{name}={100 if not place else 0}" for place, name in enumerate(names))
+    return " ".join([*(f"{name}={shares.get(name, 0)}" for name in names[:-1]), f"{names[-1]}={left}"])
+
+
+def _told(shares: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {share} %" for name, share in shares.items() if share) or "none"
+
+
+# Scale
+
+
+async def scale(ground: Ground) -> Plan:
+    deployment = ground.need_deployment()
+    ground.need_quiet()
+    count = int(ground.intent.value) if ground.intent.value.isdigit() else -1
+    if count < 1:
+        raise UsageError(
+            f"scale {ground.service_id}",
+            f"{ground.intent.value or 'nothing'} is no number of instances",
+            "at least 1: a deployment cannot be stopped, only deleted",
+        )
+    if count == deployment.instances:
+        raise OperationFailed(f"scale {ground.service_id}", f"it has {count} already")
+    warnings = []
+    if deployment.scale_type == "TargetUtilization":
+        scaling = mapping(mapping(deployment.document, "properties"), "scaleSettings")
+        low, high = number(scaling, "minInstances"), number(scaling, "maxInstances")
+        warnings.append(f"it scales itself between {low} and {high} instances: Azure takes this number back by and by")
+    if not deployment.kubernetes and (deployment.instances or 0) < count:
+        warnings.append("the subscription's quota must have the cores of all instances and 20 % more for upgrades")
+    if (deployment.instances or 0) > count:
+        warnings.append("requests on the instances that go are ended; the others take their share")
+    loaded = ground.intent.loaded
+    if loaded and count > (deployment.instances or 0):
+        warnings.append("a new instance starts with the models of its start, not with what was loaded since")
+    call = f"az ml online-deployment update -n {deployment.name} -e {ground.endpoint.name} --instance-count"
+    step = Step(
+        call=f"{call} {count} {ground.workspace.az}",
+        run=partial(_put_scale, ground, deployment, count),
+        replica=deployment.name,
+        undo_call=f"{call} {deployment.instances} {ground.workspace.az}" if deployment.instances else "",
+        deadline_s=OPERATION_S,
+    )
+    return ground.plan(
+        f"Scale {ground.service_id} to {count}",
+        [step],
+        now=f"{deployment.instances if deployment.instances is not None else 'unknown'} × "
+        f"{deployment.instance_type or 'the default instance'}",
+        warnings=tuple(warnings),
+        undo=f"tritonctl scale {ground.service_id} {deployment.instances}" if deployment.instances else "",
+    )
+
+
+async def _put_scale(ground: Ground, deployment: Deployment, count: int) -> str:
+    """PATCH takes tags and sku alone (azure-rest-api-specs, OnlineDeployments_Update), and so loses nothing else."""
+    body = {"sku": {"name": deployment.sku or "Default", "capacity": count}}
+    return await ground.patch(ground.sibling_path(deployment.name), body, f"scale {ground.service_id}")
+
+
+# Settings
+
+
+async def settings(ground: Ground) -> Plan:
+    """Environment variables, probes and request settings."""
+    deployment = ground.need_deployment()
+    ground.need_quiet()
+    words = [word for word in (ground.intent.value, *ground.intent.options) if word]
+    edits = edit.parse(words, deployment.compute_type)
+    new = [each for each in edits if edit.differs(deployment.document, each)]
+    if not new:
+        raise OperationFailed(f"set {ground.service_id}", "it is so already")
+    back = edit.backwards(deployment.document, new)
+    before = {each.key: each for each in back}
+    now = ", ".join(before[each.key].shown if each.key in before else f"{each.key} not set" for each in new)
+    warnings = ["every instance is replaced by a new one, as at a deployment; the old ones serve until then"]
+    if any(each.key.startswith("env.") for each in new):
+        warnings.append("who may read the deployment reads its variables: a key belongs into a connection or Key Vault")
+    if any(each.key == "env.WORKER_COUNT" for each in new) and not deployment.script:
+        warnings.append("WORKER_COUNT is for scoring scripts; Triton's is instance_group in the model's config.pbtxt")
+    step = _put_step(ground, deployment, new)
+    undo = f"tritonctl set {ground.service_id} {' '.join(each.shown for each in back)}" if back else ""
+    title = f"Set {', '.join(each.shown for each in new)} of {ground.service_id}"
+    return ground.plan(title, [step], now=now, warnings=tuple(warnings), undo=undo)
+
+
+def _put_step(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> Step:
+    told = " ".join(each.az for each in edits)
+    return Step(
+        call=f"az ml online-deployment update -n {deployment.name} -e {ground.endpoint.name} --set {told} "
+        f"{ground.workspace.az}",
+        run=partial(_put_edits, ground, deployment, edits),
+        replica=deployment.name,
+        deadline_s=OPERATION_S,
+    )
+
+
+async def _put_edits(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> str:
+    """On the document as it is by then."""
+    fresh = await ground.place.deployment(ground.workspace, ground.endpoint.name, deployment.name)
+    path = ground.sibling_path(deployment.name)
+    return await ground.put(path, edit.applied(fresh.document, edits), f"{ground.intent.action} of {ground.service_id}")
+
+
+async def restart(ground: Ground) -> Plan:
+    """Azure has no call for it. A variable that differs makes new instances, as `kubectl rollout restart` does it with
+    an annotation."""
+    deployment = ground.need_deployment()
+    ground.need_quiet()
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    marked = edit.Edit(f"env.{RESTARTED}", "environmentVariables", RESTARTED, at)
+    warnings = ["new instances come up beside the old ones, which needs their quota once more for a while"]
+    if ground.intent.loaded:
+        warnings.append("models that were loaded at run time are loaded again only if the start names them")
+    if ground.endpoint.traffic.get(deployment.name):
+        warnings.append(
+            f"it has {ground.endpoint.traffic[deployment.name]} % of the traffic; the old instances serve on"
+        )
+    return ground.plan(
+        f"Redeploy {ground.service_id}",
+        [_put_step(ground, deployment, [marked])],
+        now=f"{deployment.state}, {deployment.instances or 'unknown'} × {deployment.instance_type or 'default'}",
+        warnings=tuple(warnings),
+        undo=f"a restart cannot be taken back; the variable stays until tritonctl set {ground.service_id} "
+        f"env.{RESTARTED}-",
+    )
+
+
+# Keys
+
+
+async def regenerate(ground: Ground) -> Plan:
+    which = ground.intent.value.lower()
+    if which not in ("primary", "secondary"):
+        raise UsageError("keys --regenerate", f"{which or 'nothing'} is no key", "primary or secondary")
+    if ground.endpoint.auth.lower() != "key":
+        raise OperationFailed(
+            f"keys of {ground.endpoint_id}", f"it authenticates by {ground.endpoint.auth or 'other means'}, not by keys"
+        )
+    other = "secondary" if which == "primary" else "primary"
+    step = Step(
+        call=f"az ml online-endpoint regenerate-keys -n {ground.endpoint.name} --key-type {which} "
+        f"{ground.workspace.az}",
+        run=partial(_regenerate, ground, which.capitalize()),
+        replica=ground.endpoint.name,
+        deadline_s=OPERATION_S,
+    )
+    return ground.plan(
+        f"Regenerate the {which} key of {ground.endpoint_id}",
+        [step],
+        warnings=(
+            f"every caller that uses the {which} key gets 401 at once; those with the {other} key are not touched",
+        ),
+        undo="a key cannot be brought back",
+        typed=ground.endpoint.name,
+    )
+
+
+async def _regenerate(ground: Ground, which: str) -> str:
+    """The new key is not in the answer, and is fetched only by whoever asks for it."""
+    arm = ground.place.arm
+    changed = await arm.change("POST", f"{ground.endpoint_path}/regenerateKeys", API, {"keyType": which})
+    answer = await ground.ended(changed, f"regenerate the key of {ground.endpoint_id}")
+    if ground.watch is not None:
+        ground.watch.forget_access(ground.workspace, ground.endpoint.name)
+    return answer

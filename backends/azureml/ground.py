@@ -1,0 +1,135 @@
+"""What a plan stands on: endpoint and deployment as Azure has them now, and how its operations are waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backends.azure.arm import Changed
+from backends.azureml.access import endpoint_path
+from backends.azureml.documents import Deployment, Endpoint
+from backends.azureml.place import Place, deployment_path
+from backends.azureml.services import Known
+from backends.azureml.watch import Watch
+from backends.azureml.workspaces import API, Workspace
+from tritonctl.backend import Intent
+from tritonctl.errors import OperationFailed
+from tritonctl.plan import Choice, Plan, Step
+
+# Azure itself gives a deployment's operation up after 30 minutes (its header x-ms-async-operation-timeout: PT30M).
+OPERATION_S = 2700.0
+CALL_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`deployment` is None for an endpoint without one."""
+
+    place: Place
+    intent: Intent
+    known: Known
+    endpoint: Endpoint
+    deployment: Deployment | None
+    read_only: bool
+    watch: Watch | None
+
+    @classmethod
+    async def of(cls, place: Place, intent: Intent, known: Known, read_only: bool, watch: Watch | None) -> Ground:
+        """Of what Azure says now, not of what was on the screen. Raises NotFound where it is gone."""
+        endpoint = await place.endpoint(known.workspace, known.endpoint.name)
+        deployment = None
+        if known.deployment is not None:
+            deployment = await place.deployment(known.workspace, endpoint.name, known.deployment.name)
+        return cls(place, intent, known, endpoint, deployment, read_only, watch)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.known.workspace
+
+    @property
+    def service_id(self) -> str:
+        return self.intent.service.id
+
+    @property
+    def endpoint_id(self) -> str:
+        """As the endpoint is written in a command."""
+        if self.deployment is None:
+            return self.service_id
+        return self.service_id.rpartition("/")[0]
+
+    @property
+    def endpoint_path(self) -> str:
+        return endpoint_path(self.workspace, self.endpoint.name)
+
+    def sibling_path(self, deployment: str) -> str:
+        return deployment_path(self.workspace, self.endpoint.name, deployment)
+
+    def need_deployment(self) -> Deployment:
+        if self.deployment is None:
+            raise OperationFailed(
+                f"{self.intent.action} of {self.service_id}",
+                "this endpoint has no deployment",
+                f"tritonctl deploy MODEL:VERSION {self.service_id}/NAME",
+            )
+        return self.deployment
+
+    def need_quiet(self) -> None:
+        """Azure refuses a change while another is under way; that is told before anything is asked."""
+        for what, each in (("deployment", self.deployment), ("endpoint", self.endpoint)):
+            if each is not None and each.under_way:
+                raise OperationFailed(
+                    f"{self.intent.action} of {self.service_id}",
+                    f"the {what} {each.name} is {each.state} already: Azure takes one change at a time",
+                    f"wait until it is done: tritonctl wait {self.service_id} --for settled",
+                )
+
+    def plan(
+        self,
+        title: str,
+        steps: list[Step],
+        *,
+        now: str = "",
+        warnings: tuple[str, ...] = (),
+        undo: str = "",
+        typed: str = "",
+        choices: tuple[Choice, ...] = (),
+    ) -> Plan:
+        return Plan(
+            action=str(self.intent.action),
+            service=self.service_id,
+            title=title,
+            steps=tuple(steps),
+            now=now,
+            warnings=tuple(dict.fromkeys(warnings)),
+            undo=undo,
+            typed=typed,
+            choices=choices,
+            read_only=self.read_only,
+        )
+
+    async def put(self, path: str, document: Mapping[str, Any], tried: str) -> str:
+        return await self.ended(await self.place.arm.change("PUT", path, API, document, deadline_s=CALL_S), tried)
+
+    async def patch(self, path: str, document: Mapping[str, Any], tried: str) -> str:
+        return await self.ended(await self.place.arm.change("PATCH", path, API, document, deadline_s=CALL_S), tried)
+
+    async def remove(self, path: str, tried: str, query: Mapping[str, str] | None = None) -> str:
+        arm = self.place.arm
+        return await self.ended(await arm.change("DELETE", path, API, query=query, deadline_s=CALL_S), tried)
+
+    async def ended(self, changed: Changed, tried: str) -> str:
+        """Wait until the operation has ended. Who stops waiting leaves it going on: its URI is on the resource, and the
+        watch takes it up again. Raises ArmFailed with the operation's error in full."""
+        self._hurry()
+        try:
+            if changed.operation is None:
+                return "done"
+            await self.place.arm.finish(changed.operation, tried)
+            return "succeeded"
+        finally:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        if self.watch is not None:
+            self.watch.hurry(self.workspace, self.endpoint.name)

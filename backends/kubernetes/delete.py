@@ -1,0 +1,151 @@
+"""Deleting a workload: itself, its pods, and of what belongs to it what was chosen; waiting until all of it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from backends.kubernetes import ownership, rollout
+from backends.kubernetes.api import Api
+from backends.kubernetes.belongings import Belonging, belongings, hanging_finalizers, look_around
+from backends.kubernetes.change import path_of, read
+from backends.kubernetes.ground import CALL_S, Ground, grace_s
+from backends.kubernetes.kubectl import Target
+from backends.kubernetes.objects import mapping, text, texts
+from backends.kubernetes.rights import Right
+from backends.kubernetes.template import selector_of
+from backends.kubernetes.workload import INFERENCE_SERVICES, PODS
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.plan import Choice, Plan, Step
+
+ALL = "all"
+_LOOK_S = 0.25
+
+
+async def plan(ground: Ground) -> Plan:
+    """Everything that belongs to it is a choice, and kept unless it is chosen."""
+    target = ground.target
+    await ground.rights.need(ground.said, [ground.right("delete")])
+    around = await look_around(ground.api, target.namespace)
+    found = [] if target.kind in (PODS, INFERENCE_SERVICES) else await belongings(ground, around)
+    chosen = _chosen(ground, found)
+    await ground.rights.need(ground.said, [_right(each.target) for each in chosen])
+    warnings = list(ownership.warnings(ground.document, "delete it"))
+    if hanging := hanging_finalizers(ground.document):
+        warnings.append(
+            f"its finalizer {', '.join(hanging)} keeps it there until the controller behind that has let go of it"
+        )
+    if since := text(mapping(ground.document, "metadata"), "deletionTimestamp"):
+        left = ", ".join(texts(mapping(ground.document, "metadata"), "finalizers")) or "its pods"
+        warnings.append(f"it is being deleted since {since}; what it waits for: {left}")
+    if around.unknown:
+        warnings.append(f"what else belongs to it is not all known: you may not list {', '.join(around.unknown)}")
+    kept = [each.id for each in found if each not in chosen]
+    if kept:
+        warnings.append(f"stays: {', '.join(kept)}")
+    steps = [_step(ground, each.target) for each in chosen if each.target.kind.short in ("ing", "hpa")]
+    steps.append(_delete_workload(ground))
+    steps.append(_wait_gone(ground))
+    steps += [_step(ground, each.target) for each in chosen if each.target.kind.short not in ("ing", "hpa")]
+    keep = ground.kubectl(target.namespace, "get", ",".join([str(target), *(str(each.target) for each in chosen)]))
+    return ground.plan(
+        f"Delete {ground.service_id}",
+        steps,
+        warnings,
+        f"nothing brings it back; to make it again, keep what this prints: {keep.replace(',', ' ')} -o yaml",
+        ground.intent.service.name,
+        tuple(
+            Choice(each.id, f"{each.target.kind.name} {each.target.name}", each in chosen, each.why) for each in found
+        ),
+    )
+
+
+def _chosen(ground: Ground, found: list[Belonging]) -> list[Belonging]:
+    """Raises UsageError for an option that names nothing of it."""
+    options = ground.intent.options
+    if ALL in options:
+        return found
+    known = {each.id for each in found}
+    for each in options:
+        if each not in known:
+            names = ", ".join(sorted(known)) or "nothing"
+            raise UsageError(ground.said, f"{each!r} does not belong to it", f"what does: {names}")
+    return [each for each in found if each.id in options]
+
+
+def _delete_workload(ground: Ground) -> Step:
+    """In the foreground: the object stays until its pods are gone, so that what still runs can be seen."""
+    target = ground.target
+    call = ground.kubectl(target.namespace, "delete", str(target), "--cascade=foreground", "--wait=false")
+    # Only what was looked at: one of the same name that was made meanwhile is another one.
+    uid = text(mapping(ground.document, "metadata"), "uid")
+    body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+    return Step(call=call, run=partial(_remove, ground.api, target, body), deadline_s=CALL_S)
+
+
+def _wait_gone(ground: Ground) -> Step:
+    within_s = ground.ready_s + grace_s(ground)
+    target = ground.target
+    call = ground.kubectl(target.namespace, "wait", "--for=delete", str(target), f"--timeout={within_s:g}s")
+    return Step(call=call, run=partial(_gone, ground, within_s), deadline_s=within_s + CALL_S)
+
+
+def _step(ground: Ground, target: Target) -> Step:
+    call = ground.kubectl(target.namespace, "delete", str(target))
+    return Step(call=call, run=partial(_remove, ground.api, target, None), deadline_s=CALL_S)
+
+
+async def _remove(api: Api, target: Target, options: object) -> str:
+    try:
+        answer = await api.delete(path_of(target), options)
+    except NotFound:
+        return "was gone already"
+    # The answer is the object where it is not gone yet, else a Status.
+    left = texts(mapping(answer, "metadata"), "finalizers")
+    waiting = [each for each in left if each != "foregroundDeletion"]
+    return f"asked for; it waits for {', '.join(waiting)}" if waiting else "deleted"
+
+
+async def _gone(ground: Ground, within_s: float) -> str:
+    """Raises OperationFailed with what it hangs on."""
+    uid = text(mapping(ground.document, "metadata"), "uid")
+    began = time.monotonic()
+    while True:
+        try:
+            now = await read(ground.api, ground.target)
+        except NotFound:
+            return "gone, with its pods"
+        if text(mapping(now, "metadata"), "uid") != uid:
+            return "gone, with its pods; another one of its name was made meanwhile"
+        if time.monotonic() - began > within_s:
+            raise OperationFailed(
+                f"delete {ground.target}", f"not gone after {within_s:g} s: {await _hangs_on(ground, now)}", _FORCE
+            )
+        await asyncio.sleep(_LOOK_S)
+
+
+_FORCE = "see to what it waits for; taking a finalizer away by hand leaves behind what it would have cleaned up"
+
+
+async def _hangs_on(ground: Ground, now: Mapping[str, Any]) -> str:
+    if hanging := hanging_finalizers(now):
+        return f"the finalizer {', '.join(hanging)} holds it"
+    if not selector_of(now):
+        return "its finalizers " + ", ".join(texts(mapping(now, "metadata"), "finalizers"))
+    try:
+        pods = await rollout.pods_of(ground.api, ground.target, now)
+    except TritonctlError as error:
+        return error.headline
+    names = [
+        text(mapping(pod, "metadata"), "name")
+        + (f" (finalizer {', '.join(hanging)})" if (hanging := hanging_finalizers(pod)) else "")
+        for pod in pods
+    ]
+    return f"its pods {', '.join(names)} have not ended" if names else "its controller has not let go of it"
+
+
+def _right(target: Target) -> Right:
+    return Right("delete", target.kind.plural, target.kind.group, namespace=target.namespace)

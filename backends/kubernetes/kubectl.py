@@ -1,0 +1,70 @@
+"""The calls as a person would type them: kubectl with the context, the namespace and no secret."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backends.kubernetes.workload import Kind
+from backends.secrets import mask_argument
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object of the cluster."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """As kubectl takes it: deployment/NAME."""
+        group = self.kind.group
+        builtin = group in ("", "apps", "batch", "autoscaling", "policy", "networking.k8s.io")
+        return f"{self.kind.name.lower()}{'' if builtin else f'.{group}'}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """`context` is "" where the kubeconfig's current one is meant."""
+
+    context: str = ""
+
+    def __call__(self, namespace: str, *words: str) -> str:
+        head = ["kubectl", *(["--context", self.context] if self.context else []), "-n", namespace]
+        return " ".join([*map(shlex.quote, head), *map(_quoted, words)])
+
+    def patch(self, target: Target, patch: object, kind: str = "strategic", part: str = "") -> str:
+        words = ["patch", str(target), *([f"--subresource={part}"] if part else []), f"--type={kind}", "-p"]
+        return f"{self(target.namespace, *words)} {shlex.quote(json.dumps(masked(patch)))}"
+
+
+def _quoted(word: str) -> str:
+    return (
+        word
+        if word.replace("/", "").replace("=", "").replace("-", "").replace(".", "").isalnum()
+        else shlex.quote(word)
+    )
+
+
+def masked(value: object) -> object:
+    """The same document with the secrets of its command lines gone."""
+    if isinstance(value, dict):
+        return {key: masked(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [masked(each) for each in value]
+    return masked_words(value) if isinstance(value, str) else value
+
+
+def masked_words(text: str) -> str:
+    """Also inside a shell string, word by word."""
+    if "\n" in text or " " in text.strip():
+        return " ".join(mask_argument(word) for word in text.split(" "))
+    return mask_argument(text)
+
+
+def shown(argv: Sequence[str], most: int = 200) -> str:
+    """A command line in a sentence."""
+    return " ".join(shlex.quote(masked_words(each)) for each in argv)[:most]

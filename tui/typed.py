@@ -1,0 +1,225 @@
+"""What can be typed after `:`, what completes it, and what it does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual.app import App
+
+from tritonctl.backend import Backend, Capability, Intent
+from tritonctl.errors import OperationFailed, TritonctlError, UsageError
+from tritonctl.fleet import Fleet
+from tritonctl.inventory import ServiceStatus
+from tui.messages import OpenModel, OpenService, Propose
+from tui.screens.base import LiveScreen
+
+_WITH_A_VALUE = (Capability.MODE, Capability.SCALE)
+_WITH_WORDS = (Capability.TRAFFIC, Capability.SETTINGS)
+_OF_THE_PLACE = {
+    "mode": Capability.MODE,
+    "start": Capability.START,
+    "stop": Capability.STOP,
+    "restart": Capability.RESTART,
+    "scale": Capability.SCALE,
+    "traffic": Capability.TRAFFIC,
+    "delete": Capability.DELETE,
+    "set": Capability.SETTINGS,
+}
+_COMMANDS = {
+    "services": "services",
+    "service": "service NAME",
+    "load": "load MODEL",
+    "unload": "unload MODEL",
+    "model": "model MODEL",
+    "infer": "infer MODEL",
+    "logs": "logs NAME",
+    "metrics": "metrics NAME",
+    "events": "events NAME",
+    "describe": "describe NAME",
+    "triage": "triage NAME",
+    "mode": "mode none|poll|explicit",
+    "start": "start",
+    "stop": "stop",
+    "restart": "restart",
+    "scale": "scale N",
+    "traffic": "traffic NAME=PERCENT …",
+    "delete": "delete [ID …]",
+    "set": "set KEY=VALUE …",
+    "theme": "theme NAME",
+    "help": "help",
+    "quit": "quit",
+}
+
+
+class CommandedApp(App[int]):
+    """The part of the app that understands commands; what they open and change is the app's."""
+
+    fleet: Fleet
+
+    def open_service(self, event: OpenService) -> None:
+        """Open the page of a service."""
+        raise NotImplementedError
+
+    def open_model(self, event: OpenModel) -> None:
+        """Open the page of a model."""
+        raise NotImplementedError
+
+    def propose(self, event: Propose) -> None:
+        """Ask about a plan."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Quit, or ask once where a change is at work."""
+        raise NotImplementedError
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        raise NotImplementedError
+
+    def say(self, text: str, state: str = "") -> None:
+        """A word in the reserved line of the screen in view."""
+        if isinstance(self.screen, LiveScreen):
+            self.screen.say(text, state)
+
+    def action_command(self) -> None:
+        if isinstance(self.screen, LiveScreen):
+            self.screen.ask(":", complete=self._complete)
+
+    def ask_value(self, action: Capability) -> None:
+        """Begin the command whose value is wanted, where the service's place can do it."""
+        try:
+            status, _ = self._of_the_place(action)
+        except TritonctlError as error:
+            self.say(error.headline, "warn")
+            return
+        value = str(len(status.replicas)) if action is Capability.SCALE else ""
+        if isinstance(self.screen, LiveScreen):
+            self.screen.ask(":", f"{action} {value}", complete=self._complete)
+
+    def _of_the_place(self, action: Capability) -> tuple[ServiceStatus, Backend]:
+        """The service that is meant and its backend. Raises OperationFailed where the place cannot do it."""
+        status = self.fleet.resolve(self._service_here())
+        backend = self.fleet.backend_of(status.service)
+        if (why := backend.why_not(action, status.service)) is not None:
+            raise OperationFailed(f"{action} of {status.id}", why)
+        return status, backend
+
+    def _complete(self, typed: str) -> Sequence[str]:
+        words = typed.split(" ")
+        if len(words) == 1:
+            names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
+            return [name for name in names if name.startswith(typed)]
+        if words[0] == "mode":
+            return [f"mode {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
+        if words[0] == "traffic":
+            before = " ".join(words[:-1])
+            return [f"{before} {name}=" for name in self._siblings() if name.startswith(words[-1])]
+        if words[0] in ("load", "unload", "model", "infer"):
+            models = {model.name for each in self._services_here() for model in each.models}
+            return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
+        if words[0] in ("service", "logs", "triage", "describe", "metrics"):
+            return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
+        return []
+
+    def _services_here(self) -> list[ServiceStatus]:
+        service_id = getattr(self.screen, "service_id", None)
+        return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
+
+    def _siblings(self) -> list[str]:
+        """The last parts of the names beside the service that is meant: the deployments of its endpoint."""
+        try:
+            here = self.fleet.resolve(self._service_here()).id
+        except TritonctlError:
+            return []
+        parent = here.rpartition("/")[0]
+        ids = [each.id for each in self.fleet.snapshot.services]
+        return [each.rpartition("/")[2] for each in ids if each.rpartition("/")[0] == parent]
+
+    def run_command(self, line: str) -> None:
+        """What was typed after `:`. A service's name opens it."""
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            self.say(f"{line}: {error}", "failed")
+            return
+        if not words:
+            return
+        try:
+            self._run(words[0], words[1:])
+        except TritonctlError as error:
+            self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
+
+    def _run(self, name: str, rest: list[str]) -> None:
+        if name in ("q", "quit", "exit"):
+            self.leave()
+        elif name in ("help", "?"):
+            self.action_help()
+        elif name in ("services", "s"):
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+        elif name == "theme" and rest:
+            if rest[0] not in self.available_themes:
+                raise UsageError("theme", f"no theme {rest[0]!r}", ", ".join(sorted(self.available_themes)))
+            self.theme = rest[0]
+        elif name in ("load", "unload") and rest:
+            self._propose_model(name, rest[0])
+        elif name in ("model", "infer") and rest:
+            self.open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
+        elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
+            self._propose_place(_OF_THE_PLACE[name], rest)
+        elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
+            service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
+            self.open_service(OpenService(service, "models" if name == "service" else name))
+        elif name in _COMMANDS:
+            raise UsageError(f":{name}", "it needs more", f":{_COMMANDS[name]}")
+        else:
+            try:
+                self.open_service(OpenService(self.fleet.resolve(name).id))
+            except TritonctlError:
+                raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+
+    def _service_here(self) -> str:
+        service_id = getattr(self.screen, "service_id", None)
+        if isinstance(service_id, str):
+            return service_id
+        services = self.fleet.snapshot.services
+        if len(services) == 1:
+            return services[0].id
+        raise UsageError("", "of which service?", "open it first, with enter")
+
+    def _propose_model(self, what: str, model: str) -> None:
+        from tritonctl.server import control
+
+        status = self.fleet.resolve(self._service_here())
+        plan = control.plan_load if what == "load" else control.plan_unload
+        self.propose(Propose(f"{what} {model}", lambda: plan(status, model)))
+
+    def _propose_place(self, action: Capability, rest: list[str]) -> None:
+        """A change that the service's place makes: its plan is the backend's."""
+        status, backend = self._of_the_place(action)
+        loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
+        value, options = _split(action, rest)
+        intent = Intent(action, status.service, value, loaded, options)
+        self.propose(
+            Propose(
+                str(action),
+                lambda: backend.plan(intent),
+                lambda chosen: backend.plan(replace(intent, options=chosen)),
+            )
+        )
+
+
+def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The value and the options of an intent, as the commands of the same names take them."""
+    if action is Capability.TRAFFIC:
+        for each in rest:
+            name, _, percent = each.partition("=")
+            if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
+                raise UsageError(":traffic", f"{each!r} is not NAME=PERCENT with a whole number from 0 to 100")
+    if action is Capability.SCALE and not (rest and rest[0].isascii() and rest[0].isdigit()):
+        raise UsageError(":scale", "how many replicas?", ":scale N")
+    if action not in _WITH_A_VALUE:
+        return "", tuple(rest)
+    return (rest[0], tuple(rest[1:])) if rest else ("", ())
