@@ -31,7 +31,11 @@ from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+# Of all replicas together; where there are more, each is looked at less often. A look takes about 1 ms of CPU, and
+# somebody who only watches must not pay half a core for 200 pods.
+LOOKS_PER_S = 25.0
 _TOGETHER = 8
+_APART_S = 0.02
 _LEAST_WINDOW = 0.8  # of the interval
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -92,6 +96,9 @@ class Fleet:
         self._in_view: frozenset[str] | None = None  # None: everything
         self._detailed: str | None = None
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
+        self._first_looks = 0  # that are still to be made
+        self._stretched = 1.0
+        self._stretched_at = float("-inf")
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
@@ -122,6 +129,8 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
+            if self._in_view != {only}:
+                self.look_at((only,))
             self._gate(only).set()
             return
         self._probing.set()
@@ -226,6 +235,17 @@ class Fleet:
             )
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
+
+    def below(self, name: str) -> tuple[ServiceStatus, ...]:
+        """The services that stand under `name`, as an endpoint's deployments do.
+
+        Raises UsageError where it could mean several.
+        """
+        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
+        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+        if len(parents) > 1:
+            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
+        return tuple(found)
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
@@ -388,7 +408,11 @@ class Fleet:
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._gate(service_id).wait()
+        self._first_looks += 1
+        number = self._first_looks
         try:
+            # Hundreds of servers that are found together are met a few at a time: the list of them is to be on screen.
+            await asyncio.sleep((number // _TOGETHER) * _APART_S)
             while True:
                 hurry.clear()
                 seen = await probe.look(
@@ -397,19 +421,35 @@ class Fleet:
                     log_reasons=tracked.log_reasons,
                 )
                 self._saw(tracked, replica.name, seen)
+                if number:
+                    self._first_looks, number = self._first_looks - 1, 0
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._pause(tracked)):
                         await hurry.wait()
         finally:
+            self._first_looks -= bool(number)
             await probe.aclose()
 
     def _pause(self, tracked: _Tracked) -> float:
         """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
         service_id = tracked.service.id
-        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
-        interval = self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        interval = self._interval(service_id)
+        if service_id != self._detailed:
+            interval *= self._stretch()
         pause = interval - (time.monotonic() - tracked.phase * interval) % interval
         return pause if pause > interval / 4 else interval / 2
+
+    def _interval(self, service_id: str) -> float:
+        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
+        return self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+
+    def _stretch(self) -> float:
+        """How many times longer than usual each replica waits for its look, so that all keep to LOOKS_PER_S."""
+        now = time.monotonic()
+        if now - self._stretched_at > self.interval_s / 2:
+            wanted = sum(len(each.probes) / self._interval(key) for key, each in self._tracked.items())
+            self._stretched, self._stretched_at = max(1.0, wanted / LOOKS_PER_S), now
+        return self._stretched
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -519,3 +559,8 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _is_end_of(name: str, address: str) -> bool:
+    """Not of a backend's own name: nothing there is one thing."""
+    return "/" in address and (address == name or address.endswith("/" + name))

@@ -128,6 +128,11 @@ class TritonctlApp(CommandedApp):
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:
+        if not event.model:
+            from tui.screens.endpoint import EndpointScreen
+
+            self.push_screen(EndpointScreen(event.service_id))
+            return
         from tui.screens.model import ModelScreen
 
         self._open(ModelScreen(event.service_id, event.model, event.tab))

@@ -9,15 +9,26 @@ from pathlib import Path
 from backends.azure.arm import Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
-from backends.azureml import changes, delete, describe, logs
+from backends.azureml import changes, delete, deploy, describe, logs, register
 from backends.azureml.access import keys_of
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
 from backends.azureml.services import Known
 from backends.azureml.watch import Pace, Watch
 from backends.azureml.workspaces import Scope, Workspace, find, scope_of
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Told, Update
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.backend import (
+    Backend,
+    Capability,
+    Event,
+    Intent,
+    LogLine,
+    Registration,
+    Section,
+    Serving,
+    Told,
+    Update,
+)
+from tritonctl.errors import NotFound, OperationFailed, UsageError
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
 from tritonctl.server.address import Secret
@@ -38,6 +49,7 @@ class AzureMlBackend(Backend):
             Capability.TRAFFIC,
             Capability.SETTINGS,
             Capability.KEYS,
+            Capability.DEPLOY,
         }
     )
 
@@ -135,6 +147,27 @@ class AzureMlBackend(Backend):
             )
         found = await keys_of(self._opened().arm, known.workspace, known.endpoint.name)
         return {"primary": found.primary, "secondary": found.secondary}
+
+    async def plan_register(self, wanted: Registration) -> Plan:
+        workspace = await self._workspace(wanted.within)
+        service = f"{self.name}/{self._prefix(workspace)}".rstrip("/")
+        return await register.plan(self._opened(), workspace, wanted, service, read_only=self.read_only)
+
+    async def plan_deploy(self, wanted: Serving) -> Plan:
+        within, _, name = wanted.name.rpartition("/")
+        endpoint = within.rpartition("/")[2]
+        workspace = await self._workspace(within.rpartition("/")[0])
+        service = f"{self.name}/{self._prefix(workspace)}{endpoint}/{name}"
+        return await deploy.plan(self._opened(), workspace, wanted, service, read_only=self.read_only)
+
+    async def _workspace(self, name: str) -> Workspace:
+        """The one that is meant; without a name the only one. Raises UsageError with those that there are."""
+        await self._find()
+        found = [each for each in self._workspaces if name in ("", each.name, self._prefix(each).rstrip("/"))]
+        if len(found) != 1:
+            names = ", ".join(self._prefix(each).rstrip("/") or each.name for each in self._workspaces)
+            raise UsageError(f"workspace {name!r} of {self.name}", "which one is not clear", f"there is {names}")
+        return found[0]
 
     async def aclose(self) -> None:
         if self._place is not None:

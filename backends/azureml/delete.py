@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from backends.azureml.fields import asset_in
 from backends.azureml.ground import CALL_S, OPERATION_S, Ground
 from backends.azureml.place import version_path
 from backends.azureml.workspaces import API
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.errors import NotFound
 from tritonctl.plan import Choice, Plan, Step, choose
 
 ENDPOINT, MODEL, ENVIRONMENT, COMPUTE = "endpoint", "model", "environment", "compute"
@@ -138,19 +138,29 @@ def _warn_of_users(warnings: list[str], what: str, users: list[str], whole: bool
 
 
 def _stop_traffic(ground: Ground, doomed: Sequence[Deployment], shares: dict[str, int], warnings: list[str]) -> Step:
-    """Azure deletes no deployment that has traffic. Where others would have to take its share, that is for a person to
-    say. Raises OperationFailed then."""
+    """Azure deletes no deployment that has traffic: the others with a share take its, each as much as it has."""
     gone = {each.name for each in doomed}
     left = {name: share for name, share in shares.items() if name not in gone}
+    after = dict.fromkeys(ground.endpoint.traffic, 0) | spread(left)
     if left:
-        wanted = " ".join(f"{name}={0 if name in gone else 100}" for name in [*gone, next(iter(left))])
-        raise OperationFailed(
-            f"delete {ground.service_id}",
-            f"it has {sum(shares.get(name, 0) for name in gone)} % of the traffic, and Azure deletes none that has any",
-            f"first say who takes it: tritonctl traffic {ground.endpoint_id} {wanted}",
-        )
-    warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
-    return traffic_step(ground, dict.fromkeys(ground.endpoint.traffic, 0))
+        told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
+        warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")
+    else:
+        warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
+    return traffic_step(ground, after)
+
+
+def spread(shares: Mapping[str, int]) -> dict[str, int]:
+    """The shares made 100 together, each in its proportion; what rounding leaves goes to the largest remainders."""
+    whole = sum(shares.values())
+    if whole == 0:
+        return {}
+    exact = {name: 100 * share / whole for name, share in shares.items()}
+    rounded = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: rounded[name] - exact[name])
+    for name in by_rest[: 100 - sum(rounded.values())]:
+        rounded[name] += 1
+    return rounded
 
 
 def _deployment_step(ground: Ground, deployment: Deployment) -> Step:

@@ -284,6 +284,8 @@ class Watch:
         try:
             while True:
                 self._unmet.clear()
+                # A command about one service is over before the others' keys are asked for.
+                early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
                 at_work = set(running.values())
                 waiting = [
                     (key, each) for key, each in self._entries.items() if key not in at_work and self._unmet_yet(each)

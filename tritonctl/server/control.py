@@ -12,6 +12,7 @@ from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaSta
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ensemble_members
+from tritonctl.server.options import EVERY_MODEL
 
 LOAD_DEADLINE_S = 300.0
 _POLL_S = 0.25
@@ -47,8 +48,7 @@ async def plan_load(
         )
     else:
         warnings.append("it is loaded: the server loads it again, and keeps the old one when the new one fails")
-    if len(status.replicas) > 1:
-        warnings.append("a replica that starts later comes up without it, unless --load-model names it")
+    warnings += _not_for_good(status, targets, model)
     return Plan(
         action="load",
         service=status.id,
@@ -70,6 +70,21 @@ async def plan_load(
         else _call(targets[0], model, "unload", {}),
         parallel=True,
     )
+
+
+def _not_for_good(status: ServiceStatus, targets: Sequence[ReplicaStatus], model: str) -> list[str]:
+    """A replica that starts later begins with what its command line names, and with nothing else."""
+    begins = next((each.replica.start_models for each in targets if each.replica.start_models is not None), None)
+    if begins is None:
+        if len(status.replicas) < 2:
+            return []
+        return ["a replica that starts later comes up without it, unless --load-model names it"]
+    if model in begins or EVERY_MODEL in begins:
+        return []
+    return [
+        f"a replica that starts later, as after a restart, comes up without it: --load-model={model} in its command "
+        f"cures that; `tritonctl mode {status.id} explicit` writes it there for all that is loaded"
+    ]
 
 
 async def plan_unload(
@@ -101,6 +116,8 @@ async def plan_unload(
     if dependents:
         members = await _members(targets, model)
         warnings.append(f"also unloads what it is made of: {', '.join(members) or 'nothing, it is no ensemble'}")
+    if any(model in (each.replica.start_models or ()) for each in targets):
+        warnings.append("a replica that starts later loads it again: its command names it with --load-model")
     if not loaded:
         warnings.append("it is not loaded now; the server answers 200 all the same")
     return Plan(

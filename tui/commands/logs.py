@@ -12,6 +12,8 @@ from tui.commands import documents, text
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 
+_TAIL, _TAIL_SINCE = 1000, 1_000_000
+
 
 async def logs(session: Session) -> int:
     arguments = session.arguments
@@ -27,17 +29,19 @@ async def logs(session: Session) -> int:
                 "there is no such replica",
                 f"replicas: {', '.join(names) or 'none'}",
             )
+        oldest = time.time() - arguments.since if arguments.since is not None else None
         batches = fleet.backend_of(found.service).logs(
             found.service,
             replica=arguments.replica,
-            tail=arguments.tail,
+            tail=arguments.tail or (_TAIL if oldest is None else _TAIL_SINCE),
             follow=arguments.follow,
             previous=arguments.previous,
         )
         deadline_s = None if arguments.follow else session.read_timeout_s
         try:
             async with asyncio.timeout(deadline_s):
-                async for batch in batches:
+                async for each in batches:
+                    batch = [line for line in each if oldest is None or line.at is None or line.at >= oldest]
                     if session.json:
                         lines += batch
                     else:
