@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import cluster, dashboard, metrics_parser, peers
+from benchmarks import cluster, dashboard, docker, metrics_parser, peers
 from benchmarks.figure import Failed, Figure, document, machine, table
 from benchmarks.servers import Stage, stage
 from benchmarks.terminal import NotSeen
@@ -21,6 +21,7 @@ ROWS: dict[str, Row] = {
     "charts": dashboard.idle_charts,
     "slow-link": dashboard.slow_link,
     "state": dashboard.model_state,
+    "docker": docker.rows_of,
     "cluster": cluster.rows_of,
 }
 PARSE = "parse"

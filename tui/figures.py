@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
+
+from tritonctl.errors import UsageError
 
 UNKNOWN = "–"
 
@@ -70,6 +73,15 @@ def cpu_cores(value: float | None) -> str:
     if value is None or not isfinite(value):
         return UNKNOWN
     return f"{value:.2f}" if value < 1 else _digits(value)
+
+
+def seconds_of(text: str) -> float:
+    """Of a time as a person writes it: 90, 30s, 10m, 2h, 1d, 1h30m. Raises UsageError."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "": 1.0}
+    found = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if not found or "".join(number + unit for number, unit in found) != text.strip():
+        raise UsageError("since", f"{text!r} is not a time", "write 30s, 10m, 2h or 1d")
+    return sum(float(number) * units[unit] for number, unit in found)
 
 
 def age(seconds: float | None) -> str:

@@ -12,6 +12,8 @@ from tui.commands import documents, text
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 
+_TAIL, _TAIL_SINCE = 1000, 1_000_000
+
 
 async def logs(session: Session) -> int:
     arguments = session.arguments
@@ -21,23 +23,26 @@ async def logs(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.named(fleet)
         names = [each.replica.name for each in found.replicas]
-        if arguments.replica is not None and arguments.replica not in names:
+        # REPLICA/CONTAINER, of a pod with several, is the backend's to find.
+        if arguments.replica is not None and "/" not in arguments.replica and arguments.replica not in names:
             raise NotFound(
                 f"replica {arguments.replica!r} of {found.id}",
                 "there is no such replica",
                 f"replicas: {', '.join(names) or 'none'}",
             )
+        oldest = time.time() - arguments.since if arguments.since is not None else None
         batches = fleet.backend_of(found.service).logs(
             found.service,
             replica=arguments.replica,
-            tail=arguments.tail,
+            tail=arguments.tail or (_TAIL if oldest is None else _TAIL_SINCE),
             follow=arguments.follow,
             previous=arguments.previous,
         )
         deadline_s = None if arguments.follow else session.read_timeout_s
         try:
             async with asyncio.timeout(deadline_s):
-                async for batch in batches:
+                async for each in batches:
+                    batch = [line for line in each if oldest is None or line.at is None or line.at >= oldest]
                     if session.json:
                         lines += batch
                     else:

@@ -1,26 +1,43 @@
-"""A service's log: followed, filtered over the whole of what was read, saved."""
+"""A service's log: followed, since a time, of the run before; filtered over the whole of it; saved."""
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.timer import Timer
 
 from tritonctl.backend import Capability
-from tritonctl.errors import TritonctlError
+from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.log import Severity, parse_line
+from tui.figures import seconds_of
 from tui.keys import LOGS
 from tui.panes.base import Pane
 from tui.screens.base import LiveScreen
 from tui.widgets.loglines import LogLine, LogLines
 
 _TAIL = 20_000
+_WHOLE = 10_000_000
+_SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
+_TELL_EVERY = 50_000
+_ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:")
 _STYLES = {Severity.ERROR: "failed", Severity.FATAL: "failed", Severity.WARNING: "warn"}
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What of the log is read: the end of it, or with `only` of the whole what the pattern finds."""
+
+    since_s: float | None = None
+    previous: bool = False
+    only: re.Pattern[str] | None = None
 
 
 class LogsPane(Pane):
@@ -31,51 +48,108 @@ class LogsPane(Pane):
 
     def __init__(self) -> None:
         super().__init__()
-        self._following = False
+        self._status: ServiceStatus | None = None
+        self._reading = _Reading()
+        self._is_longer = False  # than what is kept here of it
+        self._search: Timer | None = None
         self._errors_only = False
 
     def compose(self) -> ComposeResult:
         yield LogLines(id="log")
 
     def show(self, status: ServiceStatus) -> None:
-        if not self._following:
-            self._following = True
-            self._follow(status)
+        first = self._status is None
+        self._status = status
+        if first:
+            self._follow(status, self._reading)
+
+    def _read(self, reading: _Reading) -> None:
+        """Read it anew, where that is another reading than the one under way."""
+        if self._status is not None and reading != self._reading:
+            self._reading = reading
+            self.query_one(LogLines).clear()
+            self._follow(self._status, reading)
 
     @work(group="log", exclusive=True, exit_on_error=False)
-    async def _follow(self, status: ServiceStatus) -> None:
-        screen = self.screen
-        assert isinstance(screen, LiveScreen)
+    async def _follow(self, status: ServiceStatus, reading: _Reading) -> None:
         log = self.query_one(LogLines)
-        backend = screen.triton.fleet.backend_of(status.service)
-        if (why := backend.why_not(Capability.LOGS, status.service)) is not None:
+        backend = self._screen.triton.fleet.backend_of(status.service)
+        needed = Capability.PREVIOUS_LOGS if reading.previous else Capability.LOGS
+        if (why := backend.why_not(needed, status.service)) is not None:
             log.append([(why, "muted")])
             return
         several = len(status.replicas) > 1
+        oldest = time.time() - reading.since_s if reading.since_s is not None else None
+        read = told = 0
+        batches = backend.logs(
+            status.service,
+            tail=_TAIL if reading.only is None else _WHOLE,
+            follow=not reading.previous,
+            previous=reading.previous,
+        )
         try:
-            async for batch in backend.logs(status.service, tail=_TAIL, follow=True):
+            async for batch in batches:
                 lines: list[LogLine] = []
                 for line in batch:
+                    read += 1 + line.dropped
                     if line.dropped:
-                        lines.append((f"… {line.dropped} lines were lost here", "warn"))
+                        lines.append((f"… {line.dropped:,} lines were lost here", "warn"))
+                    if oldest is not None and line.at is not None and line.at < oldest:
+                        continue
+                    if reading.only is not None and not reading.only.search(line.text):
+                        continue
                     text = f"{line.replica}  {line.text}" if several else line.text
                     lines.append((text, _style(line.text)))
                 log.append(lines)
+                if reading.only is None:
+                    self._is_longer = self._is_longer or read >= _TAIL
+                elif read >= told + _TELL_EVERY:
+                    told = read
+                    self._screen.say(f"searched {read:,} lines of the log", "busy")
+            if reading.previous:
+                log.append([("the end of the run before; p shows the present one", "muted")])
         except TritonctlError as error:
             log.append([(str(error), "failed")])
+
+    # What is shown of it
 
     def set_filter(self, text: str) -> None:
         super().set_filter(text)
         self._errors_only = False
-        self.query_one(LogLines).set_filter(text or None)
+        self._find(re.compile(re.escape(text), re.IGNORECASE) if text else None)
 
     def action_errors(self) -> None:
         """Only lines that tritonserver wrote as warnings and errors, or all again."""
-        import re
-
         self._errors_only = not self._errors_only
-        only = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:") if self._errors_only else None
-        self.query_one(LogLines).set_filter(only)
+        self._find(_ERRORS if self._errors_only else None)
+
+    def _find(self, pattern: re.Pattern[str] | None) -> None:
+        """At once in what is here, then, where the log is longer than that, in the whole of it."""
+        self.query_one(LogLines).set_filter(pattern)
+        if self._search is not None:
+            self._search.stop()
+            self._search = None
+        if pattern is None:
+            self._read(replace(self._reading, only=None))
+        elif self._is_longer:
+            self._search = self.set_timer(_SEARCH_AFTER_S, lambda: self._read(replace(self._reading, only=pattern)))
+
+    def action_since(self) -> None:
+        """Ask for how far back to show it."""
+        self._screen.ask("since: ", then=self._since)
+
+    def _since(self, entered: str) -> None:
+        try:
+            since_s = seconds_of(entered) if entered.strip() else None
+        except UsageError as error:
+            self._screen.say(f"{error.headline}  → {error.advice}", "failed")
+            return
+        self._read(replace(self._reading, since_s=since_s))
+        self._screen.say(f"the log of the last {entered.strip()}" if since_s is not None else "the whole log")
+
+    def action_previous(self) -> None:
+        """The run before the last restart, or the present one again."""
+        self._read(replace(self._reading, previous=not self._reading.previous))
 
     def action_wrap(self) -> None:
         self.query_one(LogLines).action_wrap()
@@ -84,16 +158,20 @@ class LogsPane(Pane):
         """To a new file in the current folder, readable by its owner alone: logs may hold what requests held."""
         import os
 
-        screen = self.screen
-        assert isinstance(screen, LiveScreen)
         path = Path.cwd() / time.strftime("tritonctl-log-%Y%m%d-%H%M%S.txt")
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
                 file.write(self.query_one(LogLines).text())
         except OSError as error:
-            screen.say(f"{path}: {error.strerror}", "failed")
+            self._screen.say(f"{path}: {error.strerror}", "failed")
         else:
-            screen.say(f"saved to {path}", "ok")
+            self._screen.say(f"saved to {path}", "ok")
+
+    @property
+    def _screen(self) -> LiveScreen:
+        screen = self.screen
+        assert isinstance(screen, LiveScreen)
+        return screen
 
 
 def _style(text: str) -> str:
