@@ -33,7 +33,7 @@ CONNECT_S = 5.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 500
 _TRIES = 4
-_POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
+POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
 _POLL_FAULTS = 6  # in a row, before an operation that cannot be asked for is given up
 _LONGEST_PAUSE_S = 120.0
 _BUSY = (500, 502, 503, 504)
@@ -68,7 +68,7 @@ def path_of(*segments: str) -> str:
 class Arm:
     """One for each backend. Opened on first use. Every method raises a TritonctlError for whatever goes wrong."""
 
-    def __init__(self, cloud: Cloud, login: Login, *, at_once: int = AT_ONCE, poll_s: float = _POLL_S) -> None:
+    def __init__(self, cloud: Cloud, login: Login, *, at_once: int = AT_ONCE, poll_s: float = POLL_S) -> None:
         self.cloud = cloud
         self.login = login
         self.tenant: str | None = None  # of what is asked for, where ARM named it
