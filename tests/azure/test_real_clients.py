@@ -148,7 +148,9 @@ def test_the_blob_client_puts_and_lists(azure: Emulator, workspace: Sample, secr
     from azure.storage.blob import ContainerClient
 
     azure.state.storage.secret = secret
-    credential: Any = {"Sas": storage.SAS, "AccountKey": storage.KEY, None: AzureCliCredential()}[secret]
+    # A key alone is enough where the host is ACCOUNT.blob.core.…; any other one does not tell the account's name.
+    account = {"account_name": storage.ACCOUNT, "account_key": storage.KEY}
+    credential: Any = {"Sas": storage.SAS, "AccountKey": account, None: AzureCliCredential()}[secret]
     url = f"https://{storage.ACCOUNT}.blob.localhost:{azure.port}"
     options: dict[str, Any] = {"connection_verify": str(azure.ca), "max_single_put_size": 1000, "max_block_size": 700}
     with ContainerClient(url, "models", credential=credential, **options) as container:
