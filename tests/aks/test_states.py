@@ -180,7 +180,7 @@ def test_what_is_billed_in_words() -> None:
     stopped = clusters.read(shapes.cluster(cluster_path("prod-aks"), power="Stopped"))
     assert stopped is not None
     assert stopped.cost == (
-        "stopped: no node is billed; its disks and public addresses are (resource group MC_triton-rg_prod-aks_eastus2)"
+        "no node is billed; its disks and public addresses are (resource group MC_triton-rg_prod-aks_eastus2)"
     )
 
 
