@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.azure import shapes
+from tests.azure import blobs, shapes
 from tests.azure.http import Request, Response
 from tests.azure.machinelearning import user_error
 from tests.azure.shapes import Document
@@ -71,9 +71,9 @@ def datastores(state: State, request: Request, collection: str, rest: list[str])
             "isDefault": True,
             "credentials": {"credentialsType": "AccountKey"},
             "datastoreType": "AzureBlob",
-            "accountName": "sano4nluz7tny6e",
+            "accountName": blobs.ACCOUNT,
             "containerName": f"azureml-blobstore-{shapes.WORKSPACE_ID}",
-            "endpoint": "core.windows.net",
+            "endpoint": state.base.removeprefix("https://"),
             "protocol": "https",
             "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity",
         },
@@ -84,7 +84,7 @@ def datastores(state: State, request: Request, collection: str, rest: list[str])
         case "GET", ["workspaceblobstore"]:
             return Response(200, store)
         case "POST", ["workspaceblobstore", "listSecrets" | "listsecrets"]:
-            return Response(200, {"secretsType": "AccountKey", "key": "dGhpcyBpcyBmYWtlIGtleQ=="})
+            return blobs.secrets(request)
     return _missing("datastores", "/".join(rest))
 
 

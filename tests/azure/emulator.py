@@ -14,6 +14,7 @@ import trustme
 
 from tests.azure.arm import Arm
 from tests.azure.az import Az
+from tests.azure.blobs import Blobs
 from tests.azure.entra import CLIENT, SECRET, Entra
 from tests.azure.http import Request, Response, serve
 from tests.azure.scoring import ROUTER, Front
@@ -33,6 +34,7 @@ class Emulator:
         self.front = Front(self.state, lambda: self.aml_resource)
         self.arm = Arm(self.state, self.scoring_uri, lambda: self.base)
         self.az = Az(folder / "bin")
+        self.blobs = Blobs()  # at ACCOUNT.blob.localhost: who asks must be told that this is the loopback
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="emulated Azure", daemon=True)
@@ -41,7 +43,7 @@ class Emulator:
         self.ca = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca))
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._tls)
+        authority.issue_cert("localhost", "127.0.0.1", "*.blob.localhost").configure_cert(self._tls)
 
     def start(self) -> None:
         self._thread.start()
@@ -142,6 +144,8 @@ class Emulator:
     async def _answer(self, request: Request) -> Response:
         if self.entra.delay_s and "oauth2" in request.path:
             await asyncio.sleep(self.entra.delay_s)
+        if self.blobs.is_for(request):
+            return self.blobs.answer(request)
         return self.entra.answer(request) or await self.arm.answer(request)
 
     async def _listen(self, handler: Any, port: int, *, tls: bool = True) -> int:
