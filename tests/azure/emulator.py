@@ -14,7 +14,6 @@ import trustme
 
 from tests.azure.arm import Arm
 from tests.azure.az import Az
-from tests.azure.blobs import Blobs
 from tests.azure.entra import CLIENT, SECRET, Entra
 from tests.azure.http import Request, Response, serve
 from tests.azure.scoring import ROUTER, Front
@@ -34,7 +33,6 @@ class Emulator:
         self.front = Front(self.state, lambda: self.aml_resource)
         self.arm = Arm(self.state, self.scoring_uri, lambda: self.base)
         self.az = Az(folder / "bin")
-        self.blobs = Blobs()  # at ACCOUNT.blob.localhost: who asks must be told that this is the loopback
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="emulated Azure", daemon=True)
@@ -144,8 +142,8 @@ class Emulator:
     async def _answer(self, request: Request) -> Response:
         if self.entra.delay_s and "oauth2" in request.path:
             await asyncio.sleep(self.entra.delay_s)
-        if self.blobs.is_for(request):
-            return self.blobs.answer(request)
+        if ".blob." in request.headers.get("host", ""):
+            return self.state.storage.answer(request)
         return self.entra.answer(request) or await self.arm.answer(request)
 
     async def _listen(self, handler: Any, port: int, *, tls: bool = True) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from backends.azure.clouds import cloud_of
 from backends.azureml.register import repository_in
-from tests.azure.blobs import ACCOUNT
 from tests.azure.emulator import Emulator
 from tests.azure.sample import Sample
 from tests.azure.shapes import GROUP, SUBSCRIPTION
@@ -26,14 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
-def blobs_are_near(monkeypatch: pytest.MonkeyPatch, tritonctl: Tritonctl) -> None:
-    resolve = socket.getaddrinfo
-
-    def at_home(host: Any, *arguments: Any, **named: Any) -> Any:
-        near = isinstance(host, str) and host.endswith(".blob.localhost")
-        return resolve("127.0.0.1" if near else host, *arguments, **named)
-
-    monkeypatch.setattr(socket, "getaddrinfo", at_home)
+def blobs_are_near(tritonctl: Tritonctl) -> None:
+    """Also for the processes of this file."""
     tritonctl.environment["PYTHONPATH"] = str(Path(__file__).parent / "loopback")
 
 
@@ -57,10 +49,10 @@ async def test_a_repository_is_registered_as_microsofts_own_client_reads_it(
     plan = await place.plan_register(Registration(repository, "text"))
     assert "3 files, 9.0 MiB" in plan.steps[0].call
     assert "az ml model create -n text -v 1 --type triton_model" in plan.steps[1].call
-    assert azure.blobs.kept == {}
+    assert azure.state.storage.blobs == {}
     await carried_out(plan, tmp_path)
     await place.aclose()
-    names = {key.split("/", 3)[3]: len(body) for key, body in azure.blobs.kept.items()}
+    names = {key.split("/", 3)[3]: len(body) for key, body in azure.state.storage.blobs.items()}
     assert names["models/echo/1/weights.bin"] == 9 << 20
     assert set(names) == {f"models/echo/{name}" for name in ("config.pbtxt", "1/model.py", "1/weights.bin")}
     from azure.ai.ml import MLClient
@@ -90,11 +82,11 @@ async def test_the_same_files_are_not_sent_again(
 ) -> None:
     place = backend(azure)
     await carried_out(await place.plan_register(Registration(repository, "text")), tmp_path)
-    sent = azure.blobs.puts
+    sent = azure.state.storage.puts
     plan = await place.plan_register(Registration(repository, "text"))
     assert "-v 2" in plan.steps[1].call, "the next version was not found"
     await carried_out(plan, tmp_path)
-    assert azure.blobs.puts == sent
+    assert azure.state.storage.puts == sent
     with pytest.raises(OperationFailed):
         await place.plan_register(Registration(repository, "text", "2"))
     await place.aclose()
@@ -128,14 +120,15 @@ async def test_what_triton_would_refuse_is_not_sent(
     with pytest.raises(UsageError):
         await place.plan_register(Registration(folder))
     await place.aclose()
-    assert azure.blobs.puts == 0
+    assert azure.state.storage.puts == 0
 
 
 async def test_an_account_that_refuses_says_which_role_lacks(
     azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path
 ) -> None:
-    azure.blobs.refuses = True
+    azure.state.storage.secret = None
     place = backend(azure)
+    azure.az.set(given={"https://storage.azure.com": "a token of somebody without the role"})
     plan = await place.plan_register(Registration(repository, "text"))
     outcome = await carry_out(plan, AuditLog(tmp_path / "audit.jsonl"), read_only=False)
     await place.aclose()
@@ -144,14 +137,18 @@ async def test_an_account_that_refuses_says_which_role_lacks(
     assert "sig=" not in str(outcome.error)
 
 
-async def test_without_the_right_to_the_stores_secrets_the_login_opens_it(
-    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path
+@pytest.mark.parametrize("secret", ["AccountKey", None, "Sas"])
+async def test_a_store_is_opened_with_what_there_is(
+    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path, secret: str | None
 ) -> None:
-    azure.state.faults.append(Fault("POST", "listSecrets", None, refuse(403, "AuthorizationFailed", "no")))
+    """Its key, its signature, or, without either or without the right to see them, the login."""
+    azure.state.storage.secret = secret
+    if secret == "Sas":
+        azure.state.faults.append(Fault("POST", "listSecrets", None, refuse(403, "AuthorizationFailed", "no")))
     place = backend(azure)
     await carried_out(await place.plan_register(Registration(repository, "text")), tmp_path)
     await place.aclose()
-    assert azure.blobs.kept
+    assert azure.state.storage.blobs
 
 
 async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sample, tmp_path: Path) -> None:
@@ -239,7 +236,7 @@ def test_register_deploy_and_update_by_commands(
     assert document is not None
     assert document["properties"]["codeConfiguration"]["scoringScript"] == "score.py"
     assert document["properties"]["environmentId"].endswith("/environments/sklearn/versions/1")
-    assert any(key.endswith("/code/score.py") and ACCOUNT not in key for key in azure.blobs.kept)
+    assert any(key.endswith("/code/score.py") for key in azure.state.storage.blobs)
     tritonctl("set", "echo-ep/blue", "env.WORKER_COUNT=2", "--yes")
     tritonctl("delete", "echo-ep/blue", "--with", "all", "--yes")
     assert azure.state.get(f"{workspace.path}/onlineEndpoints/echo-ep") is None
@@ -255,4 +252,4 @@ def test_read_only_registers_nothing(
     azure: Emulator, workspace: Sample, tritonctl: Tritonctl, repository: Path
 ) -> None:
     tritonctl("register", str(repository), "--yes", "--read-only", code=6)
-    assert azure.blobs.puts == 0
+    assert azure.state.storage.puts == 0
