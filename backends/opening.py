@@ -11,6 +11,7 @@ from tritonctl.errors import UsageError
 from tritonctl.inventory import HostGpu
 from tritonctl.settings import Settings
 from tritonctl.settings_backends import (
+    AksSettings,
     AzureMlSettings,
     BackendSettings,
     DockerSettings,
@@ -53,6 +54,10 @@ def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | 
         from backends.kubernetes.backend import KubernetesBackend
 
         return KubernetesBackend(settings)
+    if isinstance(settings, AksSettings):
+        from backends.aks.backend import AksBackend
+
+        return AksBackend(settings, logins())
     if isinstance(settings, AzureMlSettings):
         from backends.azureml.backend import AzureMlBackend
 
@@ -62,7 +67,7 @@ def _open(settings: BackendSettings, logins: Callable[[], Logins]) -> Backend | 
     raise UsageError(
         settings.where,
         f"this version has no backend of kind {settings.kind!r}",
-        "it has: urls, embedded, docker, kubernetes, azureml",
+        "it has: urls, embedded, docker, kubernetes, aks, azureml",
     )
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,10 +20,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backends.embedded import wheel
 from backends.embedded.guard import descendants
 from backends.embedded.server import HOST, SAMPLES, EmbeddedServer, Options
-from tests.components import need
+from tests.components import ROOT, need
 from tests.servers import Factory, write_model
+from tests.waiting import until
 
 PARENT = """
 import asyncio, json
@@ -171,6 +174,69 @@ async def test_stop_in_the_middle_of_the_start_leaves_nothing() -> None:
     await server.stop()
     assert not server.folder.exists()
     assert not [name for name in os.listdir("/dev/shm") if name.startswith(server.shm_prefix)]
+
+
+async def test_a_start_that_is_cancelled_while_it_copies_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    need("triton")
+    copying, copied, copy = threading.Event(), threading.Event(), wheel.copy_repository
+
+    def slowly(source: Path, target: Path) -> None:
+        copying.set()
+        time.sleep(0.3)  # longer than the guard takes to sweep
+        copy(source, target)
+        copied.set()
+
+    monkeypatch.setattr(wheel, "copy_repository", slowly)
+    server = EmbeddedServer(Options(SAMPLES, load=("add_sub",), copy=True))
+    starting = asyncio.create_task(server.start())
+    await until(copying.is_set)
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    await server.stop()
+    await until(copied.is_set)
+    assert not server.folder.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1])
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(after_s: float) -> None:
+    need("triton")
+    server = EmbeddedServer(Options(SAMPLES, load=("add_sub",), copy=True))
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(after_s)
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    await server.stop()
+    assert server.guard_pid is None
+    assert not server.folder.exists()
+
+
+@pytest.mark.parametrize("after_s", [0.25, 0.35, 0.45, 0.6])
+def test_control_c_in_the_first_moments_of_the_demo_leaves_nothing(tmp_path: Path, after_s: float) -> None:
+    need("triton")
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", "demo"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        time.sleep(after_s)
+        below = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert b"Exception ignored" not in said, said
+    remains = Remains(tuple(below), (), tmp_path / "none", "none", 0)
+    assert remains.seconds_until_gone() < 10
+    assert list((tmp_path / "tmp").glob("tritonctl-*")) == []
 
 
 def test_a_server_that_dies_is_told(own_triton: Factory) -> None:

@@ -225,7 +225,7 @@ def test_a_wrong_key_names_its_line_and_the_nearest_right_one(home: Home, text: 
     ("[backends.a]\nkind = 'kubernetes'\nnamespaces = 'x'", 3, "must be a list"),
     ("[backends.a]\nkind = 'kubernetes'\nnamespaces = [\n'x',\n3]", 5, "list of strings"),
     ("[backends.a]\nkind = 'aks'\nsubscription = 's'\ncluster = 'c'", 1, "no resource_group"),
-    ("[backends.a]\nkind = 'azureml'\nsubscription = 's'", 1, "config.json"),
+    ("[backends.a]\nkind = 'azureml'\nworkspace = 'w'", 1, "no subscription"),
     ("[backends.a]\nkind = 'azureml'\nconfig = 'c'\nworkspace = 's'", 4, "not both"),
     ("[backends.a]\nkind = 'azureml'\nconfig = 'c'\ncredential = 'clio'", 4, "did you mean cli?"),
     ("[backends.a]\nkind = 'azureml'\nconfig = 'c'\ncloud = 'AzureGov'", 4, "AzureUSGovernment"),

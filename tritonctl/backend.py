@@ -29,6 +29,7 @@ class Capability(StrEnum):
     TRAFFIC = "traffic"
     SETTINGS = "settings"
     KEYS = "keys"
+    DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,40 @@ class Intent:
     options: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A model repository of this machine that is to become a model of the place: no `version` is the next one.
+
+    `within` is the part of the place, where it has several: a workspace.
+    """
+
+    folder: Path
+    name: str = ""
+    version: str = ""
+    within: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A registered model (NAME:VERSION) that is to be served as the service `name`, in the place's own terms.
+
+    None leaves a setting as it is, or to the place where the service is new. With `code`, a folder, its `script`
+    answers instead of Triton, in the registered `environment` (NAME:VERSION).
+    """
+
+    model: str
+    name: str
+    instance_type: str | None = None
+    count: int | None = None
+    concurrent: int | None = None
+    auth: str | None = None
+    compute: str | None = None
+    code: Path | None = None
+    script: str | None = None
+    environment: str | None = None
+    traffic: bool = False
+
+
 class Backend(ABC):
     """One place. `watch` may raise any TritonctlError: the fleet keeps what it knew, says why, and watches again."""
 
@@ -167,6 +202,13 @@ class Backend(ABC):
     async def plan(self, intent: Intent) -> Plan:
         """The plan for a change; nothing is done by making it. Raises OperationFailed where the place cannot do it."""
         raise self._cannot(intent.action, intent.service)
+
+    async def plan_register(self, wanted: Registration) -> Plan:
+        """Raises UsageError where what is in the folder could not be served."""
+        raise OperationFailed(f"register in {self.name}", self.reason_against(Capability.DEPLOY))
+
+    async def plan_deploy(self, wanted: Serving) -> Plan:
+        raise OperationFailed(f"deploy to {self.name}", self.reason_against(Capability.DEPLOY))
 
     async def aclose(self) -> None:
         """Let go of everything that was opened."""

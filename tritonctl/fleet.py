@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from tritonctl import status
 from tritonctl.apart import apart
-from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
+from tritonctl.backend import Backend, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
     HostGpu,
-    ModelState,
     Point,
     Replica,
     ReplicaStatus,
@@ -26,12 +25,16 @@ from tritonctl.inventory import (
     ServiceStatus,
     Snapshot,
 )
+from tritonctl.logreasons import LogReasons
 from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
-from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
+# Of all replicas together; where there are more, each is looked at less often. A look takes about 1 ms of CPU, and
+# somebody who only watches must not pay half a core for 200 pods.
+LOOKS_PER_S = 25.0
 _TOGETHER = 8
+_APART_S = 0.02
 _LEAST_WINDOW = 0.8  # of the interval
 _AT_FULL_RATE = 12  # servers in view; a look takes about 2.5 ms of a core
 HISTORY = 120  # points kept for a service's charts
@@ -50,8 +53,7 @@ class _Tracked:
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    log_reasons: dict[str, str] = field(default_factory=dict)
-    log_read_for: frozenset[str] = frozenset()
+    reasons: LogReasons = field(default_factory=LogReasons)
     derived: ServiceStatus | None = None
 
 
@@ -94,6 +96,9 @@ class Fleet:
         self._struck = asyncio.Event()  # the platform of what is in view told another state
         self._detailed: str | None = None
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
+        self._first_looks = 0  # that are still to be made
+        self._stretched = 1.0
+        self._stretched_at = float("-inf")
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
@@ -124,6 +129,8 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
+            if self._in_view != frozenset({only}):
+                self.look_at((only,))
             self._gate(only).set()
             return
         self._probing.set()
@@ -237,6 +244,17 @@ class Fleet:
             )
         known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
         raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
+
+    def below(self, name: str) -> tuple[ServiceStatus, ...]:
+        """The services that stand under `name`, as an endpoint's deployments do.
+
+        Raises UsageError where it could mean several.
+        """
+        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
+        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+        if len(parents) > 1:
+            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
+        return tuple(found)
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
@@ -401,35 +419,53 @@ class Fleet:
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._gate(service_id).wait()
+        self._first_looks += 1
+        number = self._first_looks
         try:
+            # Hundreds of servers that are found together are met a few at a time: the list of them is to be on screen.
+            await asyncio.sleep((number // _TOGETHER) * _APART_S)
             while True:
                 hurry.clear()
                 seen = await probe.look(
                     tracked.replicas[replica.name],
                     statistics=self._detailed == service_id,
-                    log_reasons=tracked.log_reasons,
+                    log_reasons=tracked.reasons.by_model,
                 )
                 self._saw(tracked, replica.name, seen)
+                if number:
+                    self._first_looks, number = self._first_looks - 1, 0
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._pause(tracked)):
                         await hurry.wait()
         finally:
+            self._first_looks -= bool(number)
             await probe.aclose()
 
     def _pause(self, tracked: _Tracked) -> float:
         """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
         service_id = tracked.service.id
-        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
-        interval = self._interval_in_view(service_id) if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        interval = self._interval(service_id)
+        if service_id != self._detailed:
+            interval *= self._stretch()
         pause = interval - (time.monotonic() - tracked.phase * interval) % interval
         return pause if pause > interval / 4 else interval / 2
 
-    def _interval_in_view(self, service_id: str) -> float:
+    def _interval(self, service_id: str) -> float:
         """A long list on screen is looked at less often, so that standing on it costs what a shorter one costs."""
         if self._in_view is None or service_id == self._detailed:
             return self.interval_s
+        if service_id not in self._in_view:
+            return max(self.interval_s, SLOW_INTERVAL_S)
         many = sum(len(self._tracked[each].probes) for each in self._in_view if each in self._tracked)
         return self.interval_s * max(1.0, many / _AT_FULL_RATE)
+
+    def _stretch(self) -> float:
+        """How many times longer than usual each replica waits for its look, so that all keep to LOOKS_PER_S."""
+        now = time.monotonic()
+        if now - self._stretched_at > self.interval_s / 2:
+            wanted = sum(len(each.probes) / self._interval(key) for key, each in self._tracked.items())
+            self._stretched, self._stretched_at = max(1.0, wanted / LOOKS_PER_S), now
+        return self._stretched
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -438,7 +474,7 @@ class Fleet:
         # What the platform says may have changed while the server was asked.
         tracked.replicas[replica] = replace(seen, replica=before.replica)
         if before.error is not None and seen.error is None:
-            tracked.log_read_for = frozenset()  # it came back: what its log said of the run before is old
+            tracked.reasons.forget()  # it came back: what its log said of the run before is old
         self._publish(tracked)
         now = self._status(tracked)
         at = time.time()
@@ -449,28 +485,15 @@ class Fleet:
             tracked.history.append(Point.of(now.rates, at))
         elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
             tracked.history.append(Point.unknown(at))
-        self._read_log_if_it_knows_more(tracked)
-
-    def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
-        """The reason for a model that the index gives neither state nor reason for stands only in the log."""
         backend = self.backends[tracked.service.backend]
-        if Capability.LOGS not in backend.capabilities:
-            return
-        silent = frozenset(
-            model.name
-            for each in tracked.replicas.values()
-            for model in each.models
-            if model.state is ModelState.NOT_LOADED
-        )
-        new, tracked.log_read_for = silent - tracked.log_read_for, silent
-        if new:
+        if tracked.reasons.are_wanted(backend, tracked.replicas.values()):
             self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
 
     def read_log_again(self, service_id: str) -> None:
         """After a load that failed: its reason may be new."""
         tracked = self._tracked.get(service_id)
         if tracked is not None:
-            tracked.log_read_for = frozenset()
+            tracked.reasons.forget()
             self.hurry(service_id)
 
     async def log_read(self, service_id: str) -> None:
@@ -483,7 +506,9 @@ class Fleet:
             snapshot = self.snapshot
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._deadline_s):
-                    while not self._shows_reasons(service_id):
+                    while (tracked := self._tracked.get(service_id)) and not tracked.reasons.are_shown(
+                        tracked.replicas.values()
+                    ):
                         snapshot = await self.changed(snapshot)
 
     async def logs_read(self) -> Snapshot:
@@ -491,25 +516,8 @@ class Fleet:
         await asyncio.gather(*(self.log_read(service_id) for service_id in list(self._tracked)))
         return self.snapshot
 
-    def _shows_reasons(self, service_id: str) -> bool:
-        """Whether each silent model that the log has a reason for shows it; so does a service that is gone."""
-        tracked = self._tracked.get(service_id)
-        return tracked is None or all(
-            model.reason is not None or model.name not in tracked.log_reasons
-            for each in tracked.replicas.values()
-            for model in each.models
-            if model.state is ModelState.NOT_LOADED
-        )
-
     async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
-        lines: list[str] = []
-        with suppress(TritonctlError, TimeoutError):
-            async with asyncio.timeout(5.0):
-                async for batch in backend.logs(tracked.service, tail=20_000):
-                    lines += [line.text for line in batch]
-        reasons = await asyncio.to_thread(log.reasons, lines)
-        if reasons != tracked.log_reasons:
-            tracked.log_reasons = reasons
+        if await tracked.reasons.read(backend, tracked.service):
             self.hurry(tracked.service.id)
 
     def _all_looked(self, only: Collection[str] | None) -> bool:
@@ -539,3 +547,8 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _is_end_of(name: str, address: str) -> bool:
+    """Not of a backend's own name: nothing there is one thing."""
+    return "/" in address and (address == name or address.endswith("/" + name))

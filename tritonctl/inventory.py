@@ -76,6 +76,7 @@ class Replica:
     node: str | None = None
     last_exit: str | None = None
     gpus: float | None = None
+    start_models: tuple[str, ...] | None = None
     usage: Usage | None = None
     address_pending: bool = False
     instances: int = 1

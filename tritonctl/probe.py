@@ -13,6 +13,7 @@ from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.server import metrics, models, presence, rates
 from tritonctl.server.address import Speaks
 from tritonctl.server.client import IndexEntry, ServerClient, Statistics
+from tritonctl.server.counted import Counting
 
 LOOK_DEADLINE_S = 5.0
 LEAST_WINDOW_S = 1.0
@@ -21,6 +22,11 @@ _METRICS_RETRY_S = 10.0
 _METRICS_DEADLINE_S = 2.0  # a metrics port that hangs holds up what the server itself tells no longer than this
 _MEET_AGAIN_S = 60.0  # a server may have been replaced between two looks: Triton is up again within a second
 _MODE_DEADLINE_S = 1.0
+
+
+_NO_ADDRESS = "no metrics address is known: set metrics = … for this server"
+_FROM_STATISTICS = "no metrics address is known: these are from the statistics, which know nothing of GPU and CPU"
+_SEVERAL = "several instances answer at one address, and none says which it is: describe has the place's own figures"
 
 
 class ServerProbe:
@@ -44,6 +50,9 @@ class ServerProbe:
         self._least_window_s = least_window_s
         self._scrape: rates.Scrape | None = None
         self._earlier: rates.Scrape | None = None
+        # Behind an address of several, each answer is another one's, and no difference means anything.
+        self._alone = replica.instances == 1
+        self._counting = Counting(least_window_s)
         self._met_at: float | None = None
         self._metrics_after = 0.0
         self._metrics_error: str | None = None
@@ -61,6 +70,7 @@ class ServerProbe:
             error = caught if isinstance(caught, TritonctlError) else fault("look at the server", caught)
             self._met_at = None
             self._scrape = self._earlier = None
+            self._counting.forget()
             return replace(
                 before,
                 live=None,
@@ -97,7 +107,10 @@ class ServerProbe:
         stats: tuple[Statistics, ...] = ()
         # Without metrics only the statistics know a model that was loaded from files (Triton issue 7066).
         if live and (want_statistics or page_rates is None):
+            asked_at = time.monotonic()
             stats = await self._statistics()
+            if self._client.address.metrics is None and self._alone and stats:
+                page_rates, self._metrics_error = self._counting.rates(stats, asked_at), _FROM_STATISTICS
         # The index comes last: a model that is loaded meanwhile would else seem to be missing from it.
         index, index_known = await self._index()
         counted = page_rates.models if page_rates is not None else {}
@@ -147,7 +160,7 @@ class ServerProbe:
         """The figures of the metrics page; a closed port is a fact about the metrics, not about the server."""
         address = self._client.address
         if address.metrics is None:
-            self._metrics_error = "no metrics address is known: set metrics = … for this server"
+            self._metrics_error = _NO_ADDRESS if self._alone else _SEVERAL
             return None
         at = time.monotonic()
         if at < self._metrics_after:

@@ -24,6 +24,7 @@ from tui.keys import EVERYWHERE, default_keys
 from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import PLAN_S, LiveScreen
 from tui.screens.services import ServicesScreen
+from tui.screens.tabbed import TabbedScreen
 from tui.terminal import TerminalDriver, let_go_of_a_lost_terminal
 from tui.typed import CommandedApp
 from tui.widgets.panel import Panel
@@ -32,6 +33,7 @@ _ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
 _STRUCK_AGAIN_S = 0.5
+_BEGIN_AT_LATEST_S = 0.3
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
 
 
@@ -60,6 +62,7 @@ class TritonctlApp(CommandedApp):
         self._audit = audit
         self._keymap = dict(keymap or {})
         self._wanted_theme = theme
+        self._begun = False
         self._leaving = False
         self._struck_at = 0.0
         self._plan_at_work: asyncio.Task[None] | None = None
@@ -78,14 +81,18 @@ class TritonctlApp(CommandedApp):
         for name in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(name, self._leave_by, name)
         self.call_after_refresh(self._begin)
+        # That waits for the first screen to be drawn: a key that was typed ahead may have covered it before.
+        self.set_timer(_BEGIN_AT_LATEST_S, self._begin)
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()
         self.exit(None, 128 + name)
 
     def _begin(self) -> None:
-        self.fleet.start_probing()
-        self._paint()
+        if not self._begun:
+            self._begun = True
+            self.fleet.start_probing()
+            self._paint()
 
     @work(group="paint", exit_on_error=True)
     async def _paint(self) -> None:
@@ -131,13 +138,30 @@ class TritonctlApp(CommandedApp):
     def open_service(self, event: OpenService) -> None:
         from tui.screens.service import ServiceScreen
 
-        self.push_screen(ServiceScreen(event.service_id, event.tab))
+        self._open(ServiceScreen(event.service_id, event.tab))
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:
+        if not event.model:
+            from tui.screens.endpoint import EndpointScreen
+
+            self.push_screen(EndpointScreen(event.service_id))
+            return
         from tui.screens.model import ModelScreen
 
-        self.push_screen(ModelScreen(event.service_id, event.model, event.tab))
+        self._open(ModelScreen(event.service_id, event.model, event.tab))
+
+    def _open(self, page: TabbedScreen) -> None:
+        """Services, a service, one of its models: pages do not pile up, and esc always goes one level up."""
+        pages = [(place, each) for place, each in enumerate(self.screen_stack) if isinstance(each, TabbedScreen)]
+        same = [place for place, each in pages if each.about == page.about]
+        above = [place for place, each in pages if page.is_under(each)]
+        for _ in self.screen_stack[(same or above or [0])[-1] + 1 :]:
+            self.pop_screen()
+        if same and isinstance(self.screen, TabbedScreen):
+            self.screen.call_later(self.screen.action_tab, page.tab)
+        else:
+            self.push_screen(page)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """A plan that is asked about leaves only the way out."""

@@ -114,12 +114,20 @@ REQUEST = (
     Action("request.repeat", "r", "repeat", "×10", "send it ten times and tell the latencies"),
     Action("request.older", "left_square_bracket", "history(-1)", "before", "the request that was sent before"),
     Action("request.newer", "right_square_bracket", "history(1)", "", "the one after"),
+    Action("request.history", "H", "history_menu", "history", "choose from what was sent before"),
+    Action("request.against", "equals_sign", "against", "compare", "compare with another version or service"),
     Action("request.copy", "c", "copy", "copy", "copy the answer as JSON"),
     Action("request.save", "ctrl+s", "save", "save", "save the answer: .json, .npy, or a directory"),
     Action("request.case", "w", "save_case", "case", "keep request and answer as a case"),
-    Action("request.open", "o", "open_case", "open", "send a saved case again and compare"),
+    Action("request.open", "o", "open_case", "cases", "choose a saved case, or all, to send again and compare"),
     Action("request.stop", "escape", "stop", "", "stop what is being sent"),
 )
+POST = tuple(
+    action
+    for action in REQUEST
+    if action.id.removeprefix("request.") in ("send", "enter", "repeat", "older", "newer", "copy", "save", "stop")
+)
+"""Of them what a service without models has."""
 # The table's own movements, which a preset or a setting may change too; their bindings stand in the widgets.
 MOVES = {
     "move.up": "up,k",
@@ -223,6 +231,7 @@ _NAMES = {
     "escape": "esc",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
+    "equals_sign": "=",
     "less_than_sign": "<",
     "greater_than_sign": ">",
     "ctrl+backslash": "ctrl-\\",

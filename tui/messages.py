@@ -20,6 +20,8 @@ class OpenService(Message):
 
 @dataclass
 class OpenModel(Message):
+    """No `model`: the test request of a service that has none, but is posted to."""
+
     service_id: str
     model: str
     tab: str = "schema"

@@ -16,6 +16,7 @@ from tui.messages import OpenModel, OpenService, Propose
 from tui.screens.base import LiveScreen
 
 _WITH_A_VALUE = (Capability.MODE, Capability.SCALE)
+_WITH_WORDS = (Capability.TRAFFIC, Capability.SETTINGS)
 _OF_THE_PLACE = {
     "mode": Capability.MODE,
     "start": Capability.START,
@@ -24,6 +25,7 @@ _OF_THE_PLACE = {
     "scale": Capability.SCALE,
     "traffic": Capability.TRAFFIC,
     "delete": Capability.DELETE,
+    "set": Capability.SETTINGS,
 }
 _COMMANDS = {
     "services": "services",
@@ -44,6 +46,7 @@ _COMMANDS = {
     "scale": "scale N",
     "traffic": "traffic NAME=PERCENT …",
     "delete": "delete [ID …]",
+    "set": "set KEY=VALUE …",
     "theme": "theme NAME",
     "help": "help",
     "quit": "quit",
@@ -164,7 +167,7 @@ class CommandedApp(App[int]):
             self._propose_model(name, rest[0])
         elif name in ("model", "infer") and rest:
             self.open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
-        elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, Capability.TRAFFIC)):
+        elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
             self._propose_place(_OF_THE_PLACE[name], rest)
         elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()

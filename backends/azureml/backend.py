@@ -6,18 +6,29 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from backends.azure.arm import Arm
+from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
-from backends.azureml import changes, delete, describe, logs
+from backends.azureml import changes, delete, deploy, describe, logs, register
 from backends.azureml.access import keys_of
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
 from backends.azureml.services import Known
 from backends.azureml.watch import Pace, Watch
 from backends.azureml.workspaces import Scope, Workspace, find, scope_of
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Told, Update
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.backend import (
+    Backend,
+    Capability,
+    Event,
+    Intent,
+    LogLine,
+    Registration,
+    Section,
+    Serving,
+    Told,
+    Update,
+)
+from tritonctl.errors import NotFound, OperationFailed, UsageError
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
 from tritonctl.server.address import Secret
@@ -38,14 +49,26 @@ class AzureMlBackend(Backend):
             Capability.TRAFFIC,
             Capability.SETTINGS,
             Capability.KEYS,
+            Capability.DEPLOY,
         }
     )
 
-    def __init__(self, settings: AzureMlSettings, logins: Logins | None = None, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        settings: AzureMlSettings,
+        logins: Logins | None = None,
+        *,
+        pace: Pace | None = None,
+        poll_s: float = POLL_S,
+        log_every_s: float = logs.EVERY_S,
+    ) -> None:
+        """`poll_s` is between two questions about an operation, where Azure names no time."""
         super().__init__(settings.name, read_only=settings.read_only, optional=settings.optional)
         self._settings = settings
         self._logins = logins or Logins()
         self._pace = pace or Pace()
+        self._poll_s = poll_s
+        self._log_every_s = log_every_s
         self._place: Place | None = None
         self._watch: Watch | None = None
         self._in_view: frozenset[str] | None = None
@@ -85,7 +108,7 @@ class AzureMlBackend(Backend):
             raise OperationFailed(f"previous log of {service.id}", self.reason_against(Capability.PREVIOUS_LOGS))
         arm = self._opened().arm
         if follow:
-            reader = logs.read(arm, known, logs.SERVER, tail=tail, follow=True)
+            reader = logs.read(arm, known, logs.SERVER, tail=tail, follow=True, every_s=self._log_every_s)
         else:
             reader = logs.both(arm, known, tail=tail)
         async for batch in reader:
@@ -136,6 +159,27 @@ class AzureMlBackend(Backend):
         found = await keys_of(self._opened().arm, known.workspace, known.endpoint.name)
         return {"primary": found.primary, "secondary": found.secondary}
 
+    async def plan_register(self, wanted: Registration) -> Plan:
+        workspace = await self._workspace(wanted.within)
+        service = f"{self.name}/{self._prefix(workspace)}".rstrip("/")
+        return await register.plan(self._opened(), workspace, wanted, service, read_only=self.read_only)
+
+    async def plan_deploy(self, wanted: Serving) -> Plan:
+        within, _, name = wanted.name.rpartition("/")
+        endpoint = within.rpartition("/")[2]
+        workspace = await self._workspace(within.rpartition("/")[0])
+        service = f"{self.name}/{self._prefix(workspace)}{endpoint}/{name}"
+        return await deploy.plan(self._opened(), workspace, wanted, service, read_only=self.read_only)
+
+    async def _workspace(self, name: str) -> Workspace:
+        """The one that is meant; without a name the only one. Raises UsageError with those that there are."""
+        await self._find()
+        found = [each for each in self._workspaces if name in ("", each.name, self._prefix(each).rstrip("/"))]
+        if len(found) != 1:
+            names = ", ".join(self._prefix(each).rstrip("/") or each.name for each in self._workspaces)
+            raise UsageError(f"workspace {name!r} of {self.name}", "which one is not clear", f"there is {names}")
+        return found[0]
+
     async def aclose(self) -> None:
         if self._place is not None:
             await self._place.arm.aclose()
@@ -160,7 +204,7 @@ class AzureMlBackend(Backend):
             cloud = cloud_of(self._settings.cloud, self._settings.ca)
             self._scope = scope_of(self._settings, os.environ, Path.cwd(), Path.home())
             login = self._logins.of(self._settings.credential, cloud, self._settings.tenant or self._scope.tenant)
-            self._place = Place(Arm(cloud, login))
+            self._place = Place(Arm(cloud, login, poll_s=self._poll_s))
         return self._place
 
     async def _find(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from backends.azureml.fields import asset_in
 from backends.azureml.ground import CALL_S, OPERATION_S, Ground
 from backends.azureml.place import version_path
 from backends.azureml.workspaces import API
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.errors import NotFound
 from tritonctl.plan import Choice, Plan, Step, choose
 
 ENDPOINT, MODEL, ENVIRONMENT, COMPUTE = "endpoint", "model", "environment", "compute"
@@ -54,9 +54,8 @@ async def plan(ground: Ground) -> Plan:
     steps: list[Step] = []
     warnings: list[str] = []
     doomed = [*([deployment] if deployment is not None else []), *(others if whole else [])]
-    shares = {name: share for name, share in endpoint.traffic.items() if share}
-    if any(each.name in shares for each in doomed):
-        steps.append(_stop_traffic(ground, doomed, shares, warnings))
+    if any(endpoint.traffic.get(each.name) for each in doomed):
+        steps.append(_stop_traffic(ground, siblings, doomed, warnings))
     steps += [_deployment_step(ground, each) for each in doomed]
     if whole:
         steps.append(_endpoint_step(ground))
@@ -137,20 +136,32 @@ def _warn_of_users(warnings: list[str], what: str, users: list[str], whole: bool
         warnings.append(f"{what} is archived though {', '.join(left)} uses it: it serves on, but is no longer listed")
 
 
-def _stop_traffic(ground: Ground, doomed: Sequence[Deployment], shares: dict[str, int], warnings: list[str]) -> Step:
-    """Azure deletes no deployment that has traffic. Where others would have to take its share, that is for a person to
-    say. Raises OperationFailed then."""
-    gone = {each.name for each in doomed}
-    left = {name: share for name, share in shares.items() if name not in gone}
+def _stop_traffic(
+    ground: Ground, siblings: Sequence[Deployment], doomed: Sequence[Deployment], warnings: list[str]
+) -> Step:
+    """Azure deletes no deployment that has traffic: the others with a share take its, each as much as it has."""
+    gone, shares = {each.name for each in doomed}, ground.endpoint.traffic
+    left = {each.name: shares[each.name] for each in siblings if each.name not in gone and shares.get(each.name)}
+    after = {each.name: 0 for each in siblings} | spread(left)
     if left:
-        wanted = " ".join(f"{name}={0 if name in gone else 100}" for name in [*gone, next(iter(left))])
-        raise OperationFailed(
-            f"delete {ground.service_id}",
-            f"it has {sum(shares.get(name, 0) for name in gone)} % of the traffic, and Azure deletes none that has any",
-            f"first say who takes it: tritonctl traffic {ground.endpoint_id} {wanted}",
-        )
-    warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
-    return traffic_step(ground, dict.fromkeys(ground.endpoint.traffic, 0))
+        told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
+        warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")
+    else:
+        warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
+    return traffic_step(ground, after)
+
+
+def spread(shares: Mapping[str, int]) -> dict[str, int]:
+    """The shares made 100 together, each in its proportion; what rounding leaves goes to the largest remainders."""
+    whole = sum(shares.values())
+    if whole == 0:
+        return {}
+    exact = {name: 100 * share / whole for name, share in shares.items()}
+    rounded = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: rounded[name] - exact[name])
+    for name in by_rest[: 100 - sum(rounded.values())]:
+        rounded[name] += 1
+    return rounded
 
 
 def _deployment_step(ground: Ground, deployment: Deployment) -> Step:

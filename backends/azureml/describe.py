@@ -14,7 +14,7 @@ from backends.azureml.fields import mapping, text
 from backends.azureml.place import Place
 from backends.azureml.services import CHOOSE, Known, Protocol, so_far
 from backends.azureml.workspaces import API, Workspace
-from backends.docker.secrets import mask
+from backends.secrets import mask
 from tritonctl.backend import Event, Section
 from tritonctl.errors import TritonctlError
 
@@ -36,13 +36,14 @@ async def sections(place: Place, known: Known, service_id: str) -> tuple[Section
     of_endpoint = await place.progress(endpoint.operation)
     if known.deployment is not None:
         deployment = await place.deployment(known.workspace, endpoint.name, known.deployment.name)
-        progress, assets, measured = await asyncio.gather(
+        protocol, progress, assets, measured = await asyncio.gather(
+            place.protocol(known.workspace, deployment),
             place.progress(deployment.operation),
             _assets(place, known.workspace, deployment),
             monitor.rows(place.arm, endpoint, deployment),
         )
         found += [
-            (f"deployment {deployment.name}", _deployment(deployment, known.protocol)),
+            (f"deployment {deployment.name}", _deployment(deployment, protocol)),
             ("operation", operation_rows(progress, deployment.state, deployment.operation)),
             ("model and environment", assets),
             ("requests", _requests(deployment)),

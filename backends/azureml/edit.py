@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.azureml.fields import duration_of, mapping, seconds_of
-from backends.docker.secrets import mask
+from backends.secrets import mask
 from tritonctl.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

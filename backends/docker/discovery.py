@@ -15,6 +15,7 @@ _OWN_LABEL = "tritonctl.server"  # true or false: somebody says so
 _NVIDIA_LABEL = "com.nvidia.tritonserver.version"  # put into the image by Triton's build.py
 _AZUREML_LOCAL = "azureml-local-endpoint"
 _AZUREML_V1 = "amlIsService"
+_POD = "io.kubernetes.pod.uid"  # a kubelet's: it is the cluster's to show, and undoes whatever is done to it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def classify(container: Container, processes: Sequence[Sequence[str]] | None = N
     `processes` are the command lines of what runs in it, None where nobody asked: `needs_processes` says when to ask.
     """
     labels = container.labels
-    if labels.get(_OWN_LABEL, "").lower() == "false":
+    said = labels.get(_OWN_LABEL, "").lower()
+    if said == "false" or (_POD in labels and not said):
         return None
     kind, scoring = "container", None
     if container.compose is not None:

@@ -11,12 +11,12 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from backends.embedded import guard, wheel
 
@@ -34,6 +34,7 @@ STOP_S = 3.0
 PORT_TAKEN = re.compile(r"already in use|[Aa]ddress in use|failed to start (HTTP|GRPC|Metrics) service")
 
 ControlMode = Literal["none", "poll", "explicit"]
+Result = TypeVar("Result")
 
 
 class ServerExited(Exception):
@@ -128,6 +129,17 @@ async def fetch(port: int, path: str) -> tuple[int, bytes]:
         writer.close()
 
 
+async def _to_its_end(work: Awaitable[Result]) -> Result:
+    """What `work` gives. Cancelled meanwhile, it waits for the end all the same: what is half made could not be cleared
+    away, a guard that nobody knows yet, or a thread that goes on to copy into a folder that was removed."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 class EmbeddedServer:
     """A tritonserver under a guard, used once: `start`, `wait_live`, `stop`, or `async with`.
 
@@ -185,23 +197,27 @@ class EmbeddedServer:
         """
         found = wheel.find(docker_advice(self.options))
         async with deadline(deadline_s, "the embedded server's guard did not start it"):
-            self._guard = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", guard.__file__, str(self.folder), self.shm_prefix),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            self._listener = asyncio.create_task(self._listen(self._guard))
+            await _to_its_end(self._start_guard())
             await self._answer("ready")
-            self._staged = await asyncio.to_thread(wheel.stage, found, self.folder)
+            self._staged = await _to_its_end(asyncio.to_thread(wheel.stage, found, self.folder))
             self.repository = self.options.repository.absolute()
             if self.options.copy:
                 self.repository = self.folder / "repository"
-                await asyncio.to_thread(wheel.copy_repository, self.options.repository, self.repository)
+                copying = asyncio.to_thread(wheel.copy_repository, self.options.repository, self.repository)
+                await _to_its_end(copying)
             self.ports = free_ports()
             await self._launch()
         return self.ports
+
+    async def _start_guard(self) -> None:
+        self._guard = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", guard.__file__, str(self.folder), self.shm_prefix),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._listener = asyncio.create_task(self._listen(self._guard))
 
     async def wait_live(self, deadline_s: float = 30.0) -> Ports:
         """Until the server answers live, and the traffic runs where it is wanted.

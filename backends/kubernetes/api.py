@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from backends.kubernetes import tls
+from backends.kubernetes import lost, tls
 from backends.kubernetes.access import Access
 from backends.kubernetes.credentials import Credentials, KubeconfigCredentials
 from backends.kubernetes.objects import mapping, rows, text
 from backends.kubernetes.plugin import Credential
 from backends.kubernetes.refusal import Gone, event_refusal, refusal, status_of
-from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable
+from backends.kubernetes.wire import Connection, Wire
+from tritonctl.errors import Forbidden, OperationFailed, Unreachable
 from tritonctl.server.http import Answer, client_class
 
 if TYPE_CHECKING:
     import httpx
 
 REQUEST_S = 10.0
-CONNECT_S = 5.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024  # etcd takes no object larger than 1.5 MiB
 PAGE = 250  # objects; a page of pods is then about 1.5 MB, and reading it holds the event loop for some 15 ms
@@ -57,16 +56,17 @@ class Review:
 class Upgraded:
     """A connection after 101 Switching Protocols: bytes both ways, as for a port-forward over a WebSocket."""
 
-    def __init__(self, stream: Any, protocol: str) -> None:
-        self._stream = stream  # httpcore's AsyncNetworkStream
+    def __init__(self, connection: Connection, protocol: str) -> None:
+        self._connection = connection
         self.protocol = protocol  # the one that the API server chose
 
     async def read(self, max_bytes: int = 64 * 1024) -> bytes:
-        """b"" at its end. Raises Unreachable when the connection breaks."""
-        return bytes(await self._stream.read(max_bytes))
+        """b"" at its end."""
+        return await self._connection.reader.read(max_bytes)
 
     async def write(self, content: bytes) -> None:
-        await self._stream.write(content)
+        self._connection.writer.write(content)
+        await self._connection.writer.drain()
 
 
 def resource(group_version: str, plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
@@ -92,21 +92,19 @@ class Api:
     def __init__(self, access: Access, credentials: Credentials | None = None) -> None:
         self.access = access
         self.credentials: Credentials = credentials or KubeconfigCredentials(access)
-        self._client: httpx.AsyncClient | None = None
+        self._wire: Wire | None = None
         self._made_with: Credential | None = None
-        self._opening = asyncio.Lock()
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def name(self) -> str:
         """For a person."""
-        parts = urlsplit(self.access.server)
-        return f"{self.access.context} ({parts.netloc})" if self.access.context else parts.netloc
+        return lost.name_of(self.access)
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
     # Objects
 
@@ -259,8 +257,6 @@ class Api:
     ) -> AsyncIterator[bytes]:
         """The body of a GET as it comes, in pieces, until the API server ends it, as for a log that is followed."""
         tried = f"GET {path}"
-        import httpx
-
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout(REQUEST_S):
@@ -274,8 +270,6 @@ class Api:
             raise Unreachable(
                 tried, f"no answer from {self.name} within {REQUEST_S:g} s", _BUSY, kind="timeout"
             ) from None
-        except httpx.HTTPError as error:
-            raise self._in_words(tried, error) from None
         finally:
             if response is not None:
                 await response.aclose()
@@ -292,12 +286,8 @@ class Api:
     ) -> AsyncIterator[httpx.Response]:
         """The answer, of whatever status, with its body still to be read. The caller brings the deadline."""
         response = await self.open(method, _target(path, query), content=content, headers=headers)
-        import httpx
-
         try:
             yield response
-        except httpx.HTTPError as error:
-            raise self._in_words(f"{method} {path}", error) from None
         finally:
             await response.aclose()
 
@@ -313,26 +303,24 @@ class Api:
 
         A 401 of the API server's own makes the credentials new, once; not where the content can be sent only once.
         """
-        import httpx
-
         tried = f"{method} {target.partition('?')[0]}"
+        given = dict(headers or {})
+        if not any(name.lower() == "accept-encoding" for name in given):
+            given["Accept-Encoding"] = "identity"  # unpacked, an answer would grow past every limit
         for again in (True, False):
-            client = await self._open()
-            together = [*(headers or {}).items(), *await self.credentials.headers()]
-            request = client.build_request(method, self.access.server, content=content, headers=together)
-            base = urlsplit(self.access.server).path.rstrip("/")
-            request.extensions["target"] = f"{base}{target}".encode()
-            if self.access.tls_server_name:
-                request.extensions["sni_hostname"] = self.access.tls_server_name
+            wire = await self._open()
+            sent = [("User-Agent", "tritonctl"), *given.items(), *await self.credentials.headers()]
             try:
-                response = await client.send(request, stream=True)
-            except (httpx.HTTPError, OSError) as error:
-                raise self._in_words(tried, error) from None
+                response = await wire.send(
+                    method, target, sent, content, lambda error: lost.in_words(tried, self.access, error)
+                )
+            except (OSError, EOFError) as error:
+                raise lost.in_words(tried, self.access, error) from None
             if response.status_code != 401 or not (again and (content is None or isinstance(content, bytes))):
                 return response
-            if status_of(await _whole(response, tried)) is None:  # the pod's own, behind its proxy
-                return response
-            await response.aclose()
+            body = await _whole(response, tried)
+            if status_of(body) is None:  # the pod's own, behind its proxy
+                return _again(response, body)
             if not await self.credentials.refresh():
                 raise Forbidden(tried, f"{self.name} does not accept the credentials of {self.access.source}", _LOGIN)
         raise AssertionError("unreachable")
@@ -378,8 +366,6 @@ class Api:
         import base64
         import secrets
 
-        import httpx
-
         tried = f"upgrade {path}"
         headers = {
             "Connection": "Upgrade",
@@ -403,12 +389,11 @@ class Api:
             raise Unreachable(
                 tried, f"no answer from {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
             ) from None
-        import httpcore
-
         try:
-            yield Upgraded(response.extensions["network_stream"], response.headers.get("sec-websocket-protocol", ""))
-        except (httpx.HTTPError, httpcore.NetworkError, OSError) as error:
-            raise self._in_words(tried, error) from None
+            protocol = response.headers.get("sec-websocket-protocol", "")
+            yield Upgraded(response.extensions["connection"], protocol)
+        except (OSError, EOFError) as error:
+            raise lost.in_words(tried, self.access, error) from None
         finally:
             await response.aclose()
 
@@ -439,62 +424,15 @@ class Api:
 
     # The connection
 
-    async def _open(self) -> httpx.AsyncClient:
+    async def _open(self) -> Wire:
         credential = await self.credentials.certificate()
-        if self._client is not None and credential == self._made_with:
-            return self._client
-        async with self._opening:
-            if self._client is None or credential != self._made_with:
-                old, self._client = self._client, self._connect(credential)
-                self._made_with = credential
-                if old is not None:
-                    await old.aclose()
-        return self._client
-
-    def _connect(self, credential: Credential | None) -> httpx.AsyncClient:
-        make = client_class()
-        from httpx import AsyncHTTPTransport, Limits, Proxy, Timeout
-
-        proxy = _proxy_for(self.access)
-        transport = AsyncHTTPTransport(
-            verify=tls.context_for(self.access, credential),
-            limits=Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=30.0),
-            proxy=Proxy(proxy) if proxy else None,
-            socket_options=_keepalive(),
-        )
-        return make(
-            transport=transport,
-            headers={"User-Agent": "tritonctl", "Accept-Encoding": "identity"},
-            follow_redirects=False,  # a token must not travel to where a server points
-            timeout=Timeout(None, connect=CONNECT_S),  # each request brings its own deadline, streams have none
-            trust_env=False,
-        )
-
-    def _in_words(self, tried: str, error: Exception) -> TritonctlError:
-        import httpx
-
-        said = str(error) or type(error).__name__
-        where = f"{self.name}, of {self.access.source}"
-        if isinstance(error, httpx.ConnectTimeout):
-            return Unreachable(
-                tried, f"no connection to {where} within {CONNECT_S:g} s", "a VPN that is off, or a firewall", "timeout"
-            )
-        if "CERTIFICATE_VERIFY_FAILED" in said:
-            reason = said.split("CERTIFICATE_VERIFY_FAILED]", 1)[-1].strip(" :") or said
-            return Unreachable(
-                tried,
-                f"the certificate of {where} does not verify: {reason}",
-                "the cluster was made anew, or certificate-authority-data is another one's: fetch its kubeconfig again",
-                kind="tls",
-            )
-        if "SSL" in said or "TLS" in said:
-            return Unreachable(tried, f"TLS failed with {where}: {said}", "is the server's address right?", kind="tls")
-        if isinstance(error, httpx.ConnectError):
-            if any(words in said for words in ("Name or service not known", "nodename nor servname", "resolution")):
-                advice = "a private cluster's name is known inside its network only; or the cluster is stopped or gone"
-                return Unreachable(tried, f"the name of {where} cannot be resolved", advice, kind="name")
-            return Unreachable(tried, f"nothing listens at {where} ({said})", "is the cluster running?", "refused")
-        return Unreachable(tried, f"the connection to {where} was lost: {said}", kind="lost")
+        if self._wire is None or credential != self._made_with:
+            client_class()  # imports httpx, whose answers the wire gives, without its command line
+            old, self._wire = self._wire, Wire(self.access, tls.context_for(self.access, credential))
+            self._made_with = credential
+            if old is not None:
+                old.close()
+        return self._wire
 
 
 _BUSY = "the API server is busy or hangs: `kubectl version` tells"
@@ -511,43 +449,28 @@ def _target(path: str, query: Query | None) -> str:
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def _proxy_for(access: Access) -> str | None:
-    """The kubeconfig's own, else the environment's, as kubectl does."""
-    if access.proxy:
-        return access.proxy
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(access.server)
-    host = parts.hostname or ""
-    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
-        return None
-    found = getproxies()
-    return found.get(parts.scheme) or found.get("all")
-
-
-def _keepalive() -> list[tuple[int, int, int]]:
-    """A watch is silent for minutes: whether there still is a way to the other end, the kernel asks (30 s)."""
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
-
-
 def _retry_after(response: httpx.Response) -> float:
     said = response.headers.get("retry-after", "")
     return max(float(said), _LEAST_PAUSE_S) if said.isdigit() else 1.0
 
 
-async def _whole(response: httpx.Response, tried: str, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+def _again(response: httpx.Response, body: bytes) -> httpx.Response:
+    """The same answer, whose body was read, for somebody who reads it as a stream."""
+    from httpx import ByteStream, Response
+
+    return Response(response.status_code, headers=response.headers, stream=ByteStream(body))
+
+
+async def _whole(response: httpx.Response, tried: str, max_bytes: int | None = None) -> bytes:
+    most = max_bytes or MAX_BODY_BYTES
     if response.headers.get("content-encoding", "identity") not in ("identity", "gzip"):
         raise Unreachable(tried, "the answer is compressed in a way that was not asked for", kind="garbage")
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.aiter_bytes(256 * 1024):
         size += len(chunk)
-        if size > max_bytes:
-            raise Unreachable(tried, f"the answer is larger than {max_bytes // 2**20} MiB", kind="too large")
+        if size > most:
+            raise Unreachable(tried, f"the answer is larger than {most // 2**20} MiB", kind="too large")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from backends.kubernetes.api import Api, resource
+from backends.kubernetes.api import Api, Query, resource
 from backends.kubernetes.nodes import Node
 from backends.kubernetes.objects import labels, mapping, text
 from backends.kubernetes.pod import Condition, ContainerStatus, Ended, Pod
-from backends.kubernetes.services import Group
+from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.states import pod_platform
 from backends.kubernetes.store import Store
 from backends.kubernetes.workload import Workload
@@ -31,7 +31,7 @@ async def sections(api: Api, group: Group, store: Store) -> tuple[Section, ...]:
         whole += await _services(api, seen.workload)
     found = [Section("", tuple(whole))]
     for seat in group.seats():
-        rows = [*_pod(seat.pod), *_node(store.nodes.get(seat.pod.node))]
+        rows = [*_pod(seat.pod), *_probes(seat), *_node(store.nodes.get(seat.pod.node))]
         found.append(Section(seat.name, tuple(rows)))
     found[0] = Section("", (*found[0].rows, *_replaced(group)))
     return tuple(each for each in found if each.rows)
@@ -83,6 +83,29 @@ def _held(what: str, deleted_at: float | None, finalizers: tuple[str, ...]) -> R
     if not foreign or deleted_at is None or time.time() - deleted_at < _HELD_S:
         return []
     return [(what, f"deletion is waiting for finalizers: {', '.join(foreign)}")]
+
+
+def _probes(seat: Seat) -> Rows:
+    """Of a pod that is not ready: probes that ask where nobody can answer, as its specification tells."""
+    if seat.server is None or not seat.server.known or seat.pod.ready:
+        return []
+    options = seat.server.options
+    listens = [port for port in (options.http_port, options.grpc_port, options.metrics_port) if port is not None]
+    container = next(each for each in seat.pod.containers if each.name == seat.container)
+    others = {port for each in seat.pod.containers if each is not container for _, port in each.ports}
+    names = dict(container.ports)
+    rows: Rows = []
+    for kind, port, path in container.probes:
+        number = names.get(port, port) if isinstance(port, str) else port
+        where = f"{kind} probe of {container.name}"
+        if path == "exec" or number in others:
+            continue
+        if number not in listens:
+            shown = ", ".join(map(str, listens))
+            rows.append((where, f"the probe asks port {number}, where Triton does not listen (it listens on {shown})"))
+        elif number == options.http_port and path.startswith("/") and not path.startswith("/v2/"):
+            rows.append((where, f"the probe asks {path}, which Triton does not know (/v2/health/ready, …)"))
+    return rows
 
 
 def _container(status: ContainerStatus) -> Rows:
@@ -157,7 +180,7 @@ async def _services(api: Api, workload: Workload) -> Rows:
 
 
 async def _selects(api: Api, namespace: str, selector: str) -> bool:
-    query = {"labelSelector": selector, "limit": 1}
+    query: Query = {"labelSelector": selector, "limit": 1}
     return bool((await api.get(resource("v1", "pods", namespace), query, deadline_s=_SERVICES_S)).get("items"))
 
 

@@ -15,7 +15,9 @@ from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlErro
 
 _AGAIN_S = 0.5  # between two attempts to follow on
 _LOOK_S = 0.5  # for pods that are new
-_QUEUED = 64  # batches; a reader that is slower makes the API server wait, and nothing is lost
+_SHELF_LINES = 5_000  # a reader that is slower makes the API server wait, and nothing is lost
+_SHELF_BYTES = 4 * 1024 * 1024
+_BATCH_S = 0.05
 _NOT_YET = ("waiting to start", "ContainerCreating", "PodInitializing", "is not available")
 
 
@@ -92,6 +94,7 @@ async def read(
                         told = True
                         yield batch
             if batch := lines.end():
+                _raise_if_gone(source, batch[0])
                 told = True
                 yield batch
         except TritonctlError as error:
@@ -105,6 +108,39 @@ async def read(
         raise failure
 
 
+class _Shelf:
+    """Lines between those who read the API server and the one who shows them, bounded in number and size."""
+
+    def __init__(self) -> None:
+        self._lines: list[LogLine] = []
+        self._errors: list[TritonctlError] = []
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, batch: Sequence[LogLine]) -> None:
+        await self._room.wait()
+        self._lines += batch
+        self._bytes += sum(len(line.text) for line in batch)
+        if len(self._lines) > _SHELF_LINES or self._bytes > _SHELF_BYTES:
+            self._room.clear()
+        self._news.set()
+
+    def fail(self, error: TritonctlError) -> None:
+        self._errors.append(error)
+        self._news.set()
+
+    async def take(self) -> tuple[list[LogLine], list[TritonctlError]]:
+        """All that there is; waits for the first of it."""
+        await self._news.wait()
+        self._news.clear()
+        taken, self._lines, self._bytes = self._lines, [], 0
+        failed, self._errors = self._errors, []
+        self._room.set()
+        return taken, failed
+
+
 async def follow(
     api: Api, find: FindSources, *, tail: int, wanted: Callable[[Source], bool] = lambda _: True
 ) -> AsyncGenerator[Sequence[LogLine], None]:
@@ -112,7 +148,7 @@ async def follow(
 
     A connection that is lost is taken up where it ended; a container that starts anew is followed on.
     """
-    queue: asyncio.Queue[Sequence[LogLine] | TritonctlError] = asyncio.Queue(_QUEUED)
+    shelf = _Shelf()
     known: set[tuple[str, str]] = set()
     tasks: set[asyncio.Task[None]] = set()
     reading = 0
@@ -122,11 +158,10 @@ async def follow(
         nonlocal reading
         reading += 1
         try:
-            await _one(api, source, last, find, queue)
+            await _one(api, source, last, find, shelf)
         except TritonctlError as error:
-            reading -= 1
-            await queue.put(error)
-        else:
+            shelf.fail(error)
+        finally:
             reading -= 1
 
     def begin(source: Source, last: int) -> None:
@@ -148,14 +183,15 @@ async def follow(
     tasks.add(asyncio.create_task(look_for_more(), name="look for new pods"))
     try:
         while True:
-            taken = await queue.get()
-            if not isinstance(taken, TritonctlError):
-                told = True
-                yield taken
-            elif isinstance(taken, Forbidden) or not (told or reading):
-                raise taken
-            else:
-                yield (LogLine("", f"(a log cannot be read: {taken.headline})"),)
+            batch, errors = await shelf.take()
+            told = told or bool(batch)
+            for error in errors:
+                if isinstance(error, Forbidden) or not (told or reading):
+                    raise error
+                batch.append(LogLine("", f"(a log cannot be read: {error.headline})"))
+            if batch:
+                yield batch
+            await asyncio.sleep(_BATCH_S)  # a flood is shown in few, larger pieces
     finally:
         for task in list(tasks):
             task.cancel()
@@ -167,9 +203,9 @@ async def _one(
     source: Source,
     tail: int,
     find: FindSources,
-    queue: asyncio.Queue[Sequence[LogLine] | TritonctlError],
+    shelf: _Shelf,
 ) -> None:
-    """One container for as long as its pod is there. `tail` of -1: from its beginning. Raises where it cannot be read."""
+    """One container while its pod is there. `tail` of -1: from its beginning. Raises where it cannot be read."""
     lines = podlog.Lines(source.replica)
     last: int | None = tail if tail >= 0 else None
     while True:
@@ -186,9 +222,9 @@ async def _one(
             async with aclosing(pieces) as stream:
                 async for piece in stream:
                     if batch := lines.feed(piece):
-                        await queue.put(batch)
+                        await shelf.put(batch)
             if batch := lines.end():
-                await queue.put(batch)
+                await shelf.put(batch)
         except NotFound:
             return  # the pod is gone
         except Forbidden:
@@ -203,6 +239,16 @@ async def _one(
             return
         lines.resume()
         await asyncio.sleep(_AGAIN_S)
+
+
+def _raise_if_gone(source: Source, line: LogLine) -> None:
+    """The kubelet says it with status 200, as the log's only line and without a time (its GetContainerLogs)."""
+    if line.at is None and line.text.startswith("unable to retrieve container logs for"):
+        raise OperationFailed(
+            f"log of {source.replica}",
+            "its node has it no more: the container of that run was removed",
+            "kubelets keep one dead container of each; logs that last need a collector",
+        )
 
 
 def _no_previous(source: Source, error: TritonctlError) -> TritonctlError:

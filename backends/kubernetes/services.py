@@ -11,7 +11,7 @@ from backends.kubernetes.reach import Reach
 from backends.kubernetes.states import exit_words, inference_service_platform, pod_platform, workload_platform
 from backends.kubernetes.store import Key, SeenPod, SeenWorkload, Store
 from backends.kubernetes.workload import INFERENCE_SERVICES, JOBS, PODS, WORKLOADS, InferenceService, Kind
-from tritonctl.inventory import Level, Platform, Replica, Service
+from tritonctl.inventory import ControlMode, Level, Platform, Replica, Service
 
 _ORDER = (INFERENCE_SERVICES.name, *(kind.name for kind in WORKLOADS), PODS.name)
 
@@ -166,7 +166,15 @@ def _replica(seat: Seat, reach: Reach) -> Replica:
         node=seat.pod.node or None,
         last_exit=exit_words(last) if last is not None else None,
         gpus=sum(gpus),
+        start_models=_start_models(seat),
     )
+
+
+def _start_models(seat: Seat) -> tuple[str, ...] | None:
+    """What its command names with --load-model; only explicit mode looks at that."""
+    server = seat.server
+    explicit = server is not None and server.known and server.options.control_mode is ControlMode.EXPLICIT
+    return server.options.load_models if server is not None and explicit else None
 
 
 def why_no_server(seat: Seat) -> str | None:

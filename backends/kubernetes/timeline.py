@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.kubernetes.api import Api, resource
@@ -36,14 +36,16 @@ class About:
 
 
 async def read(api: Api, group: Group) -> tuple[Event, ...]:
-    """Oldest first. Raises Forbidden where the events may not be listed."""
+    """Oldest first; what is about a pod is about its replica. Raises Forbidden where events may not be listed."""
     namespace = group.key.namespace
     events, sets, claims = await asyncio.gather(
         api.list(resource("v1", "events", namespace)), _replica_sets(api, group), _claims(api, group)
     )
     about = about_of(group, sets, claims)
     found = [event for raw in events if (event := event_of(raw, about)) is not None]
-    return merged(found, [*_of_sets(sets), *_of_pods(group)])[-_MOST:]
+    first_seats = {seat.pod.name: seat.name for seat in reversed(group.seats())}
+    of_pods = merged(found, [*_of_sets(sets), *_of_pods(group)])[-_MOST:]
+    return tuple(replace(each, about=first_seats.get(each.about, each.about)) for each in of_pods)
 
 
 def about_of(group: Group, sets: Sequence[Mapping[str, Any]], claims: Iterable[str]) -> About:
@@ -83,7 +85,10 @@ def event_of(raw: Mapping[str, Any], about: About) -> Event | None:
     times = f" (×{count} in {_span(last - first)})" if count > 1 and first is not None else ""
     container = _container(text(concerned, "fieldPath"))
     where = f"{kind.lower()}/{name}{f' {container}' if container else ''}"
-    return Event(last, text(raw, "reason") or kind, f"{where}: {said}{times}", text(raw, "type") == "Warning")
+    about_pod = name if kind == "Pod" else ""
+    return Event(
+        last, text(raw, "reason") or kind, f"{where}: {said}{times}", text(raw, "type") == "Warning", about_pod
+    )
 
 
 def merged(events: Sequence[Event], states: Sequence[Event]) -> tuple[Event, ...]:
@@ -113,25 +118,25 @@ def _of_pods(group: Group) -> Iterable[Event]:
     for seen in group.pods:
         pod = seen.pod
         if pod.created_at is not None:
-            yield Event(pod.created_at, "Created", f"pod/{pod.name}: created")
+            yield Event(pod.created_at, "Created", f"pod/{pod.name}: created", about=pod.name)
         for status in pod.statuses:
             where = f"pod/{pod.name} {status.name}"
             for ended in (status.last, status.ended):
                 if ended is not None:
-                    yield from _of_run(where, ended)
+                    yield from _of_run(where, ended, pod.name)
             if status.running_since is not None:
-                yield Event(status.running_since, "Started", f"{where}: runs")
+                yield Event(status.running_since, "Started", f"{where}: runs", about=pod.name)
         yield from _of_conditions(pod)
 
 
-def _of_run(where: str, ended: Ended) -> Iterable[Event]:
+def _of_run(where: str, ended: Ended, pod: str) -> Iterable[Event]:
     if ended.started_at is not None:
-        yield Event(ended.started_at, "Started", f"{where}: ran")
+        yield Event(ended.started_at, "Started", f"{where}: ran", about=pod)
     if ended.finished_at is not None:
         bad = ended.exit_code != 0
         reason = f" ({ended.reason})" if ended.reason not in ("", "Error", "Completed") else ""
         message = f": {' '.join(ended.message.split())[:300]}" if ended.message.strip() else ""
-        yield Event(ended.finished_at, "Ended", f"{where}: ended with {ended.exit_code}{reason}{message}", bad)
+        yield Event(ended.finished_at, "Ended", f"{where}: ended with {ended.exit_code}{reason}{message}", bad, pod)
 
 
 def _of_conditions(pod: Pod) -> Iterable[Event]:
@@ -139,7 +144,9 @@ def _of_conditions(pod: Pod) -> Iterable[Event]:
     if ready is not None and ready.at is not None:
         good = ready.status == "True"
         words = "ready" if good else f"not ready: {ready.message or ready.reason}"
-        yield Event(ready.at, "Ready" if good else "NotReady", f"pod/{pod.name}: {words}", not good and not pod.over)
+        yield Event(
+            ready.at, "Ready" if good else "NotReady", f"pod/{pod.name}: {words}", not good and not pod.over, pod.name
+        )
 
 
 async def _replica_sets(api: Api, group: Group) -> list[dict[str, Any]]:

@@ -58,6 +58,8 @@ class WebSocket:
         if not await self._fill(2):
             return None
         first, second = self._rest[0], self._rest[1]
+        if first & 0x70:
+            raise _garbage("a frame of an extension that was not agreed on")
         if second & 0x80:
             raise _garbage("a masked frame, which no server may send")
         size, head = second & 0x7F, 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.azure.shapes import SUBSCRIPTION, TENANT
@@ -35,7 +36,8 @@ if args[:2] == ["account", "get-access-token"]:
     from tests.azure import tokens
     tenant = after("--tenant", state["tenant"])
     life = state["lifetime_s"]
-    token = tokens.make(after("--resource", "https://management.core.windows.net/"), tenant=tenant, lifetime_s=life)
+    resource = after("--resource", "https://management.core.windows.net/")
+    token = state["tokens"].get(resource) or tokens.make(resource, tenant=tenant, lifetime_s=life)
     print(json.dumps(dict(
         accessToken=token,
         expiresOn=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + life)) + ".000000",
@@ -85,8 +87,10 @@ class Az:
         lifetime_s: float = 3600.0,
         delay_s: float = 0.0,
         words: str = MORE_IS_NEEDED,
+        given: Mapping[str, str] | None = None,
     ) -> None:
-        """`mode` is "logged in", "logged out", "expired" (it then says `words`) or "hanging"."""
+        """`mode` is "logged in", "logged out", "expired" (it then says `words`) or "hanging". `given` are tokens that
+        somebody else made, by their resource: those of a real cluster."""
         state = {
             "mode": mode,
             "tenant": tenant,
@@ -94,6 +98,7 @@ class Az:
             "delay_s": delay_s,
             "words": words,
             "subscription": SUBSCRIPTION,
+            "tokens": dict(given or {}),
         }
         # At once: `az` may be reading it.
         (self.folder / "next.json").write_text(json.dumps(state), encoding="utf-8")

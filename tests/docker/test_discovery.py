@@ -34,13 +34,14 @@ async def test_what_runs_triton_is_listed_and_what_does_not_is_not(place: Place)
         "ports", "sleep", "600", flags=("-p", "8000", "-p", "8001", "-p", "8002"), image=OTHER, how="create"
     )
     other = place.run("other", "sleep", "600", flags=("-p", "127.0.0.1::8000"), image=OTHER)
+    pod = place.triton("pod", flags=("--label", "io.kubernetes.pod.uid=862d096c"))
     denied = place.run("denied", "sleep", "600", flags=("--label", "tritonctl.server=false"))
     speaks = place.run("speaks", "sh", "-c", "echo tritonserver; sleep 600", image=OTHER)
     async with place.fleet() as fleet:
         snapshot = fleet.snapshot
         listed = {each.service.name for each in snapshot.services if place.mark in each.id}
         assert listed == {plain, shell, entry, failed, created, labelled, ports}
-        assert not listed & {other, denied, speaks}
+        assert not listed & {other, denied, speaks, pod}
         status = await until(fleet, place.service(shell), lambda each: each.ready is True)
         address = status.service.replicas[0].address
         assert address is not None

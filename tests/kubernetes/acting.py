@@ -17,6 +17,7 @@ from backends.kubernetes.backend import KubernetesBackend
 from tests.docker.place import do, make_plan, until, until_snapshot
 from tests.kubernetes.cluster import Object
 from tests.kubernetes.space import Space
+from tests.waiting import until as become
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
 
@@ -94,9 +95,7 @@ async def traffic(space: Space, service: str, model: str = "one") -> AsyncIterat
     async with httpx.AsyncClient(timeout=10.0, limits=limits, trust_env=False) as client:
         tasks = [asyncio.create_task(watch_endpoints()), *(asyncio.create_task(send(client, each)) for each in (0, 1))]
         try:
-            async with asyncio.timeout(30):
-                while not seen.answered:
-                    await asyncio.sleep(0.05)
+            await become(lambda: bool(seen.answered))
             yield seen
         finally:
             for task in tasks:

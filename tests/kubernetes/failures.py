@@ -24,7 +24,7 @@ NOWHERE = "127.0.0.1:1/nvidia/tritonserver:99.99-py3"  # refused at once
 
 @dataclass(frozen=True)
 class Failure:
-    """`headline` is the finding's id, `proof` stands in its evidence; `also` may be found beside it."""
+    """`headline` is the finding's id, `proof` stands in its evidence; `also` are causes that may stand beside it."""
 
     name: str
     make: Callable[[Space, str], None]
@@ -73,6 +73,10 @@ def _liveness(**numbers: int) -> dict[str, Any]:
     return {"httpGet": {"path": "/v2/health/live", "port": 8000}, "periodSeconds": 1, **numbers}
 
 
+def _wrong_probe() -> dict[str, Any]:
+    return {"httpGet": {"path": "/v2/health/ready", "port": 9000}, "periodSeconds": 1}
+
+
 def _claim(name: str, storage_class: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
@@ -103,15 +107,28 @@ def _service_that_selects_nothing(space: Space, name: str) -> None:
     space.service(name, {"app": f"{name}-misspelt"})
 
 
-def _stuck_rollout(space: Space, name: str) -> None:
-    space.triton(name, spec={"progressDeadlineSeconds": 5, "strategy": {"rollingUpdate": {"maxUnavailable": 0}}})
+def _eaten_quota(space: Space, name: str) -> None:
+    slices = "nvidia.com/mig-1g.5gb"
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "slices"}}
+    space.apply({**quota, "spec": {"hard": {f"requests.{slices}": "0"}}})
+    space.triton(name, container={"resources": {"limits": {slices: "1"}}})
+
+
+def _eviction(space: Space, name: str) -> None:
+    """Writes more into a volume than it may hold, again and again."""
+    spec = space.pod_spec(shell=True)
+    triton = spec["containers"][0]
+    triton["command"][2] = f"head -c 20000000 /dev/zero >/scratch/file; {triton['command'][2]}"
+    triton["volumeMounts"].append({"name": "scratch", "mountPath": "/scratch"})
+    spec["volumes"].append({"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}})
+    space.triton(name, pod=spec)
 
 
 FAILURES = (
     Failure("image-pull", _container(image=NOWHERE), "image-pull", "127.0.0.1:1"),
     Failure("image-name", _container(image="Not A Name"), "image-pull", "InvalidImageName"),
     Failure("never-pulled", _container(image="nowhere:1", imagePullPolicy="Never"), "image-pull", "ErrImageNeverPull"),
-    Failure("crash-loop", _plain("--model-repository=/nowhere"), "repository-path", "/nowhere"),
+    Failure("crash-loop", _plain("--model-repository=/nowhere"), "repository-not-found", "/nowhere"),
     Failure("bad-option", _plain("--no-such-option"), "unknown-option", "no-such-option"),
     Failure("broken-model", _model("broken", BROKEN), "python-module-missing", "torchaudio"),
     Failure(
@@ -160,7 +177,11 @@ FAILURES = (
         _model("hungry", HUNGRY, container={"resources": {"limits": {"memory": "200Mi"}}}),
         "oom-killed",
         "OOMKilled",
+        also=frozenset(("stub-died-loading",)),
     ),
     Failure("no-program", _plain(command=("tritonservr",)), "command-missing", "tritonservr"),
+    Failure("quota", _eaten_quota, "quota", "exceeded quota: slices"),
+    Failure("eviction", _eviction, "evicted", "Evicted", deadline_s=90.0),
+    Failure("wrong-probe", _container(readinessProbe=_wrong_probe()), "probe-misses", "port 9000"),
     Failure("selects-nothing", _service_that_selects_nothing, "selector-matches-nothing", "selects-nothing"),
 )

@@ -348,8 +348,11 @@ class Space:
         """Does not wait for the namespace's end; the session does."""
         for kind, name in self._wide:
             self.cluster.delete(kind, name)
-        where = path("Pod", self.name)
-        self.cluster.ask("DELETE", where, {"gracePeriodSeconds": 0})
+        # A pod that starts while the namespace takes its config maps and secrets away holds it up for minutes: the
+        # kubelet waits for them (kubelet's podAttachAndMountTimeout, 2 min 3 s).
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job", "ReplicaSet", "Pod"):
+            options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+            self.cluster.ask("DELETE", path(kind, self.name), options)
         self.cluster.delete("Namespace", self.name)
 
 

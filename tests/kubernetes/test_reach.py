@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from backends.kubernetes.api import Api
@@ -17,8 +15,9 @@ from backends.kubernetes.kubeconfig import find_access
 from backends.kubernetes.reach import Reach, reach
 from backends.kubernetes.rights import Rights
 from backends.kubernetes.ways import PortWay, ProxyWay
+from tests.kubernetes.acting import listens
 from tests.kubernetes.cluster import Object
-from tests.kubernetes.space import Space, condition, ready, rule
+from tests.kubernetes.space import Space, condition, rule
 from tests.waiting import until
 from tritonctl.errors import Forbidden, NotFound, Unreachable
 from tritonctl.server.address import ServerAddress
@@ -61,12 +60,6 @@ async def ready_pod(space: Space, name: str) -> str:
 
 def a_request(size: int = 4) -> InferenceRequest:
     return InferenceRequest("one", (Tensor("IN", "FP32", np.arange(size, dtype=np.float32).reshape(1, size)),))
-
-
-def listens() -> set[int]:
-    """The ports that this process listens on."""
-    found = psutil.Process(os.getpid()).net_connections(kind="tcp")
-    return {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
 
 
 async def use(address: ServerAddress) -> None:

@@ -322,3 +322,27 @@ async def test_a_server_without_an_address_says_why(tmp_path: Path) -> None:
         await shown.sees("no port is published", "[1 Models]")
         await shown.press("i")
         await shown.until(lambda: "put the cursor on a model" in shown.notice)
+
+
+async def test_pages_do_not_pile_up(tmp_path: Path) -> None:
+    async with fleet_of_four(tmp_path) as shown:
+        for _ in range(3):
+            await shown.command("logs fake/half")
+            await shown.sees("the log's first line")
+            await shown.command("model layout")
+            await shown.sees("[1 Schema]")
+            await shown.command("infer ok")
+            await shown.until(lambda: "ok" in shown.lines[0] and "layout" not in shown.lines[0])
+            assert len(shown.app.screen_stack) == 3
+            await shown.command("events")  # of the service whose model is shown: its page is there already
+            await shown.sees("half started")
+            await shown.command("describe fake/fine")
+            await shown.sees("server of r1")
+            assert len(shown.app.screen_stack) == 2
+        await shown.command("help")
+        await shown.command("metrics fake/fine")
+        await shown.sees("[3 Metrics]")
+        assert len(shown.app.screen_stack) == 2
+        await shown.press("escape")
+        await shown.sees("fake/parked")
+        assert len(shown.app.screen_stack) == 1

@@ -12,6 +12,7 @@ from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaSta
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ensemble_members
+from tritonctl.server.options import EVERY_MODEL
 
 LOAD_DEADLINE_S = 300.0
 _POLL_S = 0.25
@@ -38,7 +39,7 @@ async def plan_load(
     known = [each for each in status.models if each.name == model]
     if not known and config is None and any(target.models_known for target in targets):
         raise NotFound(f"load {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = []
+    warnings = _one_of_several(targets)
     if config is not None:
         warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
     if not any(each.ready_on for each in known):
@@ -47,8 +48,7 @@ async def plan_load(
         )
     else:
         warnings.append("it is loaded: the server loads it again, and keeps the old one when the new one fails")
-    if len(status.replicas) > 1:
-        warnings.append("a replica that starts later comes up without it, unless --load-model names it")
+    warnings += _not_for_good(status, targets, model)
     return Plan(
         action="load",
         service=status.id,
@@ -72,6 +72,21 @@ async def plan_load(
     )
 
 
+def _not_for_good(status: ServiceStatus, targets: Sequence[ReplicaStatus], model: str) -> list[str]:
+    """A replica that starts later begins with what its command line names, and with nothing else."""
+    begins = next((each.replica.start_models for each in targets if each.replica.start_models is not None), None)
+    if begins is None:
+        if len(status.replicas) < 2:
+            return []
+        return ["a replica that starts later comes up without it, unless --load-model names it"]
+    if model in begins or EVERY_MODEL in begins:
+        return []
+    return [
+        f"a replica that starts later, as after a restart, comes up without it: --load-model={model} in its command "
+        f"cures that; `tritonctl mode {status.id} explicit` writes it there for all that is loaded"
+    ]
+
+
 async def plan_unload(
     status: ServiceStatus,
     model: str,
@@ -86,7 +101,7 @@ async def plan_unload(
     known = [each for each in status.models if each.name == model]
     if not known and any(target.models_known for target in targets):
         raise NotFound(f"unload {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = []
+    warnings = _one_of_several(targets)
     ensembles = await _ensembles_using(status, targets, model)
     if ensembles:
         warnings.append(
@@ -101,6 +116,8 @@ async def plan_unload(
     if dependents:
         members = await _members(targets, model)
         warnings.append(f"also unloads what it is made of: {', '.join(members) or 'nothing, it is no ensemble'}")
+    if any(model in (each.replica.start_models or ()) for each in targets):
+        warnings.append("a replica that starts later loads it again: its command names it with --load-model")
     if not loaded:
         warnings.append("it is not loaded now; the server answers 200 all the same")
     return Plan(
@@ -201,6 +218,15 @@ def _targets(status: ServiceStatus, replica: str | None) -> list[ReplicaStatus]:
         reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
         raise OperationFailed(status.id, reason or "no replica of it runs", "start it first")
     return reachable
+
+
+def _one_of_several(targets: Sequence[ReplicaStatus]) -> list[str]:
+    return [
+        f"{each.replica.name} stands for {each.replica.instances} instances: one of them gets this, the others stay as "
+        "they are; put it into the start of all of them, or scale to 1 first"
+        for each in targets
+        if each.replica.instances > 1
+    ]
 
 
 def _need_explicit(status: ServiceStatus, what: str) -> None:

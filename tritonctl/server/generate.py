@@ -37,6 +37,16 @@ def can_generate(schema: ModelSchema) -> bool:
     )
 
 
+def fields_of(request: InferenceRequest) -> dict[str, Any]:
+    """Inputs and parameters side by side, as the extension takes them; a tensor of one element is a bare value."""
+    fields: dict[str, Any] = dict(request.parameters)
+    for tensor in request.inputs:
+        flat = tensor.data.reshape(-1).tolist()
+        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in flat]
+        fields[tensor.name] = values[0] if len(values) == 1 else values
+    return fields
+
+
 async def generate(
     address: ServerAddress,
     model: str,

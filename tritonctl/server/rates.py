@@ -249,7 +249,7 @@ def rates(previous: Scrape | None, current: Scrape) -> Rates:
         )
     return Rates(
         models=MappingProxyType(models),
-        total=Traffic(_added_up([window for model in models.values() for window in model.windows])),
+        total=Traffic(added_up([window for model in models.values() for window in model.windows])),
         pending=_sum_known(model.pending for model in models.values()),
         gpus=gpus(page),
         cpu=cpu(page),
@@ -347,7 +347,7 @@ def _window(before: dict[_Series, float], now: dict[_Series, float], window_s: f
     return Window(window_s, failures_by_reason=MappingProxyType(failures) if failures else None, **counted)
 
 
-def _added_up(windows: list[Window]) -> tuple[Window, ...]:
+def added_up(windows: list[Window]) -> tuple[Window, ...]:
     """The windows of the models of one replica as one, so that its cost does not grow with the models."""
     if not windows:
         return ()

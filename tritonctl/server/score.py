@@ -23,6 +23,9 @@ from tritonctl.server.request import DEPLOYMENT
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 _REASON, _STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
+LINES = 60
+"""Of an answer, for a person; saved is all of it."""
+_SHOWN_BYTES = 4 * 1024 * 1024
 _SAMPLE_S = 3.0
 _SAMPLE_BYTES = 1 << 20
 
@@ -190,3 +193,28 @@ def _said(event: Mapping[str, Any]) -> str:
         if isinstance(event.get(key), str):
             return str(event[key])
     return json.dumps(event, ensure_ascii=False)
+
+
+def lines_of(answer: Scored) -> list[str]:
+    """JSON with a line for each thing in it, a list of plain values in one; other text as it is; at most LINES."""
+    if len(answer.content) > _SHOWN_BYTES:
+        lines = [answer.content[:2000].decode("utf-8", "replace"), f"… {len(answer.content)} bytes: saving keeps them"]
+    elif answer.document is not None:
+        lines = _spread(answer.document)
+    elif answer.text.isprintable() or "\n" in answer.text:
+        lines = answer.text.splitlines()
+    else:
+        lines = [f"{len(answer.content)} bytes that are no text: {answer.content[:16].hex(' ')}"]
+    lines = [line if len(line) <= 2000 else f"{line[:2000]}… ({len(line)} characters)" for line in lines]
+    return lines if len(lines) <= LINES else [*lines[:LINES], f"… and {len(lines) - LINES} more lines"]
+
+
+def _spread(value: Any, indent: str = "", name: str = "") -> list[str]:
+    head = f"{indent}{name}: " if name else indent
+    if isinstance(value, dict) and value:
+        below = [line for key, each in value.items() for line in _spread(each, indent + "  " * bool(name), str(key))]
+        return [f"{indent}{name}:", *below] if name else below
+    if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+        below = [line for place, each in enumerate(value) for line in _spread(each, indent + "  ", f"[{place}]")]
+        return [head.rstrip(), *below] if name else below
+    return [head + json.dumps(value, ensure_ascii=False)]

@@ -217,6 +217,32 @@ def _shown(tensor: Tensor, at: tuple[int, ...]) -> str:
     return repr(bytes(value)[:40].decode("utf-8", "replace")) if tensor.datatype == "BYTES" else f"{value}"
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A case as a list shows it: its tensors are not read. `saved_at` is in seconds since the epoch."""
+
+    path: Path
+    version: str
+    answers: int
+    saved_at: float
+
+
+def summaries(folders: Sequence[Path], model: str) -> list[Summary]:
+    """The cases of a model in and right under these, each once; what cannot be read is left out."""
+    found: dict[Path, Summary] = {}
+    for folder in folders:
+        for file in [folder / "case.json", *sorted(folder.glob("*/case.json"))]:
+            try:
+                document = json.loads(file.read_text(encoding="utf-8"))
+                if document["model"] == model:
+                    version = str(document.get("answered_by_version") or "")
+                    saved_at = file.stat().st_mtime
+                    found[file.parent] = Summary(file.parent, version, len(document["answers"]), saved_at)
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                continue
+    return list(found.values())
+
+
 def find(folders: Sequence[Path]) -> list[Path]:
     """Each that is a case, and every case right under one that is not. Raises UsageError for one without any."""
     found: list[Path] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -148,7 +148,7 @@ def _build() -> _Parser:
     one.add_argument("--previous", action="store_true", help="of the run before the last restart")
     one.add_argument("--tail", type=_count, metavar="N", help="at most so many lines to begin with: 1000")
     one.add_argument("--since", type=_ago, metavar="AGO", help="only what was written since: 30s, 10m, 2h, 1d")
-    one.add_argument("--replica", metavar="R")
+    one.add_argument("--replica", metavar="R", help="of this one; POD/CONTAINER is any container of a pod")
     command("events", "what the platform did and saw")
     for name, text in (("load", "load a model on every replica"), ("unload", "unload a model from every replica")):
         one = command(name, text)
@@ -185,7 +185,7 @@ def _build() -> _Parser:
     one.add_argument("--cache", action="store_true", default=None, help="the server is started with --cache-config")
     _cases(command("cases", "send saved cases again and compare the answers"))
     one = command("wait", "wait until a service is as it should be")
-    one.add_argument("--for", dest="condition", required=True, metavar="ready|live|model=NAME")
+    one.add_argument("--for", dest="condition", required=True, metavar="ready|live|settled|model=NAME")
     command("start", "start a service")
     command("stop", "stop a service")
     command("restart", "restart a service")
@@ -204,7 +204,41 @@ def _build() -> _Parser:
     one.add_argument("--image", action="store_true", help="of a container: also its image if nobody else uses it")
     one = command("traffic", "an endpoint's traffic over its deployments")
     one.add_argument("shares", nargs="+", type=_share, metavar="NAME=PERCENT")
+    one = command("set", "environment variables, probes and request settings of a deployment")
+    one.add_argument("changes", nargs="+", metavar="KEY=VALUE", help="env.NAME=…, env.NAME-, requests.concurrent=…, …")
+    one = command("keys", "what an endpoint's callers authenticate with")
+    one.add_argument("--show", action="store_true", help="print the keys themselves")
+    one.add_argument("--regenerate", choices=("primary", "secondary"), help="make another one, after showing the plan")
+    one = command(
+        "describe", "all that its place tells of a service, or of a backend what is registered there", service=False
+    )
+    one.add_argument("service", metavar="SERVICE|BACKEND", help="BACKEND/NAME, any unique end of it, or a backend")
+    _publish(command)
     return parser
+
+
+def _publish(command: Callable[..., _Parser]) -> None:
+    one = command("register", "make a model repository a registered Triton model, after checking it", service=False)
+    one.add_argument("folder", type=Path, metavar="DIR", help="the folder above the models, or above triton/")
+    one.add_argument("--name", metavar="NAME", help="of the model; else the folder's")
+    one.add_argument("--model-version", metavar="V", help="else the next one")
+    one.add_argument("--workspace", metavar="W", help="where the backend has several")
+    one = command("deploy", "serve a registered model", service=False)
+    one.add_argument("model", metavar="MODEL:VERSION")
+    one.add_argument(
+        "service", metavar="ENDPOINT/DEPLOYMENT", help="made where there is none; a backend may stand before"
+    )
+    one.add_argument("--instance-type", metavar="T", help="of managed endpoints; else Standard_NC4as_T4_v3")
+    one.add_argument("--count", type=_count, metavar="N", help="of instances; else 1")
+    one.add_argument("--concurrent", type=_count, metavar="N", help="requests at once in an instance; else 8")
+    one.add_argument("--auth", choices=("key", "aml_token", "aad_token"), help="of a new endpoint; else key")
+    one.add_argument("--compute", metavar="K", help="of a new endpoint: the Kubernetes compute it runs on")
+    one.add_argument("--code", type=Path, metavar="DIR", help="a folder with a scoring script that answers instead")
+    one.add_argument("--script", metavar="FILE", help="the scoring script in it")
+    one.add_argument(
+        "--environment", metavar="NAME:VERSION", help="that the script, or a container of its own, runs in"
+    )
+    one.add_argument("--all-traffic", action="store_true", help="of the endpoint to it, once it is there")
 
 
 def _share(text: str) -> str:
@@ -254,7 +288,13 @@ def _infer(one: _Parser) -> None:
     filled.add_argument("--sequence-end", action="store_true")
     filled.add_argument("--priority", type=_count, metavar="N", help="1 is the highest")
     filled.add_argument("--queue-timeout", type=_count, metavar="US", help="µs that it may wait in the server's queue")
-    filled.add_argument("--generate", action="store_true", help="by /generate_stream, for models of text")
+    filled.add_argument(
+        "--generate",
+        nargs="?",
+        const="stream",
+        choices=("stream", "once"),
+        help="for models of text: by /generate_stream, or once by /generate",
+    )
     shown = one.add_argument_group("what becomes of the answer")
     shown.add_argument("--top", type=int, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
     shown.add_argument(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tritonctl.backend import Capability, Intent
+from tritonctl.backend import Backend, Capability, Intent, Registration, Serving
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Service
@@ -102,13 +102,94 @@ async def delete(session: Session) -> int:
 
 
 async def traffic(session: Session) -> int:
-    return await _of_the_place(session, Capability.TRAFFIC, "", tuple(session.arguments.shares))
+    """SERVICE is the endpoint, or one of its deployments."""
+    return await _of_the_place(session, Capability.TRAFFIC, "", tuple(session.arguments.shares), looked=False)
 
 
-async def _of_the_place(session: Session, action: Capability, value: str, options: tuple[str, ...] = ()) -> int:
+async def set_settings(session: Session) -> int:
+    return await _of_the_place(session, Capability.SETTINGS, "", tuple(session.arguments.changes))
+
+
+async def keys(session: Session) -> int:
+    """The keys of an endpoint, shown only where that is asked for in so many words; or another one made."""
+    arguments = session.arguments
+    if arguments.regenerate is not None:
+        return await _of_the_place(session, Capability.KEYS, arguments.regenerate, looked=False)
+    if arguments.show and session.json:
+        raise UsageError("keys --show -o json", "no secret goes into a document", "leave out -o json")
+    async with session.fleet() as fleet:
+        found = await session.within(fleet)
+        known = await fleet.backend_of(found.service).keys(found.service)
+    if session.json:
+        tell(documents.dump({"service": found.id, "keys": list(known)}))
+    elif arguments.show:
+        for name, secret in known.items():
+            tell(f"{name}  {text.clean(secret.reveal())}")
+    else:
+        tell(f"{found.id} has the keys {', '.join(known)}")
+        say("--show prints them")
+    return 0
+
+
+async def register(session: Session) -> int:
+    """A model repository of this machine becomes a model of a place that has a registry."""
+    arguments = session.arguments
+    wanted = Registration(
+        arguments.folder, arguments.name or "", arguments.model_version or "", arguments.workspace or ""
+    )
+    return await _of_a_place(session, f"register {arguments.folder}", lambda place: place.plan_register(wanted))
+
+
+async def deploy(session: Session) -> int:
+    arguments = session.arguments
+    named: str = arguments.service
+    first, _, rest = named.partition("/")
+    backends = [each.name for each in session.settings.backends]
+    if first in backends and rest.count("/"):
+        arguments.place, named = first, rest
+    wanted = Serving(
+        model=arguments.model,
+        name=named,
+        instance_type=arguments.instance_type,
+        count=arguments.count,
+        concurrent=arguments.concurrent,
+        auth=arguments.auth,
+        compute=arguments.compute,
+        code=arguments.code,
+        script=arguments.script,
+        environment=arguments.environment,
+        traffic=arguments.all_traffic,
+    )
+    return await _of_a_place(session, f"deploy {arguments.model}", lambda place: place.plan_deploy(wanted))
+
+
+async def _of_a_place(session: Session, what: str, make: Callable[[Backend], Awaitable[Plan]]) -> int:
+    """A change that is of no service that exists. Raises UsageError where the place is not clear."""
+    _refuse_early(session, what)
+    backends = session.places.backends(session.settings)
+    try:
+        able = [each for each in backends if Capability.DEPLOY in each.capabilities]
+        named = getattr(session.arguments, "place", None)
+        fit = [each for each in able if named in (None, each.name)]
+        if len(fit) != 1:
+            names = ", ".join(each.name for each in able) or "none: set up a backend of kind azureml"
+            raise UsageError(what, "which backend?" if fit else "no backend has a model registry", f"there is {names}")
+        place = fit[0]
+        read_only = session.settings.read_only or place.read_only
+        if read_only and not session.arguments.dry_run:
+            raise Refused(what, "read-only mode", f"set read_only = false for the backend {place.name}")
+        return await _execute(session, await make(place), read_only=read_only)
+    finally:
+        await asyncio.gather(*(each.aclose() for each in backends), return_exceptions=True)
+
+
+async def _of_the_place(
+    session: Session, action: Capability, value: str, options: tuple[str, ...] = (), *, looked: bool = True
+) -> int:
+    """`looked`: after a look at its servers, for the models that are loaded."""
     _refuse_early(session, f"{action} {session.arguments.service}")
     async with session.fleet() as fleet:
-        found = await session.find(fleet, patient=True)
+        found = await (session.find(fleet, patient=True) if looked else session.within(fleet))
         read_only = _read_only(session, fleet, found.service)
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))

@@ -1,14 +1,13 @@
-"""`infer --generate`: a text model over Triton's generate extension, its text written as it comes."""
+"""`infer --generate`: a text model over Triton's generate extension, its text written as it comes, or whole."""
 
 from __future__ import annotations
 
 import itertools
 from contextlib import aclosing
-from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.inventory import ReplicaStatus
-from tritonctl.server.generate import Piece, can_generate, generate
+from tritonctl.server.generate import Piece, can_generate, fields_of, generate
 from tritonctl.server.inference import Latency
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest
@@ -33,6 +32,7 @@ async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSch
         request.model,
         fields_of(request),
         version=request.version,
+        stream=session.arguments.generate == "stream",
         timeout_s=session.infer_timeout_s,
     )
     async with aclosing(stream):
@@ -53,13 +53,3 @@ async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSch
     first, total = figures.duration_us(times[0]), figures.duration_us(times[-1])
     say(f"{len(pieces)} pieces, first after {first}{between}, total {total}")
     return 0
-
-
-def fields_of(request: InferenceRequest) -> dict[str, Any]:
-    """Inputs and parameters side by side, as the extension takes them; a tensor of one element is a bare value."""
-    fields: dict[str, Any] = dict(request.parameters)
-    for tensor in request.inputs:
-        flat = tensor.data.reshape(-1).tolist()
-        values = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in flat]
-        fields[tensor.name] = values[0] if len(values) == 1 else values
-    return fields

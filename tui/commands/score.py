@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from argparse import Namespace
@@ -15,7 +14,7 @@ from typing import Any
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.inference import Latency
-from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored
+from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored, lines_of
 from tritonctl.server.typed import split_assignment
 from tritonctl.workbench import body as bodies
 from tritonctl.workbench import form as forms
@@ -27,9 +26,6 @@ from tui.commands import documents, text
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 
-LINES = 60
-"""Of an answer, for a person; --save and -o json have all of it."""
-_SHOWN_BYTES = 4 * 1024 * 1024
 _WITHOUT = (
     "model_version",
     "zeros",
@@ -207,28 +203,3 @@ def _print(name: str, got: Sequence[Scored], latency: Latency | None) -> None:
     tell(f"latency {figures.duration_us(latency.p50)}{spread}")
     for line in lines_of(got[0]):
         tell(text.clean(line))
-
-
-def lines_of(answer: Scored) -> list[str]:
-    """JSON with a line for each thing in it, a list of plain values in one; other text as it is; at most LINES."""
-    if len(answer.content) > _SHOWN_BYTES:
-        lines = [answer.content[:2000].decode("utf-8", "replace"), f"… {len(answer.content)} bytes: --save keeps them"]
-    elif answer.document is not None:
-        lines = _spread(answer.document)
-    elif answer.text.isprintable() or "\n" in answer.text:
-        lines = answer.text.splitlines()
-    else:
-        lines = [f"{len(answer.content)} bytes that are no text: {answer.content[:16].hex(' ')}"]
-    lines = [line if len(line) <= 2000 else f"{line[:2000]}… ({len(line)} characters)" for line in lines]
-    return lines if len(lines) <= LINES else [*lines[:LINES], f"… and {len(lines) - LINES} more lines"]
-
-
-def _spread(value: Any, indent: str = "", name: str = "") -> list[str]:
-    head = f"{indent}{name}: " if name else indent
-    if isinstance(value, dict) and value:
-        below = [line for key, each in value.items() for line in _spread(each, indent + "  " * bool(name), str(key))]
-        return [f"{indent}{name}:", *below] if name else below
-    if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
-        below = [line for place, each in enumerate(value) for line in _spread(each, indent + "  ", f"[{place}]")]
-        return [head.rstrip(), *below] if name else below
-    return [head + json.dumps(value, ensure_ascii=False)]

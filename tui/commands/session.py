@@ -92,6 +92,8 @@ class Session:
             interval_s=interval_s if interval_s is not None else self.settings.interval_s,
             deadline_s=self.read_timeout_s if self.arguments.timeout else min(self.read_timeout_s, 5.0),
         ) as fleet:
+            if one:
+                fleet.look_at(())
             yield fleet
 
     async def named(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
@@ -120,6 +122,17 @@ class Session:
         if found.id != wanted and asking:
             say(f"{wanted!r} is taken for {found.id}: {', '.join(asking)} did not tell in time what is there")
         return found
+
+    async def within(self, fleet: Fleet) -> ServiceStatus:
+        """The service that the command names, or, where that is what several services stand under (an endpoint), the
+        first of them. Raises as `named` does."""
+        try:
+            return await self.named(fleet, patient=True)
+        except NotFound:
+            below = fleet.below(self.arguments.service)
+            if not below:
+                raise
+            return below[0]
 
     async def find(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
         """The service that the command names, after a first look at its servers. Raises as `named` does."""

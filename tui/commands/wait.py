@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
-from tritonctl.inventory import ServiceStatus
+from tritonctl.inventory import Level, ServiceStatus
 from tritonctl.status import server_word
 from tui.commands import documents
 from tui.commands.session import Session, raise_lost
@@ -27,12 +27,22 @@ class _Condition:
     @classmethod
     def of(cls, text: str) -> _Condition:
         kind, _, name = text.partition("=")
-        if text not in ("ready", "live") and not (kind == "model" and name):
-            raise UsageError("wait", f"--for {text!r} is not ready, live or model=NAME")
+        if text not in ("ready", "live", "settled") and not (kind == "model" and name):
+            raise UsageError("wait", f"--for {text!r} is not ready, live, settled or model=NAME")
         return cls(text, name or None)
 
     def holds(self, status: ServiceStatus) -> bool:
-        """A model counts when one version of it is ready on every replica."""
+        """A model counts when one version of it is ready on every replica; settled is when its place is done with it.
+
+        Raises OperationFailed where it settled badly, with the place's reason.
+        """
+        platform = status.service.platform
+        if self.text == "settled":
+            if platform.level is Level.FAILED:
+                raise OperationFailed(
+                    f"{status.id} is {platform.state}", platform.reason or "its place gives no reason"
+                )
+            return platform.level is not Level.CHANGING
         if self.model is None:
             return (status.ready if self.text == "ready" else status.live) is True
         return any(each.name == self.model and 0 < each.ready_on == each.replicas for each in status.models)

@@ -6,6 +6,7 @@ from textual import on
 from textual.app import ComposeResult
 
 from tritonctl.inventory import Level, ServiceStatus
+from tritonctl.server.address import Speaks
 from tritonctl.status import short_reason
 from tui.figures import duration_us
 from tui.messages import OpenModel
@@ -14,6 +15,8 @@ from tui.rows import MODEL_COLUMNS, STATES, matcher, model_key, model_row, sort_
 from tui.screens.base import LiveScreen
 from tui.widgets.table import Row, Table
 from tui.widgets.trend import TrendLine
+
+_WORDS = {Speaks.SCORE: "no Triton, but takes what is posted to it,", Speaks.TENSORFLOW: "TensorFlow Serving's gRPC"}
 
 
 class ModelsPane(Pane):
@@ -67,6 +70,9 @@ class ModelsPane(Pane):
             return [status.error, *([f"→ {advice}"] if advice else [])]
         if not any(each.looked for each in status.replicas):
             return ["asking the server …"]
+        address = status.address_for("")
+        if address is not None and address.protocol is not Speaks.TRITON:
+            return [f"it speaks {_WORDS[address.protocol]} and tells no models", "i sends it a test request"]
         if not any(each.models_known for each in status.replicas):
             return ["the server does not tell its models: the repository index is restricted or not supported"]
         return ["the model repository is empty"]

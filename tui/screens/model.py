@@ -11,12 +11,15 @@ from textual.binding import BindingType
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, Level, ServiceStatus, Snapshot
+from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ModelSchema, schema
+from tritonctl.status import server_word
 from tui.keys import MODEL, REQUEST, Action
 from tui.panes.model import ConfigPane, ModelPane, SchemaPane, StatisticsPane, VersionsPane
 from tui.panes.request import RequestPane
 from tui.rows import STATES
+from tui.screens.requesting import speaks
 from tui.screens.tabbed import TabbedScreen, Tabs, number_keys
 from tui.widgets.bar import Part
 
@@ -45,6 +48,10 @@ class ModelScreen(TabbedScreen):
         self._read_for: tuple[object, ...] | None = None
 
     @property
+    def about(self) -> tuple[str, ...]:
+        return (self.service_id, self.model)
+
+    @property
     def versions(self) -> Sequence[JoinedModel]:
         status = self.status
         return [each for each in status.models if each.name == self.model] if status is not None else []
@@ -62,8 +69,12 @@ class ModelScreen(TabbedScreen):
         status = snapshot.by_id.get(self.service_id)
         versions = self.versions
         parts = [Part(self.service_id, "muted", 5), Part(self.model, "title", 9)]
-        if status is None or not versions:
+        foreign = status is not None and speaks(status) is Speaks.TENSORFLOW
+        if status is None or not (versions or foreign):
             self.show_header([*parts, Part("it is gone", "failed", 8)])
+            return
+        if foreign:
+            self._show_foreign(status, parts)
             return
         worst = min(versions, key=lambda each: each.level)
         parts.append(Part(worst.worst.in_words, STATES[worst.level], 8))
@@ -77,6 +88,32 @@ class ModelScreen(TabbedScreen):
             self._read(status)
         if isinstance(self.pane, ModelPane):
             self.pane.show_model(self, status, versions)
+
+    def _show_foreign(self, status: ServiceStatus, parts: list[Part]) -> None:
+        """A model of TensorFlow Serving, which tells its signature at most."""
+        self.show_header([*parts, Part(server_word(status), STATES[status.level], 8)])
+        if self._read_for != (status.live,):
+            self._read_for = (status.live,)
+            self._read_signature(status)
+        if isinstance(self.pane, ModelPane):
+            self.pane.show_model(self, status, ())
+
+    @work(group="schema", exclusive=True, exit_on_error=False)
+    async def _read_signature(self, status: ServiceStatus) -> None:
+        from tritonctl.workbench.schema import of_tensorflow
+
+        address = status.address_for(self.model)
+        if address is None:
+            self.trouble = status.error or "no server of it can be reached"
+        else:
+            try:
+                self.schema = await of_tensorflow(
+                    address, self.model, None, values={}, shapes={}, datatypes={}, parameters={}
+                )
+                self.trouble = ""
+            except TritonctlError as error:
+                self.schema, self.trouble = None, str(error)
+        self.show_now()
 
     @work(group="schema", exclusive=True, exit_on_error=False)
     async def _read(self, status: ServiceStatus) -> None:

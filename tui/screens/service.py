@@ -16,6 +16,7 @@ from tui.messages import OpenModel
 from tui.panes.base import Pane
 from tui.panes.models import ModelsPane
 from tui.rows import STATES
+from tui.screens.requesting import open_request, speaks
 from tui.screens.tabbed import TabbedScreen, Tabs, number_keys
 from tui.widgets.bar import Part
 
@@ -134,6 +135,9 @@ class ServiceScreen(TabbedScreen):
         return None
 
     def action_request(self) -> None:
+        if self.status is not None and speaks(self.status) is not Speaks.TRITON:
+            open_request(self, self.status)
+            return
         model = self._model()
         if model is not None:
             self.post_message(OpenModel(self.service_id, model, "request"))
@@ -147,11 +151,6 @@ class ServiceScreen(TabbedScreen):
             self.propose("unload", model)
 
 
-def _speaks_triton(status: ServiceStatus) -> bool:
-    addresses = [each.replica.address for each in status.replicas]
-    return any(each is None or each.protocol is Speaks.TRITON for each in addresses)
-
-
 def header_parts(status: ServiceStatus, now: float) -> list[Part]:
     """A service in one line: which, how, in which mode, since when."""
     state = STATES[status.level]
@@ -159,7 +158,7 @@ def header_parts(status: ServiceStatus, now: float) -> list[Part]:
         Part(status.id, "title", 9),
         Part(server_word(status), state, 8),
         Part(f"{status.replicas_ready}/{len(status.replicas)} replicas", "", 4) if len(status.replicas) > 1 else None,
-        Part(str(status.control_mode or "mode ?"), "", 5) if _speaks_triton(status) else None,
+        Part(str(status.control_mode or "mode ?"), "", 5) if speaks(status) is Speaks.TRITON else None,
         Part(f"Triton {status.version}", "muted", 3) if status.version else None,
     ]
     if status.stale and status.seen_at is not None:

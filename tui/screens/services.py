@@ -11,11 +11,13 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from tritonctl.inventory import BackendState, Level, ServiceStatus, Snapshot
+from tritonctl.server.address import Speaks
 from tui.figures import age, percent, size_bytes
 from tui.keys import SERVICES
 from tui.messages import OpenModel, OpenService
 from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_columns, service_row, sort_by
 from tui.screens.base import LiveScreen
+from tui.screens.requesting import open_request, speaks
 from tui.widgets.bar import Part
 from tui.widgets.table import Row, Table
 
@@ -184,7 +186,9 @@ class ServicesScreen(LiveScreen):
         if status is None:
             return
         ready = sorted({each.name for each in status.models if each.ready_on})
-        if len(ready) == 1:
+        if speaks(status) is not Speaks.TRITON:
+            open_request(self, status)
+        elif len(ready) == 1:
             self.post_message(OpenModel(status.id, ready[0], "request"))
         else:
             self.post_message(OpenService(status.id))

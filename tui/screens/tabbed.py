@@ -37,6 +37,15 @@ class TabbedScreen(LiveScreen):
         self.service_id = service_id
         self.tab = tab if tab in self.TABS else next(iter(self.TABS))
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """What the page is of, from its service on."""
+        return (self.service_id,)
+
+    def is_under(self, other: TabbedScreen) -> bool:
+        """Whether this page is one level below that one."""
+        return self.about[:-1] == other.about
+
     def body(self) -> Iterator[Widget]:
         yield TabBar()
         yield ContentSwitcher(id="panes")

@@ -12,29 +12,38 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, ServiceStatus
+from tritonctl.server.files import image_note
+from tritonctl.server.generate import can_generate
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.tensors import TensorSpec
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import KINDS, Form
-from tritonctl.workbench.history import History
+from tritonctl.workbench.history import History, Sent
 from tui.keys import REQUEST
 from tui.panes.model import ModelPane
+from tui.panes.request.comparing import Against, candidates, parse_against
+from tui.panes.request.curve import Curve
 from tui.panes.request.fields import Field, Fields
 from tui.panes.request.load_line import LoadLine, parse_load
+from tui.panes.request.menus import Menus
 from tui.panes.request.paths import complete_path
 from tui.panes.request.sending import Sending
 from tui.widgets.sheet import Block, Heading, Piece, Sheet
-from tui.widgets.trend import TrendLine
 
 if TYPE_CHECKING:
     from tui.screens.model import ModelScreen
 
 TIMES = 10
 _INPUT = "input "
+WAYS = ("infer", "generate_stream", "generate")
+_WAY_WORDS = {
+    "infer": "infer",
+    "generate_stream": "generate_stream: the text as it comes, over HTTP",
+    "generate": "generate: the text at once, over HTTP",
+}
 
 
 class RequestPane(ModelPane):
@@ -42,8 +51,9 @@ class RequestPane(ModelPane):
 
     BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in REQUEST]
     DEFAULT_CSS = """
-    RequestPane #curve { height: 3; display: none; }
-    RequestPane #curve.shown { display: block; }
+    RequestPane #menu { display: none; }
+    RequestPane.choosing #menu { display: block; }
+    RequestPane.choosing #answer { display: none; }
     """
 
     def __init__(self) -> None:
@@ -54,19 +64,32 @@ class RequestPane(ModelPane):
         self.errors: dict[str, str] = {}
         self.seen: tuple[ModelScreen, ServiceStatus, Sequence[JoinedModel]] | None = None
         self.history = History.usual(os.environ, Path.home())
+        self.way = WAYS[0]
+        self.against: Against | None = None
+        self.agreed = False
+        """A load on what others use was confirmed."""
         self._place = 0
+        self._menus = Menus(self)
         self._sending = Sending(self)
 
     def compose(self) -> ComposeResult:
         yield Fields(id="fields")
-        with Vertical(id="curve"):
-            yield TrendLine(id="rate")
-            yield TrendLine(id="p50")
-            yield TrendLine(id="p99")
+        yield Curve()
+        yield Fields(id="menu")
         yield Sheet(id="answer")
 
+    @property
+    def fields(self) -> Fields:
+        """The form's fields."""
+        return self.query_one("#fields", Fields)
+
+    @property
+    def generates(self) -> bool:
+        """It is sent by the generate extension."""
+        return self.way != WAYS[0] and self.schema is not None and can_generate(self.schema)
+
     def take_focus(self) -> None:
-        self.query_one(Fields).focus()
+        (self._menus.list if self._menus.is_open else self.fields).focus()
 
     def show_model(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> None:
         self.seen = (screen, status, versions)
@@ -84,10 +107,10 @@ class RequestPane(ModelPane):
             return
         sheet = self.query_one("#answer", Sheet)
         if self.schema is None:
-            self.query_one(Fields).show(())
+            self.fields.show(())
             sheet.show([Block(self.seen[0].trouble, "muted")])
             return
-        self.query_one(Fields).show(self._fields(self.schema))
+        self.fields.show(self._fields(self.schema))
         sheet.show(self.answer or [Block("enter edits the field, or sends; s sends from anywhere", "muted")])
 
     def _fields(self, schema: ModelSchema) -> list[Field]:
@@ -105,15 +128,20 @@ class RequestPane(ModelPane):
         parameters = forms.parameters_line(form.parameters)
         needs = "needs sequence_id=1 sequence_start=true" if schema.sequence_batching else "none"
         fields.append(Field("parameters", "parameters", "", parameters or needs, made=not parameters))
-        if not schema.decoupled:
+        if can_generate(schema):
+            fields.append(Field("way", "send by", "", _WAY_WORDS[self.way], made=self.way == WAYS[0]))
+        if not self.generates:
             fields.append(Field("load", "load", "", str(self.load) or "once", made=self.load.once))
+            against = str(self.against) if self.against is not None else "nothing"
+            fields.append(Field("against", "compare with", "", against, made=self.against is None))
         fields.append(Field("send", "[ Send ]" if not self._sending.busy else "sending, esc stops it", "", ""))
         return fields
 
     def _input(self, spec: TensorSpec) -> Field:
         text = self.form.values.get(spec.name, "")
         if text:
-            value = text
+            note = image_note(spec, text)
+            value = f"{text}   {note}" if note else text
         elif spec.optional:
             value = "left out: optional"
         else:
@@ -127,7 +155,15 @@ class RequestPane(ModelPane):
 
     # Editing
 
-    def _ask(self, what: str, text: str, then: Callable[[str], None], *, paths: bool = False) -> None:
+    def _ask(
+        self,
+        what: str,
+        text: str,
+        then: Callable[[str], None],
+        *,
+        paths: bool = False,
+        complete: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
         if self.seen is None:
             return
 
@@ -140,14 +176,17 @@ class RequestPane(ModelPane):
                     self.seen[0].say(words, "failed")
             self.draw()
 
-        if paths:
-            self.seen[0].ask(f"{what} ", text, complete_path, entered)
+        if paths or complete is not None:
+            self.seen[0].ask(f"{what} ", text, complete or complete_path, entered)
         else:
             self.seen[0].ask(f"{what} ", text, then=entered)
 
     def action_enter(self) -> None:
-        """Edit the field under the cursor, or send."""
-        field = self.query_one(Fields).current
+        """Edit the field under the cursor, or send; in a menu, choose."""
+        if self._menus.is_open:
+            self._menus.choose()
+            return
+        field = self.fields.current
         if field is None:
             return
         if field.key.startswith(_INPUT):
@@ -161,8 +200,29 @@ class RequestPane(ModelPane):
             self._ask("parameters =", forms.parameters_line(self.form.parameters), self._set_parameters)
         elif field.key == "load":
             self._ask("load =", str(self.load), self._set_load)
+        elif field.key == "way":
+            self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
+            self.draw()
+        elif field.key == "against":
+            self.action_against()
         else:
             self.action_send()
+
+    def action_against(self) -> None:
+        """What the same request is sent to as well: another version, another service."""
+        if self.seen is None:
+            return
+        screen, status, _ = self.seen
+        found = candidates(screen.triton.fleet.snapshot, status.id, screen.model)
+
+        def entered(text: str) -> None:
+            self.against = parse_against(text)
+            self.draw()
+
+        if not found and self.against is None:
+            screen.say("no other version of it is loaded, and no other service has it", "warn")
+        before = str(self.against) if self.against is not None else ""
+        self._ask("compare with =", before, entered, complete=lambda typed: [each for each in found if typed in each])
 
     def _change(self, form: Form) -> None:
         self.form = form
@@ -186,7 +246,7 @@ class RequestPane(ModelPane):
         self.load = parse_load(text)
 
     def action_shape(self) -> None:
-        field = self.query_one(Fields).current
+        field = self.fields.current
         if field is None or not field.key.startswith(_INPUT):
             if self.seen is not None:
                 self.seen[0].say("the cursor is on no input", "warn")
@@ -220,6 +280,11 @@ class RequestPane(ModelPane):
             return
         sent = self.history.of(self.seen[0].model)
         place = max(-len(sent), min(-1, self._place + step)) if sent else 0
+        self.take(sent, place)
+
+    def take(self, sent: Sequence[Sent], place: int) -> None:
+        """One of what was sent, into the form; 0: there is none."""
+        assert self.seen is not None
         if not place:
             self.seen[0].say("nothing was sent to this model from here yet", "warn")
             return
@@ -228,6 +293,24 @@ class RequestPane(ModelPane):
         self._place = place
         when = time.strftime("%d %b %H:%M", time.localtime(entry.at))
         self.seen[0].say(f"sent {when} to {entry.service}{': ' + entry.outcome if entry.outcome else ''}")
+
+    def action_history_menu(self) -> None:
+        self._menus.history()
+
+    @work(group="cases", exclusive=True, exit_on_error=False)
+    async def action_open_case(self) -> None:
+        """The cases of this model, to send one or all of them again."""
+        if self.seen is not None:
+
+            def ask() -> None:
+                self._ask("send the case", "", self._send_case, paths=True)
+
+            await self._menus.cases(self.seen[0].model, self._sending.send_cases, ask)
+
+    def _send_case(self, text: str) -> None:
+        folder = Path(text).expanduser()
+        self._menus.remember(folder)
+        self._sending.send_cases([folder])
 
     @work(group="check", exclusive=True, exit_on_error=False)
     async def _check(self) -> None:
@@ -247,50 +330,52 @@ class RequestPane(ModelPane):
     def _begin(self, load: LoadLine) -> None:
         if self._sending.busy or self.seen is None or self.schema is None:
             return
-        screen, status, _ = self.seen
-        if not load.modest and (others := self._others(status)):
-            self._ask(
-                f"others send it {others:.1f} requests a second, a load would slow them down; yes sends it:",
-                "",
-                lambda text: self._sending.start(load) if text.lower() in ("y", "yes") else None,
-            )
-            return
-        if not any(each.error is None and each.replica.address is not None for each in status.replicas):
-            screen.say("no server of it can be reached", "failed")
-            return
+        self._menus.close()
         self._sending.start(load)
 
-    def _others(self, status: ServiceStatus) -> float:
-        """Requests a second that the model gets now, when none of them is ours."""
-        assert self.seen is not None
-        rates = status.rates.models if status.rates is not None else {}
-        return sum(each.requests_per_s or 0.0 for key, each in rates.items() if key.model == self.seen[0].model)
+    def ask_for_a_load(self, load: LoadLine) -> None:
+        """Others may use the model: a load would slow them down."""
+
+        def entered(text: str) -> None:
+            if text.lower() in ("y", "yes"):
+                self.agreed = True
+                self._sending.start(load)
+
+        self.call_later(self._ask, "send it all the same? yes sends it:", "", entered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape stops what is being sent, and leaves the page when nothing is."""
-        return self._sending.busy if action == "stop" else True
+        """Escape closes the menu or stops what is being sent, and leaves the page when neither is there."""
+        return self._sending.busy or self._menus.is_open if action == "stop" else True
 
     def action_stop(self) -> None:
-        self._sending.stop()
+        if self._menus.is_open:
+            self._menus.close()
+        else:
+            self._sending.stop()
 
     # The answer
 
     def action_copy(self) -> None:
         """By OSC 52, which reaches the clipboard of the terminal's own machine over SSH."""
-        self.app.copy_to_clipboard(self._sending.as_json() or self.query_one("#answer", Sheet).text())
-        if self.seen is not None:
+        if self.seen is None:
+            return
+        try:
+            self.app.copy_to_clipboard(self._sending.as_json() or self.query_one("#answer", Sheet).text())
             self.seen[0].say("copied, where the terminal allows it (OSC 52)", "ok")
+        except TritonctlError as error:
+            self.seen[0].say(error.answer, "warn")
 
     def action_save(self) -> None:
         if self.seen is not None:
             self._ask("save the answer to", f"{self.seen[0].model}.json", self._sending.save, paths=True)
 
     def action_save_case(self) -> None:
-        if self.seen is not None:
-            self._ask("save the case in", f"cases/{self.seen[0].model}", self._sending.save_case, paths=True)
+        def entered(text: str) -> None:
+            self._menus.remember(Path(text).expanduser())
+            self._sending.save_case(text)
 
-    def action_open_case(self) -> None:
-        self._ask("send the case", "", self._sending.open_case, paths=True)
+        if self.seen is not None:
+            self._ask("save the case in", f"cases/{self.seen[0].model}", entered, paths=True)
 
     def show_answer(self, pieces: Sequence[Piece]) -> None:
         self.answer = list(pieces)

@@ -7,12 +7,14 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from tritonctl.errors import TritonctlError
-from tritonctl.workbench.load import LoadResult
+from tritonctl.workbench.beside import Beside
+from tritonctl.workbench.load import Found, LoadResult
 from tritonctl.workbench.split import Split
-from tui.figures import duration_us, number
+from tui.figures import duration_us, number, percent
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Rows
 
 if TYPE_CHECKING:
+    from tritonctl.server.generate import Piece as GeneratePiece
     from tritonctl.server.inference import Inferencer
     from tritonctl.server.modelconfig import ModelSchema
     from tritonctl.server.request import InferenceAnswer
@@ -92,12 +94,7 @@ def stream_pieces(answers: Sequence[InferenceAnswer], ended: bool) -> list[Piece
     """Time to the first, between, total; then each answer as it came."""
     from tritonctl.server.answer import summarise_answer
 
-    times = [each.latency_us for each in answers]
-    gaps = sorted(after - before for before, after in itertools.pairwise(times))
-    between = f", between {duration_us(gaps[len(gaps) // 2])}" if gaps else ""
-    state = "total" if ended else "so far"
-    said = f"{len(answers)}, first after {duration_us(times[0])}{between}, {state} {duration_us(times[-1])}"
-    pieces: list[Piece] = [Pair("answers", said)]
+    pieces: list[Piece] = [Pair("answers", timing([each.latency_us for each in answers], ended))]
     text = _text_of(answers)
     if text:
         pieces.append(Block("\n" + text))
@@ -137,7 +134,59 @@ def load_pieces(result: LoadResult, parts: Split | None, *, ended: bool) -> list
     return pieces
 
 
-def case_pieces(name: str, differences: Sequence[Difference]) -> list[Piece]:
+def beside_pieces(beside: Beside | None) -> list[Piece]:
+    """What the server's own metrics say meanwhile, of everybody's requests."""
+    if beside is None:
+        return []
+    pieces: list[Piece] = [
+        Pair(
+            "server, last second",
+            f"queue {duration_us(beside.queue_us)} · compute {duration_us(beside.compute_us)} · "
+            f"batch {number(beside.batch)} · pending {number(beside.pending)}",
+        )
+    ]
+    pieces += [Pair(f"GPU {place}", f"busy {percent(each)}") for place, each in enumerate(beside.gpus)]
+    return pieces
+
+
+def found_pieces(limit_ms: float, found: Found) -> list[Piece]:
+    """What a search came to, with every try."""
+    best = found.best
+    words = f"{found.concurrency} at once, {number(best.requests_per_s)} requests a second" if best else "none"
+    pieces: list[Piece] = [
+        Heading(f"highest load with p99 under {limit_ms:g} ms"),
+        Pair("found", words, "ok" if best else "warn"),
+    ]
+    for each in found.tries:
+        p99 = duration_us(each.histogram.percentile(99))
+        bad = f"   {each.stopped or f'{each.failed} failed'}" if each.failed or each.stopped else ""
+        pieces.append(
+            Pair(f"{each.plan.concurrency} at once", f"{number(each.requests_per_s)} a second, p99 {p99}{bad}")
+        )
+    return pieces
+
+
+def piece_pieces(pieces: Sequence[GeneratePiece], ended: bool) -> list[Piece]:
+    """Of a generated text: how fast it came, and what there is of it."""
+    times = [each.latency_us for each in pieces]
+    text = "".join(each.text for each in pieces)
+    return [Pair("pieces", timing(times, ended)), Block("\n" + (text or "nothing yet"))]
+
+
+def timing(times: Sequence[float], ended: bool) -> str:
+    """Time to the first, between, and total."""
+    if not times:
+        return "none yet"
+    gaps = sorted(after - before for before, after in itertools.pairwise(times))
+    between = f", between {duration_us(gaps[len(gaps) // 2])}" if gaps else ""
+    state = "total" if ended else "so far"
+    return f"{len(times)}, first after {duration_us(times[0])}{between}, {state} {duration_us(times[-1])}"
+
+
+def case_pieces(name: str, differences: Sequence[Difference], error: str = "") -> list[Piece]:
+    """One case."""
+    if error:
+        return [Heading(f"case {name}"), Block(error, "failed")]
     if not differences:
         return [Heading(f"case {name}"), Block("the answer is alike", "ok")]
     return [Heading(f"case {name}"), *(Pair(each.output, each.words, "failed") for each in differences)]

@@ -1,10 +1,11 @@
-"""The pane's work: fills the form, sends it once, as a stream, as a load or as a case, and shows what comes."""
+"""The pane's work: fills the form, sends it once, as a stream, a load, to two sides or as a case; shows what comes."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -13,28 +14,32 @@ from typing import TYPE_CHECKING
 from textual.worker import Worker
 
 from tritonctl.errors import TritonctlError, UsageError
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.history import Sent
-from tritonctl.workbench.load import LoadResult, run_load, search
 from tritonctl.workbench.split import Counted, read_counted, split
-from tui.figures import duration_us, number
+from tui.figures import duration_us
 from tui.panes.request import said
+from tui.panes.request.curve import Curve
 from tui.panes.request.load_line import LoadLine
 from tui.widgets.sheet import Block, Heading, Pair, Piece
-from tui.widgets.trend import TrendLine
 
 if TYPE_CHECKING:
+    from tritonctl.server.generate import Piece as GeneratePiece
     from tritonctl.server.inference import Inferencer
     from tritonctl.server.request import InferenceAnswer, InferenceRequest
+    from tritonctl.workbench.beside import Watching
     from tui.panes.request.pane import RequestPane
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT_S = 600.0
 TOP = 5
-SEARCH_STEP_S = 3.0
 REDRAW_S = 0.25
+COPIED_BYTES = 256 * 1024
+"""Terminals take no more by OSC 52; a larger answer is saved."""
+
+Work = Callable[[ServerAddress, ModelSchema], Awaitable[None]]
 
 
 class Sending:
@@ -55,16 +60,14 @@ class Sending:
             self._worker.cancel()
 
     def start(self, load: LoadLine) -> None:
-        self._run(lambda address, schema: self._send(address, schema, load))
+        self.run(lambda address, schema: self._send(address, schema, load))
 
-    def _run(self, work: Callable[[ServerAddress, ModelSchema], Awaitable[None]]) -> None:
+    def run(self, work: Work, waiting: str = "sent, waiting …") -> None:
+        """Do this, with what came of it or what went wrong on the screen."""
         pane = self._pane
         if self.busy or pane.seen is None or pane.schema is None:
             return
-        address = next(
-            (each.replica.address for each in pane.seen[1].replicas if each.error is None and each.replica.address),
-            None,
-        )
+        address = pane.seen[1].address_for(pane.seen[0].model)
         if address is None:
             pane.seen[0].say("no server of it can be reached", "failed")
             return
@@ -83,19 +86,16 @@ class Sending:
                 if pane.is_attached:
                     pane.draw()
 
-        pane.show_waiting()
+        pane.show_waiting(waiting)
         self._worker = pane.run_worker(guarded(), group="request", exit_on_error=False)
         pane.draw()
 
     # Filling
 
-    async def check(self, schema: ModelSchema) -> dict[str, object]:
-        """Fill the form in a thread: its errors stand beside their fields. Returns the tensors."""
-        pane = self._pane
-        form = pane.form
-        filled = await asyncio.to_thread(forms.fill, form, schema)
-        pane.errors = {name: error.headline for name, error in filled.errors.items()}
-        return dict(filled.tensors)
+    async def check(self, schema: ModelSchema) -> None:
+        """Fill the form in a thread: its errors stand beside their fields."""
+        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema)
+        self._pane.errors = {name: error.headline for name, error in filled.errors.items()}
 
     async def _request(self, schema: ModelSchema) -> InferenceRequest:
         """Raises UsageError where a field is wrong; which one and why stands beside it."""
@@ -120,15 +120,19 @@ class Sending:
         outcome, latency_us = "stopped", None
         try:
             request = await self._request(schema)
-            pane.query_one("#curve").set_class(False, "shown")
+            pane.query_one(Curve).hide()
             timeout_s = STREAM_TIMEOUT_S if schema.decoupled else TIMEOUT_S
             async with Inferencer(address, timeout_s=timeout_s) as inferencer:
-                if schema.decoupled:
+                if pane.generates:
+                    latency_us = await self._generate(address, request)
+                elif pane.against is not None:
+                    latency_us = await self._compare(address, schema, request)
+                elif not load.once:
+                    await self._measure(address, inferencer, schema, request, load)
+                elif schema.decoupled:
                     latency_us = await self._stream(inferencer, request)
-                elif load.once:
-                    latency_us = await self._once(address, inferencer, schema, request)
                 else:
-                    await self._measure(address, inferencer, request, load)
+                    latency_us = await self._once(address, inferencer, schema, request)
             outcome = ""
         except TritonctlError as error:
             outcome = error.headline
@@ -141,15 +145,15 @@ class Sending:
         self, address: ServerAddress, inferencer: Inferencer, schema: ModelSchema, request: InferenceRequest
     ) -> float:
         asked = replace(request, outputs=forms.classes_of(schema, TOP))
-        before = await _counted(address, request)
+        before = await counted(address, request)
         answer = await inferencer.infer(asked)
-        after = await _counted(address, request, before.success + 1) if before is not None else None
+        after = await counted(address, request, before.success + 1) if before is not None else None
         parts = split(before, after, 1, answer.latency_us, answer.client_us) if before and after else None
         self._last = (asked, [answer])
         classified = {output.name for output in asked.outputs if output.classes}
         app = self._pane.app
         colours = not (app.native_ansi_color or app.no_color)
-        ascii_only = not self._pane.query_one("#fields").symbols.braille  # type: ignore[attr-defined]
+        ascii_only = not self._pane.fields.symbols.braille
         outputs = await asyncio.to_thread(
             said.output_pieces, answer, classified, schema, colours=colours, ascii_only=ascii_only
         )
@@ -185,84 +189,108 @@ class Sending:
         self._pane.show_answer([Heading("answers"), *pieces])
         return got[-1].latency_us
 
+    async def _generate(self, address: ServerAddress, request: InferenceRequest) -> float | None:
+        """By Triton's generate extension: the text as it comes, or whole."""
+        from tritonctl.server.generate import fields_of, generate
+
+        pane = self._pane
+        path = f"answered by POST …/{pane.way}"
+        got: list[GeneratePiece] = []
+        drawn = 0.0
+        stream = generate(
+            address,
+            request.model,
+            fields_of(request),
+            version=request.version,
+            stream=pane.way == "generate_stream",
+            timeout_s=STREAM_TIMEOUT_S,
+        )
+        async with aclosing(stream):
+            async for piece in stream:
+                got.append(piece)
+                if time.monotonic() - drawn > REDRAW_S:
+                    drawn = time.monotonic()
+                    head: list[Piece] = [Heading("text as it comes; esc stops it"), Pair("by", path)]
+                    pane.show_answer([*head, *said.piece_pieces(got, ended=False)])
+        pane.show_answer([Heading("answer"), Pair("by", path), *said.piece_pieces(got, ended=True)])
+        return got[-1].latency_us if got else None
+
+    # Two sides
+
+    def _other_side(self, address: ServerAddress) -> tuple[ServerAddress, str | None, str]:
+        """The address, version and name of what is compared with. Raises UsageError where it cannot be reached."""
+        pane = self._pane
+        against = pane.against
+        assert against is not None
+        assert pane.seen is not None
+        if against.service is None:
+            return address, against.version, str(against)
+        fleet = pane.seen[0].triton.fleet
+        status = fleet.resolve(against.service)
+        other = status.address_for(pane.seen[0].model)
+        if other is None:
+            raise UsageError("compare with", f"no server of {status.id} can be reached", status.error or "")
+        return other, against.version, f"{status.id}{f' version {against.version}' if against.version else ''}"
+
+    async def _compare(self, address: ServerAddress, schema: ModelSchema, request: InferenceRequest) -> float | None:
+        from tui.panes.request.comparing import ask_side, compared
+
+        pane = self._pane
+        assert pane.seen is not None
+        other, version, name = self._other_side(address)
+        mine = f"version {request.version}" if request.version else "the server's choice"
+        left = await ask_side(f"{pane.seen[1].id} {mine}", address, schema, request, request.version)
+        right = await ask_side(name, other, schema, request, version or request.version)
+        self._last = (request, list(left.answers))
+        pane.show_answer(await compared(left, right, pane.size.width))
+        return left.answers[-1].latency_us if left.answers else None
+
+    # A load
+
     async def _measure(
-        self, address: ServerAddress, inferencer: Inferencer, request: InferenceRequest, load: LoadLine
+        self,
+        address: ServerAddress,
+        inferencer: Inferencer,
+        schema: ModelSchema,
+        request: InferenceRequest,
+        load: LoadLine,
     ) -> None:
-        before = await _counted(address, request)
-        send = await inferencer.sender(request)
+        from tritonctl.server.client import ServerClient
+        from tritonctl.workbench.beside import watching
+        from tritonctl.workbench.others import requests_of_others, why_ask
+        from tui.panes.request.measuring import measure
+
         pane = self._pane
-        pane.query_one("#curve").set_class(True, "shown")
-        newest = LoadResult(load.plan())
-
-        def told(result: LoadResult) -> None:
-            nonlocal newest
-            newest = result
-            self._curve(result)
-            pane.show_answer([*said.load_pieces(result, None, ended=False), *self._server_now()])
-
-        if load.limit_ms:
-            found = await search(send, load.limit_ms * 1000, step_s=load.duration_s or SEARCH_STEP_S, told=told)
-            pieces: list[Piece] = [Heading(f"highest load with p99 under {load.limit_ms:g} ms")]
-            best = found.best
-            words = f"{found.concurrency} at once, {number(best.requests_per_s)} requests a second" if best else "none"
-            pieces.append(Pair("found", words, "ok" if best else "warn"))
-            for each in found.tries:
-                p99 = duration_us(each.histogram.percentile(99))
-                pieces.append(
-                    Pair(f"{each.plan.concurrency} at once", f"{number(each.requests_per_s)} a second, p99 {p99}")
-                )
-            pane.show_answer(pieces)
-            return
-        try:
-            result = await run_load(load.plan(), send, told)
-        except asyncio.CancelledError:
-            pane.show_answer(said.load_pieces(newest, None, ended=True))
-            raise
-        after = None
-        if before is not None and "lost" not in result.stopped:
-            after = await _counted(address, request, before.success + result.done + 1)
-        mean = result.histogram.mean
-        parts = split(before, after, result.done + 1, mean) if before and after and mean is not None else None
-        self._curve(result)
-        pane.show_answer([*said.load_pieces(result, parts, ended=True), *self._server_now()])
-
-    def _curve(self, result: LoadResult) -> None:
-        points = list(result.points)
-        pane = self._pane
-
-        def ms(value: float | None) -> float | None:
-            return value / 1000 if value is not None else None
-
-        pane.query_one("#rate", TrendLine).show("requests/s", [each.requests_per_s for each in points])
-        pane.query_one("#p50", TrendLine).show("latency p50", [ms(each.p50_us) for each in points], unit="ms")
-        pane.query_one("#p99", TrendLine).show("latency p99", [ms(each.p99_us) for each in points], unit="ms")
-
-    def _server_now(self) -> list[Piece]:
-        """What the server's own metrics say meanwhile, of everybody's requests."""
-        seen = self._pane.seen
-        if seen is None or seen[1].rates is None:
-            return []
-        pieces: list[Piece] = []
-        for key, rates in seen[1].rates.models.items():
-            if key.model == seen[0].model and rates.requests_per_s:
-                pieces.append(
-                    Pair(
-                        f"server, version {key.version}",
-                        f"queue {duration_us(rates.avg_queue_us)} · compute {duration_us(rates.avg_compute_us)} · "
-                        f"batch {number(rates.avg_batch)} · pending {number(rates.pending)}",
+        async with ServerClient(address, timeout_s=2.0) as client:
+            if not load.modest and not pane.agreed:
+                pane.show_waiting("looking for a second whether others use it …")
+                others = await requests_of_others(client, request.model) if _is_triton(address) else None
+                if words := why_ask(request.model, others):
+                    pane.show_answer(
+                        [Heading("nothing was sent"), Block(f"{words}; a load would slow them down", "warn")]
                     )
-                )
-        for gpu in seen[1].rates.gpus:
-            busy = f"{gpu.utilization:.0%}" if gpu.utilization is not None else "–"
-            pieces.append(Pair(f"GPU {gpu.uuid[:12]}", f"busy {busy}"))
-        return pieces
+                    pane.ask_for_a_load(load)
+                    return
+            pane.agreed = False
+            beside: contextlib.AbstractAsyncContextManager[Watching] = watching(client, request.model)
+            await measure(
+                load,
+                await inferencer.sender(request, decoupled=schema.decoupled),
+                curve=pane.query_one(Curve),
+                counted=lambda at_least: counted(address, request, at_least),
+                beside=beside,
+                show=pane.show_answer,
+            )
 
     # Cases and files
 
     def as_json(self) -> str | None:
-        """The last answer as `infer -o json` writes it; None where there is none."""
+        """The last answer as `infer -o json` writes it; None where there is none. Raises UsageError for a large one."""
         if self._last is None or not self._last[1]:
             return None
+        size = sum(output.data.nbytes for answer in self._last[1] for output in answer.outputs)
+        if size > COPIED_BYTES:
+            raise UsageError("copy", f"an answer of {size // 1024} KiB is too large to copy: save it with ctrl-s")
         import json
 
         from tritonctl.server.answer import document
@@ -270,62 +298,53 @@ class Sending:
         return json.dumps(document(self._last[0].model, self._last[1]), ensure_ascii=False, indent=2)
 
     def save(self, text: str) -> None:
-        """Raises UsageError."""
+        """Raises UsageError where there is nothing to save; what else goes wrong is said."""
         if self._last is None or not self._last[1]:
             raise UsageError("save", "there is no answer yet: send the request first")
-        from tritonctl.workbench.keeping import save_outputs
+        model, got, path = self._last[0].model, list(self._last[1]), Path(text).expanduser()
 
-        files = save_outputs(Path(text).expanduser(), self._last[0].model, self._last[1])
-        self._say(f"saved {', '.join(str(each) for each in files)}")
+        async def work() -> None:
+            from tritonctl.workbench.keeping import save_outputs
+
+            try:
+                files = await asyncio.to_thread(save_outputs, path, model, got)
+                self._say(f"saved {', '.join(str(each) for each in files)}")
+            except TritonctlError as error:
+                self._say(error.answer, "failed")
+
+        self._pane.run_worker(work(), group="save", exit_on_error=False)
 
     def save_case(self, text: str) -> None:
         """Send the form once more, for all of its numbers, and keep request and answer."""
-
         folder = Path(text).expanduser()
 
         async def work(address: ServerAddress, schema: ModelSchema) -> None:
             from tritonctl.workbench import case
+            from tui.panes.request.comparing import answers_of
 
             request = await self._request(schema)
-            answers = await self._answers(address, schema, request)
+            answers = await answers_of(address, schema, request)
             await asyncio.to_thread(case.save, folder, request, answers)
             self._pane.show_answer([Heading("case"), Block(f"saved in {text}", "ok")])
 
-        self._run(work)
+        self.run(work)
 
-    def open_case(self, text: str) -> None:
-        """Send a saved case again and show how its answer differs."""
-        folder = Path(text).expanduser()
+    def send_cases(self, folders: Sequence[Path]) -> None:
+        """Send saved cases again and show how their answers differ from what was saved, or from the other side's."""
 
         async def work(address: ServerAddress, schema: ModelSchema) -> None:
-            from tritonctl.workbench import case
+            from tui.panes.request.keeping import send_cases
 
             await asyncio.to_thread(_load)
-            kept = await asyncio.to_thread(case.load, folder)
-            if kept.request.model != schema.name:
-                raise UsageError(f"case {text}", f"it is a case of {kept.request.model}, not of {schema.name}")
-            version = self._pane.form.version or kept.request.version
-            answers = await self._answers(address, schema, replace(kept.request, version=version))
-            got = [answer.outputs for answer in answers]
-            differences = await asyncio.to_thread(case.compare, kept.answers, got, kept.tolerances)
-            self._pane.show_answer(said.case_pieces(kept.name, differences))
+            there = self._other_side(address) if self._pane.against is not None else None
+            pieces = await send_cases(folders, (address, self._pane.form.version), there, schema)
+            self._pane.show_answer(pieces)
 
-        self._run(work)
+        self.run(work)
 
-    async def _answers(
-        self, address: ServerAddress, schema: ModelSchema, request: InferenceRequest
-    ) -> list[InferenceAnswer]:
-        from tritonctl.server.inference import Inferencer
-
-        async with Inferencer(address, timeout_s=TIMEOUT_S) as inferencer:
-            if not schema.decoupled:
-                return [await inferencer.infer(request)]
-            async with aclosing(inferencer.stream(request)) as answers:
-                return [answer async for answer in answers]
-
-    def _say(self, words: str) -> None:
+    def _say(self, words: str, state: str = "ok") -> None:
         if self._pane.seen is not None:
-            self._pane.seen[0].say(words, "ok")
+            self._pane.seen[0].say(words, state)
 
 
 def _load() -> None:
@@ -336,8 +355,15 @@ def _load() -> None:
     inference_grpc.load()
 
 
-async def _counted(address: ServerAddress, request: InferenceRequest, at_least: int = 0) -> Counted | None:
+def _is_triton(address: ServerAddress) -> bool:
+    return address.protocol is Speaks.TRITON
+
+
+async def counted(address: ServerAddress, request: InferenceRequest, at_least: int = 0) -> Counted | None:
+    """The statistics, where the server tells them."""
     from tritonctl.server.client import ServerClient
 
+    if not _is_triton(address):
+        return None
     async with ServerClient(address, timeout_s=2.0) as client:
         return await read_counted(client, request.model, request.version, at_least)

@@ -1,0 +1,212 @@
+"""What is in the AKS clusters of a backend, and how the clusters themselves are, kept up side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+from backends.aks import access
+from backends.aks.cluster import Cluster, read
+from backends.aks.member import Member
+from backends.azure.arm import Arm, path_of
+from backends.kubernetes.access import Access
+from backends.kubernetes.credentials import Credentials
+from tritonctl.backend import Capability, Changed, Listed, Removed, Told, Update
+from tritonctl.errors import NotFound, TritonctlError, Unreachable, fault
+from tritonctl.inventory import Service
+from tritonctl.settings_backends import AksSettings
+
+KIND = "aks cluster"
+_FIRST_S = 10.0  # a cluster that does not answer by then is shown without its services
+_POLL_S = 30.0
+_CHANGING_S = 5.0
+_TOGETHER_S = 0.02
+
+_OF_WORKLOADS = {
+    Capability.LOGS: "a cluster has no log of its own: its workloads have",
+    Capability.PREVIOUS_LOGS: "a cluster has no log of its own: its workloads have",
+    Capability.EVENTS: "Azure keeps its own activity log: az monitor activity-log list",
+    Capability.MODE: "a control mode is a server's, not a cluster's",
+    Capability.RESTART: "stop it and start it again",
+    Capability.SCALE: "node pools are scaled by az aks nodepool scale",
+    Capability.TRAFFIC: "a cluster has no traffic shares",
+}
+
+
+class Watch:
+    """One `updates` at a time. `members` are by the name of their row."""
+
+    def __init__(self, arm: Arm, settings: AksSettings) -> None:
+        self._arm = arm
+        self._settings = settings
+        self.members: dict[str, Member] = {}
+        self._changed = asyncio.Event()
+        self._look = asyncio.Event()
+        self._trouble: TritonctlError | None = None
+        self._told: Told | None = None
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(each.aclose() for each in self.members.values()))
+        self.members = {}
+
+    def look_now(self) -> None:
+        """Something was done to a cluster."""
+        self._look.set()
+
+    async def look_at(self, member: Member) -> Cluster:
+        """The cluster as Azure tells of it at this moment."""
+        found = read(await self._arm.get(member.cluster.path, access.API))
+        if found is not None:
+            member.cluster = found
+            self._changed.set()
+        return member.cluster
+
+    async def updates(self) -> AsyncIterator[Update]:
+        """Ends only by an error: where the clusters cannot be listed at first, or the one cluster is gone."""
+        async for prompt in self._arm.login.sign_in(self._arm.cloud.arm_scope):
+            yield Told("sign in to Azure", str(prompt), warning=True)
+        await self._apply(await self._list())
+        polling = asyncio.create_task(self._poll(), name=f"clusters of {self._settings.name}")
+        try:
+            await self._first_looks()
+            known = self._services()
+            yield Listed(tuple(known.values()))
+            self._told = None
+            while True:
+                if (told := self._tell()) != self._told:
+                    self._told = told
+                    yield told
+                await self._changed.wait()
+                await asyncio.sleep(_TOGETHER_S)
+                self._changed.clear()
+                if polling.done():
+                    yield Listed(())
+                    polling.result()  # the one cluster is gone
+                before, known = known, self._services()
+                for gone in before.keys() - known.keys():
+                    yield Removed(gone)
+                for key, service in known.items():
+                    if before.get(key) != service:
+                        yield Changed(service)
+        finally:
+            polling.cancel()
+            stopping = [each.stop() for each in self.members.values()]
+            await asyncio.gather(polling, *stopping, return_exceptions=True)
+
+    async def _list(self) -> list[Cluster]:
+        settings = self._settings
+        scope = ["subscriptions", settings.subscription]
+        if settings.resource_group is not None:
+            scope += ["resourceGroups", settings.resource_group]
+        path = path_of(*scope, "providers", "Microsoft.ContainerService", "managedClusters")
+        if settings.cluster is None:
+            found = [read(each) for each in await self._arm.collect(path, access.API)]
+            return [each for each in found if each is not None]
+        one = read(await self._arm.get(f"{path}{path_of(settings.cluster)}", access.API))
+        if one is None:
+            raise Unreachable(f"look at the cluster {settings.cluster}", "the answer is no cluster", kind="garbage")
+        return [one]
+
+    async def _apply(self, clusters: list[Cluster]) -> None:
+        """The members as the clusters are now: those that answer are watched, the others are not."""
+        named = _names(clusters)
+        for name in [name for name in self.members if name not in named]:
+            await self.members.pop(name).aclose()
+        for name, cluster in named.items():
+            member = self.members.get(name)
+            if member is None:
+                prefix = "" if self._settings.cluster is not None else f"{name}/"
+                member = Member(cluster, self._settings, prefix, self._find, lambda _member: self._changed.set())
+                self.members[name] = member
+            member.cluster = cluster
+            if cluster.reachable:
+                member.start()
+            else:
+                await member.stop()
+                member.looked.set()
+        self._changed.set()
+
+    async def _find(self, cluster: Cluster) -> tuple[Access, Credentials | None]:
+        return await access.find(self._arm, cluster)
+
+    async def _first_looks(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_S):
+                await asyncio.gather(*(each.looked.wait() for each in self.members.values()))
+
+    async def _poll(self) -> None:
+        """Ends only by NotFound, where there was one cluster and it is gone."""
+        try:
+            while True:
+                changing = any(each.cluster.changing for each in self.members.values())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CHANGING_S if changing else _POLL_S):
+                        await self._look.wait()
+                self._look.clear()
+                try:
+                    await self._apply(await self._list())
+                    self._trouble = None
+                except NotFound:
+                    raise
+                except TritonctlError as error:
+                    self._trouble = error
+                except Exception as error:  # a fault of ours must not leave the clusters to look alive for ever
+                    self._trouble = fault("look at the clusters", error)
+                self._changed.set()
+        finally:
+            self._changed.set()
+
+    def _services(self) -> dict[str, Service]:
+        found: dict[str, Service] = {}
+        for name, member in self.members.items():
+            row = self._row(name, member)
+            found[row.id] = row
+            found |= member.services
+        return found
+
+    def _row(self, name: str, member: Member) -> Service:
+        cluster = member.cluster
+        trouble = f"not reached: {member.trouble.headline}" if member.trouble is not None else ""
+        denied = dict(_OF_WORKLOADS)
+        if cluster.power.lower() == "stopped":
+            denied[Capability.STOP] = "it is stopped"
+        elif cluster.power.lower() == "running":
+            denied[Capability.START] = "it is running"
+        return Service(
+            id=f"{self._settings.name}/{name}",
+            backend=self._settings.name,
+            kind=KIND,
+            name=name,
+            platform=cluster.platform(trouble),
+            denied=tuple((str(capability), why) for capability, why in denied.items()),
+        )
+
+    def _tell(self) -> Told:
+        login, scope = self._arm.login, self._arm.cloud.arm_scope
+        until = login.expires_at(scope, self._arm.tenant)
+        clock = time.strftime("%H:%M", time.localtime(until)) if until is not None else ""
+        parts, advice, warning = [f"signed in until {clock}, renewed by itself"] if clock else [], "", False
+        failed = login.trouble(scope, self._arm.tenant) or self._trouble
+        if failed is not None:
+            parts, advice, warning = [failed.headline], failed.advice, True
+            if clock and failed is not self._trouble:
+                parts.append(f"what is signed in ends at {clock}")
+        for name, member in self.members.items():
+            one = self._settings.cluster is not None
+            if member.trouble is not None:
+                parts.append(member.trouble.headline if one else f"{name}: {member.trouble.headline}")
+                advice, warning = advice or member.trouble.advice, True
+            elif member.header is not None and member.header.text:
+                parts.append(member.header.text if one else f"{name}: {member.header.text}")
+                advice, warning = advice or member.header.advice, warning or member.header.warning
+        return Told(" · ".join(parts), advice, warning)
+
+
+def _names(clusters: list[Cluster]) -> Mapping[str, Cluster]:
+    """The cluster's own name, with its resource group before it where two are called alike."""
+    names = [each.name.lower() for each in clusters]
+    return {
+        each.name if names.count(each.name.lower()) == 1 else f"{each.group}/{each.name}": each for each in clusters
+    }
