@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from tritonctl import status
 from tritonctl.apart import apart
-from tritonctl.backend import Backend, Capability, Changed, Listed, Removed, Told, Update
+from tritonctl.backend import Backend, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
     HostGpu,
-    ModelState,
     Point,
     Replica,
     ReplicaStatus,
@@ -26,8 +25,8 @@ from tritonctl.inventory import (
     ServiceStatus,
     Snapshot,
 )
+from tritonctl.logreasons import LogReasons
 from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
-from tritonctl.server import log
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
@@ -37,6 +36,7 @@ LOOKS_PER_S = 25.0
 _TOGETHER = 8
 _APART_S = 0.02
 _LEAST_WINDOW = 0.8  # of the interval
+_AT_FULL_RATE = 12  # servers in view; a look takes about 2.5 ms of a core
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
@@ -53,8 +53,7 @@ class _Tracked:
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    log_reasons: dict[str, str] = field(default_factory=dict)
-    log_read_for: frozenset[str] = frozenset()
+    reasons: LogReasons = field(default_factory=LogReasons)
     derived: ServiceStatus | None = None
 
 
@@ -129,7 +128,7 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
-            if self._in_view != {only}:
+            if self._in_view != frozenset({only}):
                 self.look_at((only,))
             self._gate(only).set()
             return
@@ -418,7 +417,7 @@ class Fleet:
                 seen = await probe.look(
                     tracked.replicas[replica.name],
                     statistics=self._detailed == service_id,
-                    log_reasons=tracked.log_reasons,
+                    log_reasons=tracked.reasons.by_model,
                 )
                 self._saw(tracked, replica.name, seen)
                 if number:
@@ -440,8 +439,13 @@ class Fleet:
         return pause if pause > interval / 4 else interval / 2
 
     def _interval(self, service_id: str) -> float:
-        in_view = self._in_view is None or service_id in self._in_view or service_id == self._detailed
-        return self.interval_s if in_view else max(self.interval_s, SLOW_INTERVAL_S)
+        """A long list on screen is looked at less often, so that standing on it costs what a shorter one costs."""
+        if self._in_view is None or service_id == self._detailed:
+            return self.interval_s
+        if service_id not in self._in_view:
+            return max(self.interval_s, SLOW_INTERVAL_S)
+        many = sum(len(self._tracked[each].probes) for each in self._in_view if each in self._tracked)
+        return self.interval_s * max(1.0, many / _AT_FULL_RATE)
 
     def _stretch(self) -> float:
         """How many times longer than usual each replica waits for its look, so that all keep to LOOKS_PER_S."""
@@ -458,7 +462,7 @@ class Fleet:
         # What the platform says may have changed while the server was asked.
         tracked.replicas[replica] = replace(seen, replica=before.replica)
         if before.error is not None and seen.error is None:
-            tracked.log_read_for = frozenset()  # it came back: what its log said of the run before is old
+            tracked.reasons.forget()  # it came back: what its log said of the run before is old
         self._publish(tracked)
         now = self._status(tracked)
         at = time.time()
@@ -469,28 +473,15 @@ class Fleet:
             tracked.history.append(Point.of(now.rates, at))
         elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
             tracked.history.append(Point.unknown(at))
-        self._read_log_if_it_knows_more(tracked)
-
-    def _read_log_if_it_knows_more(self, tracked: _Tracked) -> None:
-        """The reason for a model that the index gives neither state nor reason for stands only in the log."""
         backend = self.backends[tracked.service.backend]
-        if Capability.LOGS not in backend.capabilities:
-            return
-        silent = frozenset(
-            model.name
-            for each in tracked.replicas.values()
-            for model in each.models
-            if model.state is ModelState.NOT_LOADED
-        )
-        new, tracked.log_read_for = silent - tracked.log_read_for, silent
-        if new:
+        if tracked.reasons.are_wanted(backend, tracked.replicas.values()):
             self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
 
     def read_log_again(self, service_id: str) -> None:
         """After a load that failed: its reason may be new."""
         tracked = self._tracked.get(service_id)
         if tracked is not None:
-            tracked.log_read_for = frozenset()
+            tracked.reasons.forget()
             self.hurry(service_id)
 
     async def log_read(self, service_id: str) -> None:
@@ -503,7 +494,9 @@ class Fleet:
             snapshot = self.snapshot
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._deadline_s):
-                    while not self._shows_reasons(service_id):
+                    while (tracked := self._tracked.get(service_id)) and not tracked.reasons.are_shown(
+                        tracked.replicas.values()
+                    ):
                         snapshot = await self.changed(snapshot)
 
     async def logs_read(self) -> Snapshot:
@@ -511,25 +504,8 @@ class Fleet:
         await asyncio.gather(*(self.log_read(service_id) for service_id in list(self._tracked)))
         return self.snapshot
 
-    def _shows_reasons(self, service_id: str) -> bool:
-        """Whether each silent model that the log has a reason for shows it; so does a service that is gone."""
-        tracked = self._tracked.get(service_id)
-        return tracked is None or all(
-            model.reason is not None or model.name not in tracked.log_reasons
-            for each in tracked.replicas.values()
-            for model in each.models
-            if model.state is ModelState.NOT_LOADED
-        )
-
     async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
-        lines: list[str] = []
-        with suppress(TritonctlError, TimeoutError):
-            async with asyncio.timeout(5.0):
-                async for batch in backend.logs(tracked.service, tail=20_000):
-                    lines += [line.text for line in batch]
-        reasons = await asyncio.to_thread(log.reasons, lines)
-        if reasons != tracked.log_reasons:
-            tracked.log_reasons = reasons
+        if await tracked.reasons.read(backend, tracked.service):
             self.hurry(tracked.service.id)
 
     def _all_looked(self, only: Collection[str] | None) -> bool:

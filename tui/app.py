@@ -31,6 +31,7 @@ from tui.widgets.panel import Panel
 _ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
+_BEGIN_AT_LATEST_S = 0.3
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
 
 
@@ -59,6 +60,7 @@ class TritonctlApp(CommandedApp):
         self._audit = audit
         self._keymap = dict(keymap or {})
         self._wanted_theme = theme
+        self._begun = False
         self._leaving = False
         self._plan_at_work: asyncio.Task[None] | None = None
 
@@ -76,14 +78,18 @@ class TritonctlApp(CommandedApp):
         for name in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(name, self._leave_by, name)
         self.call_after_refresh(self._begin)
+        # That waits for the first screen to be drawn: a key that was typed ahead may have covered it before.
+        self.set_timer(_BEGIN_AT_LATEST_S, self._begin)
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()
         self.exit(None, 128 + name)
 
     def _begin(self) -> None:
-        self.fleet.start_probing()
-        self._paint()
+        if not self._begun:
+            self._begun = True
+            self.fleet.start_probing()
+            self._paint()
 
     @work(group="paint", exit_on_error=True)
     async def _paint(self) -> None:
@@ -133,11 +139,10 @@ class TritonctlApp(CommandedApp):
 
     def _open(self, page: TabbedScreen) -> None:
         """Services, a service, one of its models: pages do not pile up, and esc always goes one level up."""
-        stack = self.screen_stack
-        same = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and each.about == page.about]
-        above = [place for place, each in enumerate(stack) if isinstance(each, TabbedScreen) and page.is_under(each)]
-        keep = same or above or [0]
-        for _ in stack[keep[-1] + 1 :]:
+        pages = [(place, each) for place, each in enumerate(self.screen_stack) if isinstance(each, TabbedScreen)]
+        same = [place for place, each in pages if each.about == page.about]
+        above = [place for place, each in pages if page.is_under(each)]
+        for _ in self.screen_stack[(same or above or [0])[-1] + 1 :]:
             self.pop_screen()
         if same and isinstance(self.screen, TabbedScreen):
             self.screen.call_later(self.screen.action_tab, page.tab)

@@ -6,9 +6,16 @@ import asyncio
 import time
 from pathlib import Path
 
-from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
+import pytest
+
+from tests.fakes import RUNNING, FakeBackend, FakeModel, FakeTriton, service
 from tests.tui.pilot import Dashboard, dashboard
+from tritonctl.backend import Event, Section
 from tritonctl.errors import Unreachable
+from tritonctl.fleet import Fleet
+from tritonctl.inventory import Service
+from tritonctl.plan import AuditLog
+from tui.app import TritonctlApp
 from tui.widgets.table import Table
 
 
@@ -39,6 +46,17 @@ async def test_a_server_that_dies_and_comes_back(tmp_path: Path) -> None:
         await shown.until(lambda: "ready" in shown.line("fake/s") and "s ago" not in shown.text)
 
 
+async def test_a_key_typed_before_the_first_frame_stops_nothing(tmp_path: Path) -> None:
+    server = FakeTriton([FakeModel("m", successes_per_scrape=2)])
+    async with server, Fleet([FakeBackend(service("s", server))], probing=False) as fleet:
+        app = TritonctlApp(fleet, AuditLog(tmp_path / "audit.jsonl"))
+        app.call_after_refresh = lambda *_, **__: True  # type: ignore[method-assign]  # the screen is covered at once
+        async with app.run_test(size=(120, 34)) as pilot:
+            shown = Dashboard(app, pilot)
+            await shown.command("metrics fake/s")
+            await shown.until(lambda: "throughput" in shown.text and "– req/s" not in shown.line("throughput"))
+
+
 async def test_a_service_that_goes_while_its_page_is_open(tmp_path: Path) -> None:
     async with FakeTriton([FakeModel("m")]) as server:
         for keys in (["enter"], ["enter", "enter"], ["enter", "3"], ["enter", "4"], ["enter", "enter", "5"]):
@@ -53,6 +71,49 @@ async def test_a_service_that_goes_while_its_page_is_open(tmp_path: Path) -> Non
                 await shown.press("L", "U", "i", "l", "d", "1", "2", "enter", "tab")
                 await shown.press("escape", "escape", "escape")
                 await shown.sees("No Triton service found.")
+
+
+class Moody(FakeBackend):
+    """Its events and description fail at first, and change."""
+
+    asked = 0
+
+    async def events(self, service: Service) -> tuple[Event, ...]:
+        self.asked += 1
+        if self.asked in (1, 3):
+            raise Unreachable("events", f"the place is away ({self.asked})")
+        return (Event(0.0, "start", f"event {self.asked}"),)
+
+    async def describe(self, service: Service) -> tuple[Section, ...]:
+        self.asked += 1
+        if self.asked == 1:
+            await asyncio.sleep(60)
+        return (Section("fake place", (("asked", f"time {self.asked}"),)),)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_AGAIN_S", "_AFTER_FAULT_S", "_DEADLINE_S"):
+        monkeypatch.setattr(f"tui.panes.describe.{name}", 0.3)
+
+
+async def test_events_are_read_anew_also_after_a_fault_that_is_told(tmp_path: Path, soon: None) -> None:
+    backend = Moody(service("s", platform=RUNNING))
+    async with dashboard(backend, work=tmp_path) as shown:
+        await shown.sees("fake/s")
+        await shown.press("enter", "5")
+        await shown.sees("the place is away (1)", "event 2", "the place is away (3)")
+        assert "event 2" in shown.text, "what was told is kept"
+        await shown.sees("event 4")
+        await shown.loses("away")
+
+
+async def test_a_description_that_does_not_come_is_asked_for_again(tmp_path: Path, soon: None) -> None:
+    backend = Moody(service("s", platform=RUNNING))
+    async with dashboard(backend, work=tmp_path) as shown:
+        await shown.sees("fake/s")
+        await shown.press("d")
+        await shown.sees("no answer within 0.3 s", "time 2", "time 3")
 
 
 async def test_a_service_that_goes_while_its_plan_is_open(tmp_path: Path) -> None:

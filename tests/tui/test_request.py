@@ -49,7 +49,7 @@ async def test_zeros_versions_and_ten_times(triton: Factory, tmp_path: Path) -> 
         await shown.press("v", "v")
         chosen = "1" if re.search(r"^ ?version +1", shown.text, re.MULTILINE) else "2"
         await shown.press("enter")
-        await shown.sees(f"version {chosen} over grpc", "SCORES")
+        await shown.sees(f"version {chosen} over grpc", "SCORES", "[ Send ]")
         await shown.press("r")
         await shown.sees("10 in ", "p99")
 

@@ -163,6 +163,10 @@ def _is_version(name: str) -> bool:
 def _parsed(path: Path, text: str, problems: list[Problem]) -> Any:
     """The message, or None with a problem that names line and column, or the rule that says it better."""
     from google.protobuf import text_format
+
+    from tritonctl.server import grpc_channel
+
+    grpc_channel.load()  # the messages' package imports gRPC, which must be told to be quiet before
     from tritonclient.grpc import model_config_pb2
 
     try:

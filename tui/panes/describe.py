@@ -2,49 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from textual import work
 from textual.app import ComposeResult
 
+from tritonctl.backend import Backend, Capability
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import ServiceStatus
 from tui.panes.base import Pane
 from tui.screens.base import LiveScreen
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
+_AGAIN_S = 10.0  # what a place tells is read anew as long as it is looked at
+_AFTER_FAULT_S = 3.0
+_DEADLINE_S = 10.0
 
-class DescribePane(Pane):
-    """Read anew each time it is opened, beside the screen."""
+
+class AskedPane(Pane):
+    """What the service's place tells, asked beside the screen: when it is opened, and again and again after."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._place: list[Piece] = []
-        self._asked = False
+        self._told: list[Piece] = []
+        self._fault: list[Piece] = []
+        self._ask_after = 0.0
+
+    async def ask(self, status: ServiceStatus) -> list[Piece]:
+        """The place's answer, to be shown. Raises TritonctlError."""
+        raise NotImplementedError
+
+    def pieces(self, status: ServiceStatus) -> list[Piece]:
+        """All that is to be seen; what failed is told over what was told before it."""
+        return [*self._fault, *self._told]
+
+    def show(self, status: ServiceStatus) -> None:
+        if time.monotonic() >= self._ask_after:
+            self._ask_after = float("inf")
+            self._ask(status)
+        self.query_one(Sheet).show(self.pieces(status))
+
+    @work(group="ask", exclusive=True, exit_on_error=False)
+    async def _ask(self, status: ServiceStatus) -> None:
+        pause_s = _AFTER_FAULT_S
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                self._told = await self.ask(status)
+            self._fault, pause_s = [], _AGAIN_S
+        except TimeoutError:
+            self._fault = [Block(f"no answer within {_DEADLINE_S:g} s", "failed")]
+        except TritonctlError as error:
+            self._fault = [Block(str(error), "failed")]
+        finally:
+            self._ask_after = time.monotonic() + pause_s
+        self._screen.show_now()
+
+    @property
+    def _screen(self) -> LiveScreen:
+        screen = self.screen
+        assert isinstance(screen, LiveScreen)
+        return screen
+
+    def backend_of(self, status: ServiceStatus) -> Backend:
+        return self._screen.triton.fleet.backend_of(status.service)
+
+
+class DescribePane(AskedPane):
+    """All that the servers told, and what the place tells."""
 
     def compose(self) -> ComposeResult:
         yield Sheet(id="describe-sheet")
 
-    def show(self, status: ServiceStatus) -> None:
-        if not self._asked:
-            self._asked = True
-            self._ask(status)
-        self.query_one(Sheet).show([*_of_servers(status), *self._place])
+    def pieces(self, status: ServiceStatus) -> list[Piece]:
+        return [*_of_servers(status), *super().pieces(status)]
 
-    @work(group="describe", exclusive=True, exit_on_error=False)
-    async def _ask(self, status: ServiceStatus) -> None:
-        screen = self.screen
-        assert isinstance(screen, LiveScreen)
-        try:
-            sections = await screen.triton.fleet.backend_of(status.service).describe(status.service)
-        except TritonctlError as error:
-            self._place = [Heading(status.service.backend), Block(str(error), "failed")]
-        else:
-            self._place = []
-            for section in sections:
-                self._place.append(Heading(section.heading))
-                self._place += [Pair(name, value) for name, value in section.rows]
-        screen.show_now()
+    async def ask(self, status: ServiceStatus) -> list[Piece]:
+        found: list[Piece] = []
+        for section in await self.backend_of(status).describe(status.service):
+            found.append(Heading(section.heading))
+            found += [Pair(name, value) for name, value in section.rows]
+        return found
 
 
 def _of_servers(status: ServiceStatus) -> list[Piece]:
@@ -78,34 +116,21 @@ def _word(value: bool | None) -> str:
     return "unknown" if value is None else "yes" if value else "no"
 
 
-class EventsPane(Pane):
+class EventsPane(AskedPane):
     """What the platform did and saw; a place without events says so."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._pieces: list[Piece] = [Block("asking …", "muted")]
-        self._asked = False
+        self._told = [Block("asking …", "muted")]
 
     def compose(self) -> ComposeResult:
         yield Sheet(id="events-sheet")
 
-    def show(self, status: ServiceStatus) -> None:
-        if not self._asked:
-            self._asked = True
-            self._ask(status)
-        self.query_one(Sheet).show(self._pieces)
-
-    @work(group="events", exclusive=True, exit_on_error=False)
-    async def _ask(self, status: ServiceStatus) -> None:
-        screen = self.screen
-        assert isinstance(screen, LiveScreen)
-        try:
-            events = await screen.triton.fleet.backend_of(status.service).events(status.service)
-        except TritonctlError as error:
-            self._pieces = [Block(str(error), "muted")]
-        else:
-            self._pieces = [
-                Pair(time.strftime("%H:%M:%S", time.localtime(each.at)), each.text, "warn" if each.warning else "")
-                for each in events
-            ] or [Block("no events", "muted")]
-        screen.show_now()
+    async def ask(self, status: ServiceStatus) -> list[Piece]:
+        backend = self.backend_of(status)
+        if (why_not := backend.why_not(Capability.EVENTS, status.service)) is not None:
+            return [Block(why_not, "muted")]
+        return [
+            Pair(time.strftime("%H:%M:%S", time.localtime(each.at)), each.text, "warn" if each.warning else "")
+            for each in await backend.events(status.service)
+        ] or [Block("no events", "muted")]

@@ -1,0 +1,151 @@
+"""Rules about where it runs: ports and ways to it, exit codes, probes, memory, layers that disagree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from tritonctl.inventory import Level, ModelState
+from tritonctl.server.address import Speaks
+from tritonctl.triage.evidence import Evidence, Source
+from tritonctl.triage.finding import Confidence, Finding, Quote
+from tritonctl.triage.ruling import at, found
+from tritonctl.triage.signatures import Catalogue
+
+
+def unreachable(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """A server that does not answer, where the place does not say why. While it starts, that is no fault."""
+    level = evidence.status.service.platform.level
+    if level in (Level.OFF, Level.FAILED, Level.CHANGING):
+        return
+    for each in evidence.replicas:
+        address = each.replica.address
+        if address is None or each.error is None or each.replica.platform.level in (Level.OFF, Level.FAILED):
+            continue
+        asked = f"GET {address.http}/v2/health/ready" if address.protocol is Speaks.TRITON else address.shown
+        quotes = [Quote(at(Source.HEALTH, each, evidence), f"{asked}: {each.error}")]
+        values = {"service": evidence.service, "address": address.shown}
+        name = _UNREACHABLE.get(each.error_kind or "", "unreachable-refused")
+        if name in ("unreachable-refused", "unreachable-timeout") and each.seen_before:
+            name = "server-lost"
+        elif name == "unreachable-refused" and (level is Level.OK or each.replica.started_at is not None):
+            continue  # its process runs and never listened yet: it loads
+        yield found(catalogue, name, quotes, values, (each.name,))
+
+
+_UNREACHABLE: Mapping[str, str] = {
+    "refused": "unreachable-refused",
+    "lost": "unreachable-timeout",
+    "timeout": "unreachable-timeout",
+    "name": "unreachable-name",
+    "tls": "unreachable-tls",
+    "garbage": "unreachable-not-triton",
+    "redirect": "unreachable-not-triton",
+    "too large": "unreachable-not-triton",
+    "failed": "unreachable-not-triton",
+    "forbidden": "unreachable-forbidden",
+}
+
+
+def metrics_closed(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    for each in evidence.replicas:
+        address = each.replica.address
+        # Without a second look it may just have ended.
+        answers = each.answered and each.window_s > 0
+        if answers and each.metrics_error and address is not None and address.metrics is not None:
+            quotes = [Quote(at(Source.METRICS, each, evidence), f"GET {address.metrics}: {each.metrics_error}")]
+            quotes.append(Quote(at(Source.HEALTH, each, evidence), f"GET {address.http}/v2/health/live → live"))
+            # A port that was only guessed may be wrong by itself.
+            confidence = Confidence.POSSIBLE if address.guessed else Confidence.SURE
+            yield found(catalogue, "metrics-closed", quotes, {"service": evidence.service}, (each.name,), confidence)
+
+
+def layers_disagree(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    platform = evidence.status.service.platform
+    ready = [each for each in evidence.replicas if each.ready]
+    if platform.level is Level.FAILED and ready:
+        quotes = [Quote(str(Source.PLATFORM), platform.reason or platform.state)]
+        quotes.append(Quote(at(Source.HEALTH, ready[0], evidence), "GET /v2/health/ready → ready"))
+        values = {"service": evidence.service, "platform": platform.state}
+        yield found(catalogue, "layers-disagree", quotes, values)
+
+
+def memory(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    for each in evidence.replicas:
+        rates = each.rates
+        if rates is None:
+            continue
+        source = at(Source.METRICS, each, evidence)
+        pool = rates.pinned_memory
+        if pool is not None and pool.total_bytes and pool.used_bytes / pool.total_bytes > 0.95:
+            text = f"nv_pinned_memory_pool_used_bytes {pool.used_bytes:.0f} of {pool.total_bytes:.0f}"
+            yield found(catalogue, "pinned-memory-full", [Quote(source, text)], {"service": evidence.service})
+        loaded = any(model.state is not ModelState.NOT_LOADED and model.reason != "unloaded" for model in each.models)
+        for gpu in rates.gpus:
+            used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
+            if each.models_known and not loaded and used and total and used / total > 0.5:
+                text = f"GPU {gpu.uuid}: {used / 2**30:.1f} of {total / 2**30:.1f} GiB used; no model is loaded"
+                values = {"service": evidence.service, "share": f"{used / total:.0%}"}
+                yield found(catalogue, "memory-not-freed", [Quote(source, text)], values, (each.name,))
+
+
+_EXITS: Mapping[str, tuple[str, str]] = {
+    "1": ("the server gave up by itself", "A start that failed; the log says why."),
+    "125": ("the engine could not start the container", "An option of its own, a port or a mount is wrong."),
+    "126": ("the command cannot be run", "It is no program, or may not be executed."),
+    "127": ("the command does not exist", "The image has no program of this name."),
+    "134": ("it aborted (SIGABRT)", "A library gave up: an exception that nobody caught."),
+    "137": ("it was killed (SIGKILL)", "For want of memory, by a probe, or by somebody: the place knows which."),
+    "139": (
+        "it crashed (SIGSEGV)",
+        "Native code of a backend or of a library is at fault, or two servers share /dev/shm without a"
+        " shm-region-prefix-name of their own.",
+    ),
+    "143": ("it was told to end (SIGTERM)", "An operator, a rollout or a probe did so."),
+}
+
+
+def exit_codes(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    service = evidence.status.service
+    for name, platform in [("", service.platform), *((r.name, r.platform) for r in service.replicas)]:
+        words = platform.state.split()
+        if platform.level is not Level.FAILED or len(words) < 2 or words[0] != "exited":
+            continue
+        code = words[1] if not words[1].startswith("-") else str(128 + int(words[1][1:] or 0))
+        meaning, why = _EXITS.get(code, ("a code of the program's own", "The log may say why."))
+        text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
+        values = {"service": evidence.service, "code": code, "meaning": meaning, "why": why}
+        yield found(catalogue, "exit-code", [Quote(f"platform {name}".strip(), text[:600])], values)
+        return
+
+
+def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """A liveness probe that is refused, and a log in which a load began and did not end."""
+    refused = [
+        piece
+        for piece in evidence.pieces
+        if piece.source is Source.EVENT and "iveness probe failed" in piece.text and "connection refused" in piece.text
+    ]
+    if not refused:
+        return
+    for each in evidence.replicas:
+        for log in (each.log, each.previous_log):
+            if log is not None and log.loading and not log.started:
+                key, begun = next(iter(log.loading.items()))
+                quotes = [Quote("event", refused[-1].text), Quote(f"log {begun}", f"loading: {key}, and no end of it")]
+                values = {"service": evidence.service, "loading": key.rpartition(":")[0]}
+                yield found(catalogue, "probe-kills", quotes, values, (each.name,))
+                return
+
+
+def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
+    """Azure's front door lets one request an instance through by default, and turns the others away."""
+    limit = next((p for p in evidence.pieces if _ONE_REQUEST.search(p.text)), None)
+    refused = next((p for p in evidence.pieces if _TOO_MANY.search(p.text)), None)
+    if limit is not None and refused is not None:
+        quotes = [Quote(str(piece.source), piece.text[:600]) for piece in (refused, limit)]
+        yield found(catalogue, "one-request-at-a-time", quotes, {"service": evidence.service})
+
+
+_ONE_REQUEST = re.compile(r"max_?concurrent_?requests_?per_?instance\W{1,4}1\b", re.IGNORECASE)
+_TOO_MANY = re.compile(r"\b429\b")
