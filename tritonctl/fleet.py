@@ -127,7 +127,7 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
-            if self._in_view != frozenset({only}):
+            if self._in_view != frozenset((only,)):
                 self.look_at((only,))
             self._gate(only).set()
             return

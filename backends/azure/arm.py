@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import tritonctl
 from backends.azure.clouds import Cloud
 from backends.azure.credentials import Login, Token
-from backends.azure.errors import ArmFailed, ErrorTree, refusal
+from backends.azure.errors import ArmFailed, ErrorTree, hygienic, refusal
 from backends.azure.operations import Operation, Progress, operation_of, progress_of
 from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
 from tritonctl.server.http import client_class
@@ -33,7 +33,7 @@ CONNECT_S = 5.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 500
 _TRIES = 4
-_POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
+POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
 _POLL_FAULTS = 6  # in a row, before an operation that cannot be asked for is given up
 _LONGEST_PAUSE_S = 120.0
 _BUSY = (500, 502, 503, 504)
@@ -68,7 +68,7 @@ def path_of(*segments: str) -> str:
 class Arm:
     """One for each backend. Opened on first use. Every method raises a TritonctlError for whatever goes wrong."""
 
-    def __init__(self, cloud: Cloud, login: Login, *, at_once: int = AT_ONCE, poll_s: float = _POLL_S) -> None:
+    def __init__(self, cloud: Cloud, login: Login, *, at_once: int = AT_ONCE, poll_s: float = POLL_S) -> None:
         self.cloud = cloud
         self.login = login
         self.tenant: str | None = None  # of what is asked for, where ARM named it
@@ -330,7 +330,9 @@ class Arm:
         # An operation may be told with the address of ARM in its region: westus.management.azure.com.
         known = host is not None and (host == wanted.hostname or host.endswith(f".{wanted.hostname}"))
         if parts is None or parts.scheme != "https" or not known or parts.port != wanted.port or "@" in parts.netloc:
-            raise Unreachable(f"follow a link of {wanted.netloc}", f"it leads elsewhere: {path[:200]}", kind="redirect")
+            raise Unreachable(
+                f"follow a link of {wanted.netloc}", f"it leads elsewhere: {hygienic(path)[:200]}", kind="redirect"
+            )
         return path
 
 
@@ -354,7 +356,7 @@ def _judged(answer: _Raw, tried: str) -> Answer:
         raise refusal(tried, answer.status, answer.body, answer.headers.get("x-ms-request-id", ""))
     if 300 <= answer.status < 400:
         where = answer.headers.get("location", "nowhere")
-        raise Unreachable(tried, f"answers with a redirect to {where[:200]}", kind="redirect")
+        raise Unreachable(tried, f"answers with a redirect to {hygienic(where)[:200]}", kind="redirect")
     if not answer.body.strip():
         return Answer(answer.status, answer.headers, None)
     try:

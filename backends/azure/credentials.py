@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from backends.azure import identity
 from backends.azure.az import AzFailed
 from backends.azure.clouds import Cloud
+from backends.azure.errors import hygienic
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError, fault
 from tritonctl.server.address import Secret
 
@@ -29,8 +30,8 @@ RENEW_S = 300.0
 _RENEW_AGAIN_S = 30.0
 _BACKOFF_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 _ABANDON_S = 90.0  # an attempt that has not ended by then never will; its thread dies with the process
-_TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*|(?i:(client_secret|assertion|refresh_token)=)[^&\s]+")
 _MAX_WORDS = 4000
+_ATTEMPT = re.compile(r"^\t(\w+?)Credential: ([^\n]*?)(?:\. See the troubleshooting guide[^\n]*)?$", re.MULTILINE)
 _BY_HAND = "try `az account get-access-token` by hand: does it ask for something?"
 
 Key = tuple[str, str | None]  # scope and tenant; None: the login's own
@@ -259,7 +260,7 @@ class Login:
             return Unreachable(tried, _hygienic(said), f"can this machine reach {self.cloud.authority}?")
         if not isinstance(error, ClientAuthenticationError | ValueError):
             return fault(tried, error)
-        return self.lost(tried, said, tenant)
+        return self.lost(tried, _attempts(said), tenant)
 
     def _hangs(self, deadline_s: float) -> TritonctlError:
         advice = "does a proxy or a firewall stand before it?"
@@ -322,6 +323,14 @@ async def _first(deadline_s: float, *futures: Future[Any]) -> Any:
         return None
 
 
+def _attempts(words: str) -> str:
+    """DefaultAzureCredential's report with what it comes to first, and one line for each way that it tried."""
+    tried = _ATTEMPT.findall(words)
+    if not tried:
+        return words
+    return "\n".join(["no way to sign in to Azure worked", *(f"  {name}: {reason.strip()}" for name, reason in tried)])
+
+
 def _hygienic(words: str) -> str:
-    """An identity library's message without anything that looks like a token, and not without end."""
-    return _TOKEN_LIKE.sub("***", words).strip()[:_MAX_WORDS] or "no token, and no reason given"
+    """An identity library's message without a secret in it, and not without end."""
+    return hygienic(words).strip()[:_MAX_WORDS] or "no token, and no reason given"

@@ -38,9 +38,10 @@ def make(kind: str, cloud: Cloud, tenant: str | None, prompt: Prompt) -> Credent
         raise UsageError(
             "sign in to Azure", "azure-identity is not installed", "pip install 'tritonctl[azure]'"
         ) from None
-    # Without a handler Python writes warnings to stderr, over the screen; every failure is raised as well.
-    for name in ("azure", "msal"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    # Every failure is raised as well. Their warnings would go to stderr, over the screen, with a refusal's words as
+    # they came: whatever the other side quotes.
+    for name in ("azure.core", "azure.identity", "msal"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     network: dict[str, Any] = {
         "connection_timeout": _NETWORK_S,
         "read_timeout": _NETWORK_S,

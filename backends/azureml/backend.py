@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from backends.azure.arm import Arm
+from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
 from backends.azureml import changes, delete, deploy, describe, logs, register
@@ -53,11 +53,22 @@ class AzureMlBackend(Backend):
         }
     )
 
-    def __init__(self, settings: AzureMlSettings, logins: Logins | None = None, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        settings: AzureMlSettings,
+        logins: Logins | None = None,
+        *,
+        pace: Pace | None = None,
+        poll_s: float = POLL_S,
+        log_every_s: float = logs.EVERY_S,
+    ) -> None:
+        """`poll_s` is between two questions about an operation, where Azure names no time."""
         super().__init__(settings.name, read_only=settings.read_only, optional=settings.optional)
         self._settings = settings
         self._logins = logins or Logins()
         self._pace = pace or Pace()
+        self._poll_s = poll_s
+        self._log_every_s = log_every_s
         self._place: Place | None = None
         self._watch: Watch | None = None
         self._in_view: frozenset[str] | None = None
@@ -97,7 +108,7 @@ class AzureMlBackend(Backend):
             raise OperationFailed(f"previous log of {service.id}", self.reason_against(Capability.PREVIOUS_LOGS))
         arm = self._opened().arm
         if follow:
-            reader = logs.read(arm, known, logs.SERVER, tail=tail, follow=True)
+            reader = logs.read(arm, known, logs.SERVER, tail=tail, follow=True, every_s=self._log_every_s)
         else:
             reader = logs.both(arm, known, tail=tail)
         async for batch in reader:
@@ -193,7 +204,7 @@ class AzureMlBackend(Backend):
             cloud = cloud_of(self._settings.cloud, self._settings.ca)
             self._scope = scope_of(self._settings, os.environ, Path.cwd(), Path.home())
             login = self._logins.of(self._settings.credential, cloud, self._settings.tenant or self._scope.tenant)
-            self._place = Place(Arm(cloud, login))
+            self._place = Place(Arm(cloud, login, poll_s=self._poll_s))
         return self._place
 
     async def _find(self) -> None:

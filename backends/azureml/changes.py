@@ -76,7 +76,8 @@ def _traffic_step(ground: Ground, after: Mapping[str, int], before: Mapping[str,
 
 
 def traffic_step(ground: Ground, after: Mapping[str, int]) -> Step:
-    return _traffic_step(ground, after, dict(ground.endpoint.traffic))
+    """`after` names every deployment that there is: a share of one that is gone is refused, be it 0."""
+    return _traffic_step(ground, after, {name: ground.endpoint.traffic.get(name, 0) for name in after})
 
 
 async def put_traffic(ground: Ground, shares: Mapping[str, int]) -> str:

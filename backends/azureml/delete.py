@@ -54,9 +54,8 @@ async def plan(ground: Ground) -> Plan:
     steps: list[Step] = []
     warnings: list[str] = []
     doomed = [*([deployment] if deployment is not None else []), *(others if whole else [])]
-    shares = {name: share for name, share in endpoint.traffic.items() if share}
-    if any(each.name in shares for each in doomed):
-        steps.append(_stop_traffic(ground, doomed, shares, warnings))
+    if any(endpoint.traffic.get(each.name) for each in doomed):
+        steps.append(_stop_traffic(ground, siblings, doomed, warnings))
     steps += [_deployment_step(ground, each) for each in doomed]
     if whole:
         steps.append(_endpoint_step(ground))
@@ -137,11 +136,13 @@ def _warn_of_users(warnings: list[str], what: str, users: list[str], whole: bool
         warnings.append(f"{what} is archived though {', '.join(left)} uses it: it serves on, but is no longer listed")
 
 
-def _stop_traffic(ground: Ground, doomed: Sequence[Deployment], shares: dict[str, int], warnings: list[str]) -> Step:
+def _stop_traffic(
+    ground: Ground, siblings: Sequence[Deployment], doomed: Sequence[Deployment], warnings: list[str]
+) -> Step:
     """Azure deletes no deployment that has traffic: the others with a share take its, each as much as it has."""
-    gone = {each.name for each in doomed}
-    left = {name: share for name, share in shares.items() if name not in gone}
-    after = dict.fromkeys(ground.endpoint.traffic, 0) | spread(left)
+    gone, shares = {each.name for each in doomed}, ground.endpoint.traffic
+    left = {each.name: shares[each.name] for each in siblings if each.name not in gone and shares.get(each.name)}
+    after = {each.name: 0 for each in siblings} | spread(left)
     if left:
         told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
         warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")

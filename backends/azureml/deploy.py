@@ -324,7 +324,8 @@ class _Work:
 
     async def take_traffic(self) -> str:
         fresh = await self._place.endpoint(self._workspace, self._endpoint)
-        shares = dict.fromkeys(fresh.traffic, 0) | {self._deployment: 100}
+        here = await self._place.deployments(self._workspace, self._endpoint)
+        shares = {each.name: 0 for each in here} | {self._deployment: 100}
         path = endpoint_path(self._workspace, self._endpoint)
         return await self._put(path, with_traffic(fresh.document, shares), "traffic")
 

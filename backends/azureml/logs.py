@@ -17,13 +17,13 @@ SERVER, STORAGE = "InferenceServer", "StorageInitializer"
 NAMES = {SERVER: "inference-server", STORAGE: "storage-initializer"}  # as the containers are called
 MOST = 20_000
 _FOLLOW_TAIL = 2_000
-_EVERY_S = 3.0
+EVERY_S = 3.0
 _HEAD = "Container logs:\n"
 _NOT_UP = ("unable to get logs", "try again later", "container is not", "not ready to")
 
 
 async def read(
-    arm: Arm, known: Known, container: str, *, tail: int, follow: bool, every_s: float = _EVERY_S
+    arm: Arm, known: Known, container: str, *, tail: int, follow: bool, every_s: float = EVERY_S
 ) -> AsyncIterator[Sequence[LogLine]]:
     """The last `tail` lines, then, with `follow`, what is added, asked for every `every_s` seconds.
 

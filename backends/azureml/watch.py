@@ -20,6 +20,7 @@ from tritonctl.errors import NotFound, TritonctlError, fault
 from tritonctl.inventory import Service
 
 _MEET_TOGETHER = 6  # of the eight requests at once that Azure is asked with, so that what changes is not kept waiting
+_OTHERS_AFTER_S = 3.0
 _TICK_S = 1.0
 
 
@@ -108,6 +109,7 @@ class Watch:
         if service_ids != self._in_view:
             self._in_view = service_ids
             self._wake.set()
+            self._unmet.set()
 
     def hurry(self, workspace: Workspace, endpoint: str) -> None:
         """Something was changed there just now, or will be gone."""
@@ -265,14 +267,14 @@ class Watch:
         await self._follow(entry)
 
     async def _follow(self, entry: _Entry) -> None:
-        """The operations that are under way, and, once, those that failed."""
+        """The operations that are under way, and those that failed, until their end has been read."""
         wanted: dict[str, bool] = {}
         resources: list[Endpoint | Deployment] = [entry.endpoint, *entry.deployments]
         for each in resources:
             bad = each.state.lower() in ("failed", "canceled")
             if each.operation and (each.under_way or bad):
                 wanted[each.operation] = each.under_way
-        uris = [uri for uri, moving in wanted.items() if moving or uri not in entry.progress]
+        uris = [uri for uri, moving in wanted.items() if moving or not _has_ended(entry.progress.get(uri))]
         found = await asyncio.gather(*(self._place.progress(uri) for uri in uris))
         entry.progress = {uri: entry.progress.get(uri) for uri in wanted} | dict(zip(uris, found, strict=True))
 
@@ -281,6 +283,7 @@ class Watch:
     async def _meet(self) -> None:
         """Keys and natures of what is on screen first; what they cost is one or two requests for each endpoint."""
         running: dict[asyncio.Task[None], tuple[Workspace, str]] = {}
+        began = time.monotonic()
         try:
             while True:
                 self._unmet.clear()
@@ -288,7 +291,9 @@ class Watch:
                 early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
                 at_work = set(running.values())
                 waiting = [
-                    (key, each) for key, each in self._entries.items() if key not in at_work and self._unmet_yet(each)
+                    (key, each)
+                    for key, each in self._entries.items()
+                    if key not in at_work and self._unmet_yet(each) and (not early or self._is_seen(each))
                 ]
                 waiting.sort(key=lambda pair: not self._is_seen(pair[1]))
                 for key, entry in waiting[: _MEET_TOGETHER - len(running)]:
@@ -299,7 +304,7 @@ class Watch:
                         del running[task]
                 else:
                     try:
-                        async with asyncio.timeout(self._pace.seen_s):
+                        async with asyncio.timeout(_TICK_S if early else self._pace.seen_s):
                             await self._unmet.wait()
                     except TimeoutError:
                         pass
@@ -339,6 +344,10 @@ class Watch:
 
 def _nature(deployment: Deployment) -> tuple[str, str, str]:
     return (deployment.model, deployment.environment, deployment.script)
+
+
+def _has_ended(progress: Progress | None) -> bool:
+    return progress is not None and progress.done
 
 
 def _is_over(access: Access) -> bool:

@@ -461,15 +461,16 @@ def _again(response: httpx.Response, body: bytes) -> httpx.Response:
     return Response(response.status_code, headers=response.headers, stream=ByteStream(body))
 
 
-async def _whole(response: httpx.Response, tried: str, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+async def _whole(response: httpx.Response, tried: str, max_bytes: int | None = None) -> bytes:
+    most = max_bytes or MAX_BODY_BYTES
     if response.headers.get("content-encoding", "identity") not in ("identity", "gzip"):
         raise Unreachable(tried, "the answer is compressed in a way that was not asked for", kind="garbage")
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.aiter_bytes(256 * 1024):
         size += len(chunk)
-        if size > max_bytes:
-            raise Unreachable(tried, f"the answer is larger than {max_bytes // 2**20} MiB", kind="too large")
+        if size > most:
+            raise Unreachable(tried, f"the answer is larger than {most // 2**20} MiB", kind="too large")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

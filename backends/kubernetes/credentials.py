@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -113,6 +115,7 @@ class Renewed:
         self._lock = asyncio.Lock()
         self._current: Credential | None = None
         self._made_at = 0.0
+        self._renew_at = 0.0
         self._failure: TritonctlError | None = None
         self._failures = 0
         self._again_at = 0.0
@@ -123,9 +126,10 @@ class Renewed:
 
     async def get(self) -> Credential:
         async with self._lock:
-            if self._current is not None and not _expired(self._current):
-                return self._current
-            return await self._renewed()
+            if self._current is None or time.time() > self._renew_at:
+                await self._renewed()
+            assert self._current is not None
+            return self._current
 
     async def renew(self) -> bool:
         """Another one, though this one has not expired; False where it was made a moment ago, or cannot be made."""
@@ -138,9 +142,9 @@ class Renewed:
             await self._renewed()
             return True
 
-    async def _renewed(self) -> Credential:
+    async def _renewed(self) -> None:
         if self._failure is not None and time.monotonic() < self._again_at:
-            raise type(self._failure)(self._failure.tried, self._failure.answer, self._failure.advice)
+            raise copy.copy(self._failure)
         try:
             self._current = await self._make()
         except TritonctlError as error:
@@ -148,13 +152,13 @@ class Renewed:
             self._failure, self._again_at = error, time.monotonic() + pause
             self._failures += 1
             raise
-        self._made_at = time.monotonic()
+        self._made_at, now = time.monotonic(), time.time()
+        ends = self._current.expires_at
+        # One that lives for less than some minutes is used for most of its life; one that is over when it comes, for a
+        # moment all the same: the API server may have another clock.
+        left = ends - now if ends is not None else math.inf
+        self._renew_at = now + max(left - min(_EARLY_S, left / 5), self._pauses_s[0])
         self._failure, self._failures = None, 0
-        return self._current
-
-
-def _expired(credential: Credential) -> bool:
-    return credential.expires_at is not None and time.time() > credential.expires_at - _EARLY_S
 
 
 def _bearer(token: str) -> Headers:

@@ -10,7 +10,7 @@ from typing import Any
 
 from backends.kubernetes import ownership, rollout
 from backends.kubernetes.api import Api
-from backends.kubernetes.belongings import Belonging, belongings, hanging_finalizers, look_around
+from backends.kubernetes.belongings import belongings, hanging_finalizers, look_around
 from backends.kubernetes.change import path_of, read
 from backends.kubernetes.ground import CALL_S, Ground, grace_s
 from backends.kubernetes.kubectl import Target
@@ -18,10 +18,9 @@ from backends.kubernetes.objects import mapping, text, texts
 from backends.kubernetes.rights import Right
 from backends.kubernetes.template import selector_of
 from backends.kubernetes.workload import INFERENCE_SERVICES, PODS
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
-from tritonctl.plan import Choice, Plan, Step
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.plan import Choice, Plan, Step, choose
 
-ALL = "all"
 _LOOK_S = 0.25
 
 
@@ -31,7 +30,11 @@ async def plan(ground: Ground) -> Plan:
     await ground.rights.need(ground.said, [ground.right("delete")])
     around = await look_around(ground.api, target.namespace)
     found = [] if target.kind in (PODS, INFERENCE_SERVICES) else await belongings(ground, around)
-    chosen = _chosen(ground, found)
+    choices = choose(
+        [Choice(each.id, f"{each.target.kind.name} {each.target.name}", why=each.why) for each in found],
+        ground.intent.options,
+    )
+    chosen = [each for each, choice in zip(found, choices, strict=True) if choice.chosen]
     await ground.rights.need(ground.said, [_right(each.target) for each in chosen])
     warnings = list(ownership.warnings(ground.document, "delete it"))
     if hanging := hanging_finalizers(ground.document):
@@ -57,23 +60,8 @@ async def plan(ground: Ground) -> Plan:
         warnings,
         f"nothing brings it back; to make it again, keep what this prints: {keep.replace(',', ' ')} -o yaml",
         ground.intent.service.name,
-        tuple(
-            Choice(each.id, f"{each.target.kind.name} {each.target.name}", each in chosen, each.why) for each in found
-        ),
+        choices,
     )
-
-
-def _chosen(ground: Ground, found: list[Belonging]) -> list[Belonging]:
-    """Raises UsageError for an option that names nothing of it."""
-    options = ground.intent.options
-    if ALL in options:
-        return found
-    known = {each.id for each in found}
-    for each in options:
-        if each not in known:
-            names = ", ".join(sorted(known)) or "nothing"
-            raise UsageError(ground.said, f"{each!r} does not belong to it", f"what does: {names}")
-    return [each for each in found if each.id in options]
 
 
 def _delete_workload(ground: Ground) -> Step:

@@ -94,6 +94,7 @@ async def read(
                         told = True
                         yield batch
             if batch := lines.end():
+                _raise_if_gone(source, batch[0])
                 told = True
                 yield batch
         except TritonctlError as error:
@@ -238,6 +239,16 @@ async def _one(
             return
         lines.resume()
         await asyncio.sleep(_AGAIN_S)
+
+
+def _raise_if_gone(source: Source, line: LogLine) -> None:
+    """The kubelet says it with status 200, as the log's only line and without a time (its GetContainerLogs)."""
+    if line.at is None and line.text.startswith("unable to retrieve container logs for"):
+        raise OperationFailed(
+            f"log of {source.replica}",
+            "its node has it no more: the container of that run was removed",
+            "kubelets keep one dead container of each; logs that last need a collector",
+        )
 
 
 def _no_previous(source: Source, error: TritonctlError) -> TritonctlError:

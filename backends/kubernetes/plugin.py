@@ -18,7 +18,7 @@ from tritonctl.server.address import Secret
 
 DEADLINE_S = 20.0
 _MAX_BYTES = 1024 * 1024
-_END_S = 1.0
+_LAST_WORDS_S = 0.5
 _WORDS = 400  # characters of what it said that are shown
 
 
@@ -37,12 +37,11 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
     tried = f"log in to {access.context or access.server} with {plugin.command.rpartition('/')[2]}"
     environ = {**os.environ, **dict(plugin.environ), "KUBERNETES_EXEC_INFO": _info(plugin, access)}
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, process = await asyncio.get_running_loop().subprocess_exec(
+            _Process,
             plugin.command,
             *plugin.arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             env=environ,
             start_new_session=True,  # what it starts itself ends with it, and Ctrl-C is not its business
         )
@@ -51,12 +50,13 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
         raise UsageError(tried, f"{plugin.command} is not installed, or not on PATH", advice) from None
     except OSError as error:
         raise UsageError(tried, f"{plugin.command}: {error.strerror}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    reading = asyncio.gather(_read(process.stdout), _read(process.stderr), process.wait())
     try:
         async with asyncio.timeout(deadline_s):
-            output, said, code = await reading
+            await process.exited.wait()
+        with suppress(TimeoutError):
+            # A child that it left behind may hold its output open: what it wrote itself is there.
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await process.closed.wait()
     except TimeoutError:
         raise Unreachable(
             tried,
@@ -65,32 +65,34 @@ async def run(plugin: ExecPlugin, access: Access, *, deadline_s: float = DEADLIN
             kind="timeout",
         ) from None
     finally:
-        reading.cancel()
-        await _end(process)
+        code = transport.get_returncode()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        transport.close()  # which waits for nobody who still holds the pipes
     if code != 0:
-        raise _refusal(tried, plugin, code, said)
-    return _credential(output, tried, plugin)
+        raise _refusal(tried, plugin, code or 0, bytes(process.kept[2]))
+    return _credential(bytes(process.kept[1]), tried, plugin)
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
-    """All of it, of which the first megabyte is kept."""
-    kept = bytearray()
-    while piece := await stream.read(64 * 1024):
-        kept += piece[: _MAX_BYTES - len(kept)]
-    return bytes(kept)
+class _Process(asyncio.SubprocessProtocol):
+    """What a process writes, of which the first megabyte is kept, by its descriptor; and its end.
 
+    asyncio's own Process.wait() waits for the pipes as well, which a child of it may hold open (CPython issue 119710).
+    """
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """It and all that it started. Its pipes are closed with it, so nothing here waits for a grandchild."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    # The transport keeps the pipes' ends open for as long as a process that left the group holds the others.
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_END_S):
-            await process.wait()
+    def __init__(self) -> None:
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.kept[fd] += data[: _MAX_BYTES - len(self.kept[fd])]
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
 
 
 def _info(plugin: ExecPlugin, access: Access) -> str:

@@ -143,7 +143,7 @@ class Store:
             owner = each.pod.owner
             if owner is None or owner.kind != REPLICA_SETS.name or owner.uid in self.owners:
                 continue
-            if _named_owner(each.pod) is None:
+            if _named_owner(each.pod) is None and KSERVE_LABEL not in each.pod.labels:
                 found[owner.uid] = (each.pod.namespace, owner)
         return list(found.values())
 

@@ -182,6 +182,20 @@ async def test_a_service_principal_of_the_environment(azure: Emulator, monkeypat
     assert "wrong" not in str(lost.value)
 
 
+async def test_the_default_is_the_first_way_that_works(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else it would look for the identity of this machine, at an address that is none of ours.
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+    login = Login("default", cloud(azure))
+    assert await login.token(login.cloud.arm_scope, deadline_s=60)
+    assert len(azure.az.calls) == 1
+    azure.az.set("logged out")
+    with pytest.raises(LoginLost) as lost:
+        await Login("default", cloud(azure)).token(login.cloud.arm_scope, deadline_s=60)
+    assert lost.value.headline == "no way to sign in to Azure worked"
+    assert "\n  AzureCli: Please run 'az login' to set up an account\n" in lost.value.answer
+    assert lost.value.advice.endswith("az login")
+
+
 async def test_workload_identity(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     federated = azure.folder / "token"
     federated.write_text("a.federated.token", encoding="utf-8")

@@ -162,7 +162,7 @@ async def test_what_belongs_to_it_is_chosen_or_kept(space: Space) -> None:
         assert "ing/front leads to it" in choices["svc/web"].why
         assert any("stays: " in each and "svc/web" in each for each in plan.warnings)
         assert plan.typed == f"{space.name}/web"
-        with pytest.raises(UsageError, match="does not belong to it"):
+        with pytest.raises(UsageError, match="nothing named svc/unrelated"):
             await make_plan(fleet, service(space), Capability.DELETE, options=("svc/unrelated",))
         plan = await make_plan(
             fleet, service(space), Capability.DELETE, options=("svc/web", "hpa/web", "pdb/web", "ing/front")

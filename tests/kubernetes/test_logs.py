@@ -76,16 +76,19 @@ async def test_no_line_is_lost_or_told_twice_over_cuts(space: Space) -> None:
 
 
 async def test_a_container_that_starts_anew_is_followed_on(space: Space) -> None:
-    service = counter(space, most=50, end="exit 3")
+    """Its second run stays."""
+    scratch = {"volumes": [*space.pod_spec()["volumes"], {"name": "scratch", "emptyDir": {}}]}
+    mounts = [{"name": "scratch", "mountPath": "/scratch"}]
+    end = "[ -e /scratch/once ] && sleep 1000; touch /scratch/once; exit 3"
+    service = counter(space, most=50, end=end, pod=scratch, container={"volumeMounts": mounts})
+    run = [f"line {number}" for number in range(50)]
     async with acting(space) as fleet:
         await until(fleet, service, lambda each: bool(each.replicas))
         reader = Reader(following(fleet, service))
-        await become(lambda: reader.count() >= 120, 120.0)
-        texts = await reader.stop()
-        run = [f"line {number}" for number in range(50)]
-        assert texts[:100] == [*run, *run]
-        previous = await lines_of(fleet, service, previous=True)
-        assert [line.text for line in previous] == run
+        await become(lambda: reader.count() >= 100, 90.0)
+        assert await reader.stop() == [*run, *run]
+        assert [line.text for line in await lines_of(fleet, service)] == run
+        assert [line.text for line in await lines_of(fleet, service, previous=True)] == run
 
 
 async def test_init_containers_other_containers_and_what_there_is_not(space: Space) -> None:

@@ -39,7 +39,7 @@ async def plan_load(
     known = [each for each in status.models if each.name == model]
     if not known and config is None and any(target.models_known for target in targets):
         raise NotFound(f"load {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = []
+    warnings = _one_of_several(targets)
     if config is not None:
         warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
     if not any(each.ready_on for each in known):
@@ -101,7 +101,7 @@ async def plan_unload(
     known = [each for each in status.models if each.name == model]
     if not known and any(target.models_known for target in targets):
         raise NotFound(f"unload {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = []
+    warnings = _one_of_several(targets)
     ensembles = await _ensembles_using(status, targets, model)
     if ensembles:
         warnings.append(
@@ -218,6 +218,15 @@ def _targets(status: ServiceStatus, replica: str | None) -> list[ReplicaStatus]:
         reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
         raise OperationFailed(status.id, reason or "no replica of it runs", "start it first")
     return reachable
+
+
+def _one_of_several(targets: Sequence[ReplicaStatus]) -> list[str]:
+    return [
+        f"{each.replica.name} stands for {each.replica.instances} instances: one of them gets this, the others stay as "
+        "they are; put it into the start of all of them, or scale to 1 first"
+        for each in targets
+        if each.replica.instances > 1
+    ]
 
 
 def _need_explicit(status: ServiceStatus, what: str) -> None:

@@ -50,7 +50,9 @@ _UNREACHABLE: Mapping[str, str] = {
 def metrics_closed(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
     for each in evidence.replicas:
         address = each.replica.address
-        if each.answered and each.metrics_error and address is not None and address.metrics is not None:
+        # Without a second look it may just have ended.
+        answers = each.answered and each.window_s > 0
+        if answers and each.metrics_error and address is not None and address.metrics is not None:
             quotes = [Quote(at(Source.METRICS, each, evidence), f"GET {address.metrics}: {each.metrics_error}")]
             quotes.append(Quote(at(Source.HEALTH, each, evidence), f"GET {address.http}/v2/health/live → live"))
             # A port that was only guessed may be wrong by itself.

@@ -148,7 +148,7 @@ def _build() -> _Parser:
     one.add_argument("--previous", action="store_true", help="of the run before the last restart")
     one.add_argument("--tail", type=_count, metavar="N", help="at most so many lines to begin with: 1000")
     one.add_argument("--since", type=_ago, metavar="AGO", help="only what was written since: 30s, 10m, 2h, 1d")
-    one.add_argument("--replica", metavar="R")
+    one.add_argument("--replica", metavar="R", help="of this one; POD/CONTAINER is any container of a pod")
     command("events", "what the platform did and saw")
     for name, text in (("load", "load a model on every replica"), ("unload", "unload a model from every replica")):
         one = command(name, text)

@@ -23,7 +23,8 @@ async def logs(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.named(fleet)
         names = [each.replica.name for each in found.replicas]
-        if arguments.replica is not None and arguments.replica not in names:
+        # REPLICA/CONTAINER, of a pod with several, is the backend's to find.
+        if arguments.replica is not None and "/" not in arguments.replica and arguments.replica not in names:
             raise NotFound(
                 f"replica {arguments.replica!r} of {found.id}",
                 "there is no such replica",

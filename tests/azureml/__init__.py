@@ -1,0 +1,1 @@
+"""Azure ML workspaces over the emulator of Azure, with a real tritonserver behind its scoring front."""

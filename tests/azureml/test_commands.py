@@ -1,0 +1,212 @@
+"""The whole way by commands: real processes, the real azure-identity over TLS, a real tritonserver behind the front."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azure.emulator import Emulator
+from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
+from tests.azure.state import Script
+from tests.commands.process import Tritonctl
+from tests.servers import Factory, Running
+
+KEY = "TheKeyThatNobodyMaySee0123456789"
+
+
+@pytest.fixture
+def server(triton: Factory) -> Running:
+    return triton(load=("add_sub", "digits"))
+
+
+@pytest.fixture
+def sample(azure: Emulator, server: Running) -> Sample:
+    made = Sample(azure)
+    model = made.model("text")
+    made.endpoint("triton-ep", traffic={"blue": 90, "green": 10}, key=KEY)
+    for name in ("blue", "green"):
+        made.deployment("triton-ep", name, server=server.http, model=model)
+    return made
+
+
+def endpoint(azure: Emulator, sample: Sample) -> dict[str, Any]:
+    found = azure.state.get(f"{sample.path}/onlineEndpoints/triton-ep")
+    assert found is not None
+    return found
+
+
+def test_list_ready_models_and_inference_with_the_key(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, server: Running
+) -> None:
+    rows = {row["id"]: row for row in tritonctl("services", "-o", "json").document}
+    assert set(rows) == {"ws/triton-ep/blue", "ws/triton-ep/green"}
+    blue = rows["ws/triton-ep/blue"]
+    assert (blue["kind"], blue["platform"]["state"], blue["server"]["ready"]) == ("azureml", "Succeeded", True)
+    assert blue["server"]["control_mode"] == "explicit"
+    models = {row["name"]: row for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
+    assert models["digits"]["state"] == "READY"
+    answered = tritonctl("infer", "triton-ep/green", "add_sub", "--ones", "-o", "json").document
+    assert answered["error"] is None
+    assert answered["outputs"]
+    assert ("triton-ep", "green", 200) in azure.state.scored, "the header that chooses a deployment was not sent"
+    waited = tritonctl("wait", "triton-ep/blue", "--for", "ready", "-o", "json").document
+    assert waited["service"] == "ws/triton-ep/blue"
+
+
+def test_a_bad_request_says_what_triton_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    """The front wraps Triton's 400 into 424."""
+    asked = tritonctl("infer", "triton-ep/blue", "digits", "--version", "99", code=None)
+    assert asked.code != 0
+    assert "digits" in asked.err
+
+
+def test_a_model_is_loaded_and_unloaded_through_the_front(
+    sample: Sample, tritonctl: Tritonctl, own_triton: Factory, azure: Emulator
+) -> None:
+    running = own_triton()
+    azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = running.http
+    tritonctl("load", "triton-ep/blue", "digits", "--yes")
+    models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
+    assert models["digits"] == "READY"
+    tritonctl("unload", "triton-ep/blue", "digits", "--yes")
+    models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
+    assert models["digits"] != "READY"
+
+
+def test_traffic_by_the_endpoints_name(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    plan = tritonctl("traffic", "triton-ep", "blue=50", "green=50", "--dry-run", "-o", "json").document
+    assert endpoint(azure, sample)["properties"]["traffic"] == {"blue": 90, "green": 10}
+    assert "blue=50 green=50" in plan["steps"][0]["call"]
+    tritonctl("traffic", "triton-ep", "blue=50", "green=50", "--yes")
+    assert endpoint(azure, sample)["properties"]["traffic"] == {"blue": 50, "green": 50}
+    refused = tritonctl("traffic", "triton-ep", "blue=60", "--yes", code=2)
+    assert "110 %" in refused.err
+
+
+def test_scale_and_settings(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl("scale", "triton-ep/blue", "2", "--yes")
+    tritonctl("set", "triton-ep/blue", "requests.concurrent=3", "env.A=b", "--yes")
+    deployment = azure.state.get(f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue")
+    assert deployment is not None
+    assert deployment["sku"]["capacity"] == 2
+    assert deployment["properties"]["requestSettings"]["maxConcurrentRequestsPerInstance"] == 3
+    assert deployment["properties"]["environmentVariables"] == {"A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "finding"),
+    [
+        (BUILD_FAILED, "ImageBuildFailure", "azure-image-build"),
+        (OUT_OF_QUOTA, "OutOfQuota", "azure-quota"),
+    ],
+)
+def test_a_deployment_that_fails_is_followed_to_its_reason(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, error: dict[str, Any], says: str, finding: str
+) -> None:
+    azure.state.scripts.append(("PUT", "deployments/red", Script(1.5, "Failed", error, retry_after="1")))
+    deployed: list[Any] = []
+    deploying = threading.Thread(
+        target=lambda: deployed.append(tritonctl("deploy", "text:1", "triton-ep/red", "--yes", code=1))
+    )
+    deploying.start()
+    path = f"{sample.path}/onlineEndpoints/triton-ep/deployments/red"
+    while azure.state.get(path) is None:
+        assert deploying.is_alive() or deployed, "the deployment was never asked for"
+    followed = tritonctl("wait", "triton-ep/red", "--for", "settled", code=1)
+    deploying.join(60)
+    assert says in followed.err
+    assert says in deployed[0].err
+    inner = error["details"][0]["message"]
+    assert inner in deployed[0].err, "the details are missing"
+    row = next(each for each in tritonctl("services", "-o", "json").document if each["id"].endswith("/red"))
+    assert row["platform"]["state"] == "Failed"
+    assert row["platform"]["reason"].startswith(says)
+    described = tritonctl("describe", "triton-ep/red").out
+    assert inner in " ".join(described.split())
+    findings = tritonctl("triage", "triton-ep/red", "-o", "json", code=None).document["findings"]
+    assert any(each["id"].startswith(finding) for each in findings), findings
+
+
+def test_everything_is_deleted_in_order(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl("delete", "triton-ep/green", "--yes")
+    assert endpoint(azure, sample)["properties"]["traffic"] == {"blue": 100, "green": 0}
+    tritonctl("delete", "triton-ep/blue", "--with", "endpoint", "--with", "model", "--yes")
+    assert azure.state.get(f"{sample.path}/onlineEndpoints/triton-ep") is None
+    model = azure.state.get(f"{sample.path}/models/text/versions/1")
+    assert model is not None
+    assert model["properties"]["isArchived"] is True
+    assert tritonctl("services", "-o", "json").document == []
+
+
+def test_the_key_is_shown_on_demand_and_nowhere_else(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, tmp_path: Path
+) -> None:
+    shown = tritonctl("keys", "triton-ep", "--show")
+    assert KEY in shown.out
+    everything = [
+        tritonctl(*words, code=None)
+        for words in (
+            ("keys", "triton-ep"),
+            ("keys", "triton-ep", "-o", "json"),
+            ("keys", "triton-ep", "--show", "-o", "json"),
+            ("services", "-o", "json"),
+            ("describe", "triton-ep/blue", "-o", "json"),
+            ("describe", "ws"),
+            ("models", "triton-ep/blue", "-o", "json"),
+            ("infer", "triton-ep/blue", "no_such_model"),
+            ("triage", "triton-ep/blue", "-o", "json", "--bundle", str(tmp_path / "bundle.tar.gz")),
+            ("load", "triton-ep/blue", "no_such_model", "--dry-run", "-o", "json"),
+            ("keys", "triton-ep", "--regenerate", "secondary", "--yes"),
+            ("doctor", "-o", "json"),
+        )
+    ]
+    for each in everything:
+        assert KEY not in each.out + each.err
+    secondary = azure.state.keys[f"{sample.path}/onlineEndpoints/triton-ep".lower()][1]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and "azure" not in path.parts]
+    assert any(path.name == "audit.jsonl" for path in kept)
+    for path in kept:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            import gzip
+
+            content = gzip.decompress(content)
+        assert KEY.encode() not in content, path
+        assert secondary.encode() not in content, path
+
+
+def test_what_is_registered_is_told_of_the_backend(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    sample.environment("env")
+    sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
+    told = {
+        section["heading"]: {row["name"]: row["value"] for row in section["rows"]}
+        for section in tritonctl("describe", "ws", "-o", "json").document["sections"]
+    }
+    assert told["models of ws1"]["text:1"].startswith("Triton")
+    assert "env:1" in told["environments of ws1"]
+    assert "Kubernetes, Succeeded" in told["computes of ws1"]["k8s"]
+    assert told["workspace ws1"]["location"] == "eastus2"
+
+
+def test_azure_ml_itself_is_never_imported(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    """It writes to stderr and takes 100 MB; nothing here needs it."""
+    traced = tritonctl("services", env={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    assert "azure.identity" in traced
+    assert "azure.ai" not in traced
+
+
+def test_a_dashboard_without_azure_in_its_settings_imports_none_of_it(tritonctl: Tritonctl, server: Running) -> None:
+    tritonctl.knows(t=server)
+    traced = tritonctl("services", env={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    assert "backends.urls" in traced
+    assert not any(name in traced for name in ("azure", "msal"))
+
+
+def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    done = tritonctl("scale", "triton-ep/blue", "2", "--yes", "-o", "json")
+    assert json.loads(done.out)["steps"][0]["state"] == "done"
+    assert not [line for line in done.err.splitlines() if set(line.strip()) <= {"."} and line.strip()]

@@ -1,0 +1,329 @@
+"""Plans of a workspace: what they say, what they send, what they keep, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azure.emulator import Emulator
+from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
+from tests.azure.state import Script, refuse
+from tests.azureml.place import Place, done, watched
+from tritonctl.backend import Capability
+from tritonctl.errors import OperationFailed, Refused, UsageError
+from tritonctl.inventory import Level
+from tritonctl.plan import AuditLog, StepState, carry_out
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> AuditLog:
+    return AuditLog(tmp_path / "audit.jsonl")
+
+
+@pytest.fixture
+def sample(azure: Emulator) -> Sample:
+    """Two deployments of one model, and another endpoint that uses it too."""
+    made = Sample(azure)
+    model = made.model("text")
+    made.endpoint("tri", traffic={"blue": 90, "green": 10})
+    made.deployment("tri", "blue", model=model, mount="/models", variables={"KEEP": "me"})
+    made.deployment("tri", "green", model=model)
+    made.endpoint("other", crowd=True)
+    made.deployment("other", "blue", model=model)
+    return made
+
+
+def document(azure: Emulator, sample: Sample, path: str) -> dict[str, Any]:
+    found = azure.state.get(f"{sample.path}/{path}")
+    assert found is not None
+    return found
+
+
+def sent(azure: Emulator, method: str, pattern: str) -> dict[str, Any]:
+    """The body of the last such request."""
+    body: dict[str, Any] = json.loads(azure.state.requests(method, pattern)[-1].body)
+    return body
+
+
+async def test_traffic_is_shifted_and_seen(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    document(azure, sample, "onlineEndpoints/tri")["properties"]["xUnknown"] = {"kept": True}
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.TRAFFIC, "tri/blue", "blue=50", "green=50")
+        assert plan.now == "blue 90 %, green 10 %"
+        assert 'az ml online-endpoint update -n tri --traffic "blue=50 green=50"' in plan.steps[0].call
+        assert '--traffic "blue=90 green=10"' in plan.undo
+        assert plan.typed == "tri"
+        assert azure.state.requests("PUT", ".*") == [], "making the plan did something"
+        assert (await done(plan, audit)).error is None
+        assert sent(azure, "PUT", "onlineEndpoints/tri$")["properties"]["xUnknown"] == {"kept": True}
+        await place.until(lambda: place.service("tri/green").platform.reason == "50 % of the traffic")
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        (("green=20",), "add up to 110 %"),
+        (("red=10", "blue=90"), "no such deployment"),
+        (("blue=101",), "0 to 100"),
+        (("blue=5.5",), "whole number"),
+        (("blue=50", "blue=50"), "twice"),
+        ((), "no share"),
+        (("blue=90", "green=10"), "so already"),
+    ],
+)
+async def test_shares_that_cannot_be(azure: Emulator, sample: Sample, shares: tuple[str, ...], says: str) -> None:
+    async with watched(azure) as place:
+        with pytest.raises((UsageError, OperationFailed)) as caught:
+            await place.plan(Capability.TRAFFIC, "tri/blue", *shares)
+        assert says in str(caught.value)
+
+
+async def test_scale_sends_the_number_alone(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SCALE, "tri/blue", value="3")
+        assert "--instance-count 3" in plan.steps[0].call
+        assert plan.undo == "tritonctl scale ws/tri/blue 1"
+        assert (await done(plan, audit)).error is None
+        assert sent(azure, "PATCH", "deployments/blue") == {"sku": {"name": "Default", "capacity": 3}}
+        await place.until(lambda: place.service("tri/blue").replicas[0].instances == 3)
+        for value in ("0", "3", "many"):
+            with pytest.raises((UsageError, OperationFailed)):
+                await place.plan(Capability.SCALE, "tri/blue", value=value)
+
+
+async def test_settings_change_what_is_named_and_lose_nothing(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    properties = document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]
+    properties["xUnknown"] = [1, {"deep": None}]
+    async with watched(azure) as place:
+        words = ("requests.concurrent=4", "requests.timeout=90", "env.NEW=1", "liveness.initial_delay=60")
+        plan = await place.plan(Capability.SETTINGS, "tri/blue", *words)
+        assert "request_settings.request_timeout_ms=90000" in plan.steps[0].call
+        assert plan.undo == (
+            "tritonctl set ws/tri/blue requests.concurrent=10 requests.timeout=5 env.NEW- liveness.initial_delay=10"
+        )
+        properties["environmentVariables"]["LATE"] = "somebody else's, between the plan and its doing"
+        assert (await done(plan, audit)).error is None
+    body = sent(azure, "PUT", "deployments/blue")["properties"]
+    assert body["xUnknown"] == [1, {"deep": None}]
+    assert body["modelMountPath"] == "/models"
+    assert set(body["environmentVariables"]) == {"KEEP", "NEW", "LATE"}
+    assert body["requestSettings"] == {
+        "maxQueueWait": "PT0S",
+        "requestTimeout": "PT90S",
+        "maxConcurrentRequestsPerInstance": 4,
+    }
+    assert body["livenessProbe"]["initialDelay"] == "PT60S"
+    assert body["livenessProbe"]["failureThreshold"] == 30
+
+
+async def test_a_secret_stays_out_of_plan_and_audit(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SETTINGS, "tri/blue", "env.API_KEY=h1dd3n")
+        assert (await done(plan, audit)).error is None
+        again = await place.plan(Capability.SETTINGS, "tri/blue", "env.API_KEY=oth3r")
+        told = "\n".join([*plan.lines(), *again.lines(), audit.path.read_text()])
+        described = "\n".join(
+            f"{name} {value}"
+            for section in await place.backend.describe(place.service("tri/blue"))
+            for name, value in section.rows
+        )
+    assert "h1dd3n" not in told + described
+    assert "oth3r" not in told
+
+
+async def test_restart_makes_new_instances(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.RESTART, "tri/blue")
+        assert any("90 % of the traffic" in warning for warning in plan.warnings)
+        assert (await done(plan, audit)).error is None
+    variables = sent(azure, "PUT", "deployments/blue")["properties"]["environmentVariables"]
+    assert variables["KEEP"] == "me"
+    assert variables["TRITONCTL_RESTARTED_AT"]
+
+
+async def test_another_key_is_taken_up_by_ourselves(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        await place.until(lambda: place.service("tri/blue").replicas[0].address is not None)
+        old = _key(place, "tri/blue")
+        plan = await place.plan(Capability.KEYS, "tri/blue", value="primary")
+        assert "401 at once" in plan.warnings[0]
+        assert (await done(plan, audit)).error is None
+        await place.until(lambda: _key(place, "tri/blue") not in ("", old))
+        new = _key(place, "tri/blue").removeprefix("Bearer ")
+    assert new == azure.state.keys[f"{sample.path}/onlineEndpoints/tri".lower()][0]
+    assert new not in audit.path.read_text()
+
+
+def _key(place: Place, name: str) -> str:
+    address = place.service(name).replicas[0].address
+    return address.headers["Authorization"].reveal() if address is not None else ""
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (Script(0.2, "Failed", BUILD_FAILED), "RegistryUnauthorized: failed to authorize"),
+        (Script(0.2, "Failed", OUT_OF_QUOTA), "VmFamilyQuota: Family standardNCASv3_T4Family"),
+        (Script(0.2, "Canceled", None), "Canceled"),
+    ],
+)
+async def test_a_change_that_fails_says_why_in_full(
+    azure: Emulator, sample: Sample, audit: AuditLog, script: Script, says: str
+) -> None:
+    azure.state.scripts.append(("PUT", "deployments/blue", script))
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SETTINGS, "tri/blue", "requests.concurrent=2")
+        outcome = await done(plan, audit)
+        assert outcome.error is not None
+        assert says in outcome.error.answer
+        await place.shows("tri/blue", "Failed")
+        evidence = await place.backend.evidence(place.service("tri/blue"))
+        rows = [value for section in evidence for _, value in section.rows]
+        assert says in " ".join(rows) or script.error is None
+
+
+async def test_a_change_while_another_is_under_way_is_not_sent(azure: Emulator, sample: Sample) -> None:
+    document(azure, sample, "onlineEndpoints/tri")["properties"]["provisioningState"] = "Updating"
+    async with watched(azure) as place:
+        for action, value in ((Capability.SCALE, "2"), (Capability.RESTART, ""), (Capability.DELETE, "")):
+            with pytest.raises(OperationFailed) as caught:
+                await place.plan(action, "tri/blue", value=value)
+            assert "one change at a time" in str(caught.value)
+
+
+async def test_a_conflict_that_comes_in_between_is_told(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SCALE, "tri/blue", value="2")
+        from tests.azure.state import Fault
+
+        azure.state.faults.append(Fault("PATCH", ".*", 1, refuse(409, "Conflict", "Another operation is in progress")))
+        outcome = await done(plan, audit)
+        assert outcome.error is not None
+        assert "Another operation" in outcome.error.answer
+
+
+async def test_delete_takes_the_deployment_alone_and_the_rest_where_chosen(azure: Emulator, sample: Sample) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "tri/green")
+        assert [each.id for each in plan.choices] == ["endpoint", "model"]
+        assert not any(each.chosen for each in plan.choices)
+        assert "tri/blue" in plan.choices[1].why
+        assert "other/blue" in plan.choices[1].why
+        assert [step.call.split(" -")[0] for step in plan.steps] == [
+            "az ml online-endpoint update",
+            "az ml online-deployment delete",
+        ]
+        assert any("goes to the others first: blue 100 %" in each for each in plan.warnings)
+        assert any("billed" in each for each in plan.warnings)
+        whole = await place.plan(Capability.DELETE, "tri/green", "all")
+        assert [step.call.split(" -")[0] for step in whole.steps] == [
+            *("az ml online-endpoint update", "az ml online-deployment delete", "az ml online-deployment delete"),
+            *("az ml online-endpoint delete", "az ml model archive"),
+        ]
+        assert any("other/blue uses it" in each for each in whole.warnings)
+
+
+async def test_everything_is_deleted_in_order(azure: Emulator, audit: AuditLog) -> None:
+    sample = Sample(azure)
+    model, environment = sample.model("m"), sample.environment("env")
+    compute = sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
+    sample.endpoint("tri", traffic={"blue": 100}, compute=compute)
+    sample.deployment("tri", "blue", model=model, environment=environment, compute_type="Kubernetes")
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "tri/blue", "all")
+        assert [each.id for each in plan.choices if each.chosen] == ["endpoint", "model", "environment", "compute"]
+        outcome = await done(plan, audit)
+        assert outcome.error is None, outcome.error
+        await place.until(lambda: place.names == [])
+    changed = [
+        (each.method, "/".join(each.path.split("/")[9:]))
+        for each in azure.state.made
+        if each.method in ("PUT", "DELETE")
+    ]
+    assert changed == [
+        ("PUT", "onlineEndpoints/tri"),
+        ("DELETE", "onlineEndpoints/tri/deployments/blue"),
+        ("DELETE", "onlineEndpoints/tri"),
+        ("PUT", "models/m/versions/1"),
+        ("PUT", "environments/env/versions/1"),
+        ("DELETE", "computes/k8s"),
+    ]
+    assert document(azure, sample, "models/m/versions/1")["properties"]["isArchived"] is True
+    assert document(azure, sample, "models/m/versions/1")["properties"]["modelType"] == "triton_model"
+    assert azure.state.get(f"{sample.path}/computes/k8s") is None
+
+
+async def test_a_deletion_that_stops_gives_the_traffic_back(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    azure.state.scripts.append(("DELETE", "deployments/green", Script(0.1, "Failed", OUT_OF_QUOTA)))
+    async with watched(azure) as place:
+        outcome = await done(await place.plan(Capability.DELETE, "tri/green", "model"), audit)
+    assert [each.state for each in outcome.results] == [StepState.UNDONE, StepState.FAILED, StepState.SKIPPED]
+    assert document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] == {"blue": 90, "green": 10}
+
+
+async def test_a_compute_that_somebody_else_uses_stays(azure: Emulator) -> None:
+    sample = Sample(azure)
+    compute = sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
+    for name in ("one", "two"):
+        sample.endpoint(name, compute=compute)
+        sample.deployment(name, "blue", compute_type="Kubernetes")
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "one/blue", "endpoint", "compute")
+        assert not any("detach" in step.call for step in plan.steps)
+        assert any("two runs there" in each for each in plan.warnings)
+
+
+async def test_what_is_gone_by_then_is_no_failure(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "other/blue", "endpoint")
+        azure.state.remove(f"{sample.path}/onlineEndpoints/other")
+        outcome = await done(plan, audit)
+        assert outcome.error is None
+        assert outcome.results[0].answer == "was gone already"
+
+
+async def test_read_only_sends_nothing_that_changes(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure, read_only=True) as place:
+        for action, value, words in (
+            (Capability.SCALE, "2", ()),
+            (Capability.TRAFFIC, "", ("blue=50", "green=50")),
+            (Capability.DELETE, "", ()),
+        ):
+            plan = await place.plan(action, "tri/blue", *words, value=value)
+            with pytest.raises(Refused):
+                await carry_out(plan, audit, read_only=place.fleet.read_only_for("ws/tri/blue"))
+        await place.until(lambda: place.service("tri/blue").replicas[0].address is not None)
+    assert [each for each in azure.state.made if each.method in ("PUT", "PATCH", "DELETE")] == []
+    assert {each.path.rpartition("/")[2] for each in azure.state.made if each.method == "POST"} <= {"listKeys"}
+
+
+async def test_waiting_is_left_and_taken_up_again(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    """Cancelled here, it goes on there; another dashboard finds it by what the resource says."""
+    import asyncio
+
+    script = Script(seconds=None)
+    azure.state.scripts.append(("PATCH", "deployments/blue", script))
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SCALE, "tri/blue", value="2")
+        waiting = asyncio.create_task(done(plan, audit))
+        await place.shows("tri/blue", "Updating")
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    async with watched(azure) as place:
+        document(azure, sample, "onlineEndpoints/tri/deployments/blue")
+        await place.until(lambda: place.service("tri/blue").platform.level is Level.CHANGING)
+        script.seconds = 0.0
+        await place.until(lambda: place.service("tri/blue").replicas[0].instances == 2)
+
+
+async def test_what_azure_cannot_do_says_what_would(azure: Emulator, sample: Sample) -> None:
+    async with watched(azure) as place:
+        service = place.service("tri/blue")
+        mode = place.backend.why_not(Capability.MODE, service)
+        assert mode is not None
+        assert "--model-control-mode" in mode
+        assert "billed" in (place.backend.why_not(Capability.STOP, service) or "")
+        assert place.backend.why_not(Capability.TRAFFIC, service) is None
