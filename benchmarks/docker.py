@@ -24,6 +24,7 @@ from benchmarks.terminal import NotSeen, Terminal, running
 
 IMAGE = os.environ.get("TRITONCTL_TEST_IMAGE", "tritonserver:24.10-py3")
 TRITON, OTHERS = 20, 30
+ENGINE = "2"  # not that of the tests: nothing else runs there
 SIZE = (120, 60)
 _START_S = 300.0
 
@@ -67,6 +68,11 @@ class Crowd:
             return began
         finally:
             connection.close()
+
+    @property
+    def other_image(self) -> str:
+        """The same under a name that is not Triton's."""
+        return f"{self.mark}:other"
 
     @property
     def tritons(self) -> list[str]:
@@ -134,7 +140,12 @@ def _ready(crowd: Crowd, lines: list[str]) -> bool:
 def _crowd() -> Iterator[Crowd]:
     """Real servers without a model: what is measured is the dashboard."""
     done = subprocess.run(
-        [ROOT / "scripts" / "engine", "start"], capture_output=True, text=True, timeout=900, check=False
+        [ROOT / "scripts" / "engine", "start"],
+        env={**os.environ, "TRITONCTL_ENGINE": ENGINE},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     if done.returncode:
         raise NotSeen(f"scripts/engine start: {done.stderr}")
@@ -150,14 +161,16 @@ def _crowd() -> Iterator[Crowd]:
         finally:
             if made:
                 crowd.docker("rm", "-f", "-v", *made)
+                crowd.docker("rmi", crowd.other_image)
 
 
 def _make(crowd: Crowd, folder: Path, made: list[str]) -> None:
     server = ("tritonserver", "--model-repository=/models", "--model-control-mode=explicit")
-    kinds: Sequence[tuple[str, tuple[str, ...]]] = (
-        *((name, server) for name in crowd.tritons),
-        *((f"{crowd.mark}-o{number:02}", ("sleep", "7200")) for number in range(OTHERS)),
+    crowd.docker("tag", IMAGE, crowd.other_image)
+    kinds: Sequence[tuple[str, str, tuple[str, ...]]] = (
+        *((name, IMAGE, server) for name in crowd.tritons),
+        *((f"{crowd.mark}-o{number:02}", crowd.other_image, ("sleep", "7200")) for number in range(OTHERS)),
     )
-    for name, words in kinds:
+    for name, image, words in kinds:
         made.append(name)
-        crowd.docker("run", "-d", "--name", name, "-v", f"{folder}/models:/models:ro", IMAGE, *words)
+        crowd.docker("run", "-d", "--name", name, "-v", f"{folder}/models:/models:ro", image, *words)

@@ -13,6 +13,7 @@ from tritonctl.errors import NotFound, OperationFailed
 from tritonctl.inventory import Usage
 
 IN_DETAIL_S, IN_A_LIST_S = 2.0, 10.0
+_LEAST_S = 0.1
 _SECOND_S = 1.0  # the processor's share needs two samples
 _AT_ONCE = 4
 _GPU = {"gpu", "nvidia"}
@@ -85,37 +86,47 @@ class Meter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._before: dict[str, Sample] = {}
+        self._due: dict[str, float] = {}  # when each is to be sampled next, in the loop's time
         self._wanted = asyncio.Event()
         self._limit = asyncio.Semaphore(_AT_ONCE)
-        self._in_detail = False
-        self._again_soon = False
+        self._every_s = IN_A_LIST_S
 
     def look_at(self, *, in_detail: bool) -> None:
-        """What is in view is another thing than before."""
-        self._in_detail = in_detail
+        """What is in view is another thing than before: what was not in view is sampled now."""
+        self._every_s = IN_DETAIL_S if in_detail else IN_A_LIST_S
+        if in_detail:
+            self._due.clear()
         self._wanted.set()
 
     async def pause(self) -> None:
         """Until the next round is due."""
-        wait_s = _SECOND_S if self._again_soon else IN_DETAIL_S if self._in_detail else IN_A_LIST_S
+        now = asyncio.get_running_loop().time()
+        wait_s = min([self._every_s, *(due - now for due in self._due.values())])
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(max(wait_s, _LEAST_S)):
                 await self._wanted.wait()
         except TimeoutError:
             return
         self._wanted.clear()
+        await asyncio.sleep(_LEAST_S)  # what comes into view together is sampled together
 
     async def round(self, running: Collection[str]) -> dict[str, Usage]:
-        """The use of each by its container's id. Raises Unreachable when the engine goes away."""
+        """The use of those that are due, by the container's id. Raises Unreachable when the engine goes away."""
+        now = asyncio.get_running_loop().time()
+        due = [each for each in running if self._due.get(each, 0.0) <= now + _LEAST_S]
 
         async def one(container_id: str) -> Sample | None:
             async with self._limit:
                 return await sample(self._engine, container_id)
 
-        ids = list(running)
-        samples = await asyncio.gather(*(one(each) for each in ids))
-        found = {each: taken for each, taken in zip(ids, samples, strict=True) if taken is not None}
-        uses = {each: usage(self._before.get(each), taken) for each, taken in found.items()}
-        self._again_soon = any(each not in self._before for each in found)
-        self._before = {**{each: old for each, old in self._before.items() if each in ids}, **found}
+        samples = await asyncio.gather(*(one(each) for each in due))
+        uses = {}
+        for container_id, taken in zip(due, samples, strict=True):
+            before = self._before.get(container_id)
+            self._due[container_id] = now + (self._every_s if before is not None else _SECOND_S)
+            if taken is not None:
+                uses[container_id] = usage(before, taken)
+                self._before[container_id] = taken
+        self._before = {each: self._before[each] for each in running if each in self._before}
+        self._due = {each: self._due[each] for each in running if each in self._due}
         return uses

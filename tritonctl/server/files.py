@@ -46,6 +46,21 @@ def read(spec: TensorSpec, named: str) -> Tensor:
         ) from None
 
 
+def image_note(spec: TensorSpec, text: str) -> str:
+    """Of a value that names an image: what its preparation takes from the model's own configuration; else ""."""
+    if not spec.image or not text.startswith("@"):
+        return ""
+    path, options = _located(text[1:])
+    if _reader(spec, path) is not _from_image:
+        return ""
+    from tritonctl.server.image import hinted
+
+    try:
+        return hinted(spec, options)
+    except UsageError:
+        return ""
+
+
 def _located(named: str) -> tuple[Path, str]:
     """A file whose own name has a # in it is taken before one that is meant with options."""
     whole = Path(named).expanduser()

@@ -53,22 +53,80 @@ class ImageOptions:
     """None: decided by the schema (and 0..1 for floats, none for integers)."""
 
     preset: str | None = None
-    fit: Fit = "stretch"
+    fit: Fit | None = None
     layout: Layout | None = None
     order: Order | None = None
+    scale: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    def over(self, other: ImageOptions) -> ImageOptions:
+        """These, and the other's where these say nothing; numbers are of one preset, and go with it."""
+        own = self.preset is not None or self.scale is not None or self.mean is not None
+        scaling = self if own else other
+        return ImageOptions(
+            scaling.preset,
+            self.fit or other.fit,
+            self.layout or other.layout,
+            self.order or other.order,
+            scaling.scale,
+            scaling.mean,
+            scaling.std,
+        )
+
+    def scaling(self, usual: str) -> Scaling:
+        """Mean and deviation within 0..1 are of pixels that were divided by 255 before."""
+        if self.preset is None and self.scale is None and self.mean is None and self.std is None:
+            return PRESETS[usual]
+        base = PRESETS[self.preset] if self.preset is not None else Scaling(0.0)
+        small = max(map(abs, self.mean or (0.0,))) <= 1.0 and max(self.std or (0.0,)) <= 1.0
+        given = self.mean is not None or self.std is not None
+        divisor = self.scale or base.divisor or (255.0 if small and given else 1.0)
+        return Scaling(divisor, self.mean or base.mean, self.std or base.deviation)
 
 
 def parse_options(text: str) -> ImageOptions:
-    """Words between commas, in any order: a preset, a fit, a layout, an order. Raises UsageError for another one."""
+    """Words between commas, in any order: a preset, a fit, a layout, an order, and scale=255, mean=0.5/0.5/0.5,
+    std=0.2/0.2/0.2 for numbers of one's own. Raises UsageError for another one.
+    """
     found: dict[str, Any] = {}
     kinds = {"preset": tuple(PRESETS), "fit": get_args(Fit), "layout": get_args(Layout), "order": get_args(Order)}
     for word in filter(None, (each.strip().lower() for each in text.split(","))):
+        if "=" in word:
+            found.update([_numbers(word)])
+            continue
         kind = next((kind for kind, words in kinds.items() if word in words), None)
         if kind is None:
             known = "; ".join(f"{kind}: {', '.join(words)}" for kind, words in kinds.items())
+            known += "; scale=255; mean=0.5/0.5/0.5; std=0.2/0.2/0.2"
             raise UsageError(f"image option {word!r}", "there is no such option", known)
         found[kind] = word
     return ImageOptions(**found)
+
+
+def _numbers(word: str) -> tuple[str, Any]:
+    name, _, text = word.partition("=")
+    try:
+        values = [float(each) for each in text.split("/")]
+    except ValueError:
+        values = []
+    good = name in ("mean", "std", "scale") and all(map(math.isfinite, values)) and len(values) in (1, 3)
+    if not good or (name != "mean" and min(values) <= 0) or (name == "scale" and len(values) == 3):
+        raise UsageError(
+            f"image option {word!r}", "it is not understood", "scale=255, mean=0.5/0.5/0.5, std=0.2/0.2/0.2"
+        )
+    if name == "scale":
+        return name, values[0]
+    return name, tuple(values if len(values) == 3 else values * 3)
+
+
+def hinted(spec: TensorSpec, text: str) -> str:
+    """What of an image's options comes from the model's own configuration, in words; "" where nothing does."""
+    if not spec.image:
+        return ""
+    typed = parse_options(text)
+    used = typed.over(parse_options(spec.image))
+    return f"prepared as in {spec.image_by}: {spec.image}" if used != typed else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +144,12 @@ def read_image(spec: TensorSpec, path: Path, options: str) -> Tensor:
     """The image as this input. Raises UsageError when it is too large, not an image, or the input takes none."""
     import numpy as np
 
-    chosen = parse_options(options)
+    chosen = parse_options(options).over(parse_options(spec.image))
     if spec.datatype in ("BOOL", "BYTES"):
         raise UsageError(f"input {spec.name!r}", f"{spec} is not pixels", "send raw bytes, or a .npy file")
     frame = _frame(spec, chosen)
     pixels = _pixels(spec, path, frame, chosen)
-    preset = chosen.preset or ("0..1" if spec.datatype in FLOATS else "none")
-    values = _scaled(pixels, PRESETS[preset])
+    values = _scaled(pixels, chosen.scaling("0..1" if spec.datatype in FLOATS else "none"))
     if frame.channels == 3 and chosen.order == "bgr":
         values = values[..., ::-1]
     if frame.layout is None:
@@ -192,7 +249,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _resized(spec: TensorSpec, image: Image.Image, frame: _Frame, fit: Fit) -> Image.Image:
+def _resized(spec: TensorSpec, image: Image.Image, frame: _Frame, fit: Fit | None) -> Image.Image:
     from PIL import Image, ImageOps
 
     height = frame.height if frame.height >= 0 else image.height

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tritonctl.server.tensors import TensorSpec, datatype_of
+from tritonctl.server import imagehints
+from tritonctl.server.tensors import FLOATS, TensorSpec, datatype_of
 
 Document = Mapping[str, Any]
 
@@ -83,7 +84,8 @@ def _specs(metadata: Document, config: Document, kind: str, max_batch_size: int)
     for each in described:
         name = str(each.get("name"))
         shape = tuple(_int(size) for size in _list(each, "shape"))
-        found.append(_spec(name, str(each.get("datatype")), shape, batched, configured.get(name, {})))
+        spec = _spec(name, str(each.get("datatype")), shape, batched, configured.get(name, {}))
+        found.append(_with_image(spec, metadata, config) if kind == "input" else spec)
     for name, each in configured.items():
         if not described:
             reshaped = _list(each, "dims")
@@ -102,6 +104,20 @@ def _spec(name: str, datatype: str, shape: tuple[int, ...], batched: bool, confi
         labels=str(configured["label_filename"]) if configured.get("label_filename") else None,
         format=str(configured.get("format") or "").replace("FORMAT_NONE", ""),
     )
+
+
+def _with_image(spec: TensorSpec, metadata: Document, config: Document) -> TensorSpec:
+    """Only what has the rank of an image; a family is only guessed for floats of three channels."""
+    rank = len(spec.shape) - spec.batched
+    if rank not in (2, 3) and not (rank == 4 and not spec.batched):
+        return spec
+    if told := imagehints.of_parameters(config, spec.name):
+        return replace(spec, image=told, image_by="its parameters")
+    model = str(metadata.get("name") or config.get("name") or "")
+    family = imagehints.of_name(model)
+    if family and spec.datatype in FLOATS and 3 in spec.shape[spec.batched :]:
+        return replace(spec, image=family, image_by="models of its name")
+    return spec
 
 
 def _instance_group(group: Document) -> InstanceGroup:

@@ -65,7 +65,8 @@ _WORDS = (
 class TensorSpec:
     """An input or output as the model declares it. `shape` has -1 for free dimensions and includes the batch dimension,
     which is the first one where `batched`. `labels` is the name of the output's label file, `format` the layout that
-    config.pbtxt gives an image (FORMAT_NCHW, FORMAT_NHWC).
+    config.pbtxt gives an image (FORMAT_NCHW, FORMAT_NHWC). `image` is how the configuration says that an image is to be
+    prepared, in the words that stand after a file's #, and `image_by` who says so.
     """
 
     name: str
@@ -75,6 +76,8 @@ class TensorSpec:
     batched: bool = False
     labels: str | None = None
     format: str = ""
+    image: str = ""
+    image_by: str = ""
 
     def __str__(self) -> str:
         return f"{self.datatype} {shape_text(self.shape)}"

@@ -18,6 +18,7 @@ from tritonctl.inventory import ReplicaStatus, ServiceStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.address import Secret, Speaks
 from tritonctl.server.client import ServerClient
+from tritonctl.server.files import image_note
 from tritonctl.server.inference import MAX_ANSWER_BYTES, Inferencer, Latency
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import (
@@ -204,6 +205,9 @@ def request_of(form: Form, shape: ModelSchema, arguments: Namespace) -> tuple[In
         raise UsageError("", "\n".join(f"{each.tried}: {each.answer}" for each in errors), errors[0].advice)
     if errors:
         raise errors[0]
+    for spec in shape.inputs:
+        if note := image_note(spec, form.values.get(spec.name, "")):
+            say(f"{text.clean(spec.name)}: {text.clean(note)}")
     form = forms.with_parameters(form, {**parameters, **form.parameters}, form.request_id or request_id)
     request = forms.as_request(form, shape, filled.tensors)
     check_request(request, shape.inputs)

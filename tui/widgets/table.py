@@ -142,6 +142,7 @@ class Table(Scroller, can_focus=True):
         self._sort: tuple[str, bool] | None = None
         self._layout_key: tuple[tuple[Column, ...], int] | None = None
         self._layout_columns: Layout = ()
+        self._drawn: dict[str, tuple[object, Line]] = {}  # of the rows in view, by key: what it was made of, the line
 
     # What is shown
 
@@ -225,9 +226,18 @@ class Table(Scroller, can_focus=True):
             return lines
         self.top = max(0, min(self.top, self.last_top))
         thumb = self._thumb(height - 1)
+        before, self._drawn = self._drawn, {}
         for number in range(self.top, min(self.top + height - 1, len(self._rows))):
             end = self.symbols.thumb if number - self.top in thumb else " "
-            lines.append(self._line_of(number, layout, gap, width, end))
+            row = self._rows[number]
+            here = number == self._cursor
+            made_of = (row, here, here and self.has_focus, row.key in self._marks, end, layout, self._columns, width)
+            kept = before.get(row.key)
+            line = (
+                kept[1] if kept is not None and kept[0] == made_of else self._line_of(number, layout, gap, width, end)
+            )
+            self._drawn[row.key] = (made_of, line)
+            lines.append(line)
         return lines
 
     def _header(self, layout: Layout, gap: str, width: int) -> Line:

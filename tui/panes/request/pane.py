@@ -15,6 +15,7 @@ from textual.binding import BindingType
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, ServiceStatus
+from tritonctl.server.files import image_note
 from tritonctl.server.generate import can_generate
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.tensors import TensorSpec
@@ -139,7 +140,8 @@ class RequestPane(ModelPane):
     def _input(self, spec: TensorSpec) -> Field:
         text = self.form.values.get(spec.name, "")
         if text:
-            value = text
+            note = image_note(spec, text)
+            value = f"{text}   {note}" if note else text
         elif spec.optional:
             value = "left out: optional"
         else:

@@ -1,0 +1,23 @@
+"""How often servers are looked at: a long list on screen costs no more than a shorter one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
+from tritonctl.fleet import Fleet
+
+
+async def test_a_long_list_on_screen_is_looked_at_less_often() -> None:
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(FakeTriton([FakeModel("a")])) for _ in range(24)]
+        place = FakeBackend(*(service(f"s{number}", each) for number, each in enumerate(servers)))
+        fleet = await stack.enter_async_context(Fleet([place], interval_s=0.3, deadline_s=2.0))
+        fleet.look_at([f"fake/s{number}" for number in range(24)])
+        await fleet.first_look(10.0)
+        for each in servers:
+            each.asked.clear()
+        await asyncio.sleep(3.0)
+        looks = sorted(sum("ready" in line for line in each.asked) for each in servers)
+        assert 0 < looks[12] <= 6, "24 in view: every 0.6 s"
