@@ -11,10 +11,11 @@ from typing import Any
 from tritonctl.backend import Backend, Capability
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import Level, Model, ReplicaStatus, ServiceStatus
+from tritonctl.plan import audit_path
 from tritonctl.server import metrics, models, presence, rates
 from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient, Statistics
-from tritonctl.triage import logfile
+from tritonctl.triage import logfile, own
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
 from tritonctl.triage.logreading import LogReader, cleaned
 
@@ -75,6 +76,7 @@ class _Gathering:
         jobs: list[tuple[str, Awaitable[None]]] = [
             ("events", self._events()),
             ("what the place says", self._place()),
+            ("what tritonctl did", self._own()),
         ]
         for each in self._replicas.values():
             jobs.append((f"log of {each.name}", self._log(each.name)))
@@ -129,6 +131,13 @@ class _Gathering:
             warning = event.warning and (known or not event.about)
             text = cleaned(f"{event.kind} {event.text}")
             self._pieces.append(Piece(Source.EVENT, text, event.about if known else "", at=event.at, warning=warning))
+
+    async def _own(self) -> None:
+        path = audit_path()
+        try:
+            self._pieces += await asyncio.to_thread(own.changes, path, self._status.id)
+        except OSError as error:
+            raise Unreachable(f"read {path}", error.strerror or "it cannot be read") from None
 
     async def _place(self) -> None:
         service = self._status.service
