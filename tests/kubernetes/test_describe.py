@@ -71,7 +71,10 @@ async def test_gpus_of_nodes_are_counted_and_shown(space: Space) -> None:
         wide = space.settings()
         async with watched(type(wide)(name="k8s", where="test", kubeconfig=wide.kubeconfig)) as seen:
             await until(seen.fleet, key(space), platform("2/2"))
-            print(seen.fleet.snapshot.by_id[key(space)].service, seen.watch.store.pods_of(Key(space.name,"Deployment","web")))
+            print(
+                seen.fleet.snapshot.by_id[key(space)].service,
+                seen.watch.store.pods_of(Key(space.name, "Deployment", "web")),
+            )
             assert [each.replica.gpus for each in seen.fleet.snapshot.by_id[key(space)].replicas] == [1, 1]
             await until_snapshot(seen.fleet, lambda now: now.backends[0].detail == "1/4 GPUs free")
             found = by_heading(await seen.backend.describe(service(seen, space)))
