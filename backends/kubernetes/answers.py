@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from tritonctl.errors import Unreachable
@@ -23,20 +24,31 @@ def read_again(response: httpx.Response, body: bytes) -> httpx.Response:
     """The same answer, whose body was read, for somebody who reads it as a stream."""
     from httpx import ByteStream, Response
 
-    return Response(response.status_code, headers=response.headers, stream=ByteStream(body))
+    headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
+    return Response(response.status_code, headers=headers, stream=ByteStream(body))
 
 
 async def whole(response: httpx.Response, tried: str, max_bytes: int | None = None) -> bytes:
+    """The body, unpacked. Raises Unreachable where it is larger than the limit, packed or not."""
     most = max_bytes or MAX_BODY_BYTES
-    if response.headers.get("content-encoding", "identity") not in ("identity", "gzip"):
+    packed = response.headers.get("content-encoding", "identity")
+    if packed not in ("identity", "gzip"):
         raise Unreachable(tried, "the answer is compressed in a way that was not asked for", kind="garbage")
+    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if packed == "gzip" else None
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes(256 * 1024):
-        size += len(chunk)
-        if size > most:
+    left = most
+    async for raw in response.aiter_raw():
+        try:
+            # Never more than what is left: a few kB may unpack to gigabytes.
+            chunk = unpack.decompress(raw, left + 1) if unpack is not None else raw
+        except zlib.error:
+            raise Unreachable(tried, "the answer is not the gzip that it says it is", kind="garbage") from None
+        left -= len(chunk)
+        if left < 0:
             raise Unreachable(tried, f"the answer is larger than {most // 2**20} MiB", kind="too large")
         chunks.append(chunk)
+    if unpack is not None and not unpack.eof:
+        raise Unreachable(tried, "the answer was cut", kind="lost")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
