@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from backends.docker import actions, describe, events, logs, switch
+from backends.docker import actions, describe, events, evidence, logs, switch
 from backends.docker.container import Container
 from backends.docker.endpoint import find_endpoint
 from backends.docker.engine import Engine
@@ -107,6 +107,13 @@ class DockerBackend(Backend):
             *(describe.sections(self._opened(), each) for each in self._containers(service, None, all_of_them=True))
         )
         return tuple(section for each in found for section in each)
+
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        return tuple(
+            await asyncio.gather(
+                *(evidence.section(self._opened(), each) for each in self._containers(service, None, all_of_them=True))
+            )
+        )
 
     async def plan(self, intent: Intent) -> Plan:
         # Of what the engine says now, not of what was on the screen.
