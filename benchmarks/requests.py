@@ -160,7 +160,7 @@ def _analyze(
             "-r",
             "3",
         ]  # a busy machine is never stable; the median of several runs is taken
-        argv += ["--async", "-f", table.name]
+        argv += [*(["--async"] if concurrency > 1 else []), "-f", table.name]
         environ = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
         done = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
         rows = list(csv.DictReader(Path(table.name).read_text().splitlines()))
