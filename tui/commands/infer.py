@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
@@ -101,7 +102,8 @@ def _load_ahead(arguments: Namespace, status: ServiceStatus) -> Awaitable[None]:
         return _nothing()
     from tritonctl.server.inference_grpc import load
 
-    return asyncio.create_task(asyncio.to_thread(load))
+    task: asyncio.Task[None] = asyncio.create_task(asyncio.to_thread(load))
+    return task
 
 
 def speaks(target: ReplicaStatus) -> Speaks:
