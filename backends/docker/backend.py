@@ -108,6 +108,14 @@ class DockerBackend(Backend):
         )
         return tuple(section for each in found for section in each)
 
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        """How the engine's machine is, where that is this one."""
+        if not self._opened().endpoint.local:
+            return ()
+        from backends import host
+
+        return (await host.section(),)
+
     async def plan(self, intent: Intent) -> Plan:
         # Of what the engine says now, not of what was on the screen.
         engine = self._opened()
