@@ -200,6 +200,14 @@ def test_an_empty_answer_is_said(service: Scoring, shell: Shell) -> None:
     assert "0 bytes" in shell.out
 
 
+def test_no_control_character_reaches_the_terminal(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/hostile"), "--input", "a=1") == 0
+    assert "38 bytes that are no text" in shell.out
+    assert shell.run(service.url("/generate_stream"), "--input", "words=\x1b[31mred\x07") == 0
+    assert "\x1b" not in shell.out + shell.err
+    assert "\x07" not in shell.out + shell.err
+
+
 # Streams
 
 
@@ -258,4 +266,4 @@ def test_a_load_asks_where_others_cannot_be_seen(service: Scoring, shell: Shell)
     assert shell.run(service.url(), *words, "--yes") == 0
     assert "20 answered" in shell.out
     assert shell.run(service.url(), "--input", "data=[1]", "--concurrency", "2", "--yes") == 1
-    assert "424" in shell.err
+    assert "the script failed" in shell.err

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
 REQUEST_S = 10.0
+LIST_S = 15.0  # for each page
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024  # etcd takes no object larger than 1.5 MiB
 PAGE = 250  # objects; a page of pods is then about 1.5 MB, and reading it holds the event loop for some 15 ms
@@ -114,7 +115,7 @@ class Api:
         return await self.call("GET", path, query, deadline_s=deadline_s, accept=accept)
 
     async def pages(
-        self, path: str, query: Query | None = None, *, accept: str = "application/json", deadline_s: float = 30.0
+        self, path: str, query: Query | None = None, *, accept: str = "application/json", deadline_s: float = LIST_S
     ) -> AsyncIterator[dict[str, Any]]:
         """A list, page by page: each is a list document. The last one's `metadata.resourceVersion` is where a watch
         begins. Raises Gone where the list took longer than the API server remembers: begin again."""
@@ -133,7 +134,7 @@ class Api:
             if not after:
                 return
 
-    async def list(self, path: str, query: Query | None = None, *, deadline_s: float = 30.0) -> list[dict[str, Any]]:
+    async def list(self, path: str, query: Query | None = None, *, deadline_s: float = LIST_S) -> list[dict[str, Any]]:
         """Every object of a list, all pages."""
         return [each async for page in self.pages(path, query, deadline_s=deadline_s) for each in rows(page, "items")]
 

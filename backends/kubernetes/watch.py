@@ -80,7 +80,8 @@ class Watch:
             self.store.take_changed()
             self._services = await self._look(self.store.keys(), denied=False)
             yield Listed(tuple(self._services.values()))
-            self._told = None
+            self._told = self._tell()
+            yield self._told
             start(self._ping(), "ping")
             asked: set[str] = set()
             changed = self.store.keys()
@@ -163,7 +164,10 @@ class Watch:
             advice = advice or "insecure-skip-tls-verify is set in the kubeconfig: anybody in between can read along"
         if self._scopes.partial:
             parts.append(self._scopes.partial)
-        lacking = {each.kind.plural: each.denied for each in self._reflectors if each.denied and each.kind is not NODES}
+        # Of a kind that is not installed the API server says the same, 403, to who may not list it; and its pods are
+        # known by their labels.
+        quiet = (NODES, INFERENCE_SERVICES)
+        lacking = {each.kind.plural: each.denied for each in self._reflectors if each.denied and each.kind not in quiet}
         if lacking:
             warning = True
             parts.append(f"may not list {', '.join(lacking)}")

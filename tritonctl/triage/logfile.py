@@ -11,19 +11,17 @@ from tritonctl.triage.logreading import LogReader, LogReading
 _BLOCK = 4 * 1024 * 1024
 _SMALL = 8 * 1024 * 1024  # read whole, line by line
 _HEAD = 512 * 1024  # where a run's tables stand
-BUDGET_S = 1.5
+BUDGET_S = 1.8
 _MOST_LINES = 20_000
 _LINE_BYTES = 4096
 
 # Of a large log only the lines that can say something are read one by one: of the information, what these files write.
 # With --log-verbose the servers' own files tell of every request: of them only the start counts.
-_STARTED = (b"Started HTTPService", b"Started GRPCInferenceService", b"Started Metrics Service")
-_TELLING = (b"model_lifecycle.cc", b"pb_stub.cc", b"pinned_memory_manager.cc", *_STARTED)
+_TELLING = (b"model_lifecycle.cc", b"pb_stub.cc", b"pinned_memory_manager.cc", b"Started ")
 _INFO = re.compile(rb"model_lifecycle|pb_stub|pinned_memory_manager|Started (?:HTTP|GRPC|Metrics)")
 _ISO_INFO = re.compile(rb"\d{4}-\d\d-\d\dT\S+ \d+ I ")
 _RUN_BEGINS = (
-    b"Pinned memory pool is created",
-    b"Pinned memory pool disabled",
+    b"Pinned memory pool ",  # is created, or disabled
     b"Unable to allocate pinned system memory",
     b"= Triton Inference Server =",
     b": unrecognized option '",

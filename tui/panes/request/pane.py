@@ -84,6 +84,11 @@ class RequestPane(ModelPane):
         return self.query_one("#fields", Fields)
 
     @property
+    def busy(self) -> bool:
+        """Something is under way."""
+        return self._sending.busy
+
+    @property
     def generates(self) -> bool:
         """It is sent by the generate extension."""
         return self.way != WAYS[0] and self.schema is not None and can_generate(self.schema)
