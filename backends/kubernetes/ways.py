@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 _LET_GO_S = 0.5
-_LET_GO_AT_S = (0.2, 2.0, 6.0)  # again: a look that is under way takes up to 5 s
+_LET_GO_AT_S = (0.2, 2.0, 6.0, 15.0)  # again: a look that is under way takes up to 5 s
 _KEPT = 2  # connections that Go's HTTP transport keeps to one host
 _STARTING = "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port"
 
