@@ -344,6 +344,11 @@ class Fleet:
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
+        if isinstance(update, Listed) and not update.whole:
+            for service in update.services:
+                self._keep(service)
+            self._publish()
+            return
         if self._backend_status[backend.name].state is not BackendState.CONNECTED:
             self._set_backend(backend, BackendState.CONNECTED)
         if isinstance(update, Listed):
