@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from tritonctl.server.counters import ModelKey
 from tritonctl.server.metrics import parse
-from tritonctl.server.rates import ModelKey, Scrape, combine, rates
+from tritonctl.server.rates import Scrape, combine, rates
 
 REAL_PAGE = (Path(__file__).parent / "data" / "metrics-2.51.0.txt").read_text(encoding="utf-8")
 KEY = ModelKey("m", "1")

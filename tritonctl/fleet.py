@@ -380,6 +380,7 @@ class Fleet:
             if before is None or before.replica.address != replica.address:
                 self._stop_probe(tracked, name)
                 tracked.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
+                tracked.reasons.forget()  # what the log of the one before it said is not of this one
             else:
                 tracked.replicas[name] = replace(
                     before, replica=replica, looked=before.looked or _has_no_server(replica)

@@ -59,10 +59,13 @@ class CloudSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AksSettings(BackendSettings):
-    """No `cluster`: all of the resource group, or of the subscription. `tenant` of the login, `ca` is a PEM file."""
+    """No `cluster`: all of the resource group, of the subscription, or of every subscription that the login sees.
+
+    `tenant` is of the login, `ca` is a PEM file.
+    """
 
     kind: ClassVar[str] = "aks"
-    subscription: str
+    subscription: str | None = None
     resource_group: str | None = None
     cluster: str | None = None
     namespaces: tuple[str, ...] = ()
@@ -189,11 +192,13 @@ class BackendReader:
         if kind == "aks":
             if "cluster" in table:
                 table.required("resource_group", "a cluster's name is unique in its resource group only")
+            if "resource_group" in table:
+                table.required("subscription", "a resource group's name is unique in its subscription only")
             return AksSettings(
                 name=name,
                 where=where,
                 read_only=read_only,
-                subscription=table.required("subscription"),
+                subscription=table.text("subscription"),
                 resource_group=table.text("resource_group"),
                 cluster=table.text("cluster"),
                 namespaces=table.texts("namespaces"),

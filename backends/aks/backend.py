@@ -66,6 +66,15 @@ class AksBackend(Backend):
             return describe.sections(self._cluster(service).cluster)
         return await member.kubernetes.describe(member.own(service))
 
+    async def describe_place(self) -> tuple[Section, ...]:
+        from backends.aks import describe
+
+        found: list[Section] = []
+        for name, member in self._opened().members.items():
+            for section in describe.sections(member.cluster):
+                found.append(replace(section, heading=f"{section.heading} of {name}"))
+        return tuple(found)
+
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         member = self._member(service)
         return await member.kubernetes.evidence(member.own(service)) if member is not None else ()
@@ -95,6 +104,11 @@ class AksBackend(Backend):
             await watch.aclose()
         if arm is not None:
             await arm.aclose()
+
+    def reason_against(self, capability: Capability) -> str:
+        if capability is Capability.TRAFFIC:
+            return "a Service sends requests to every ready pod alike: shares are for what stands before it"
+        return super().reason_against(capability)
 
     def _opened(self) -> Watch:
         if self._watch is None or self._arm is None:

@@ -91,7 +91,7 @@ class Cluster:
         """What is billed now; Azure's prices are no part of it."""
         if self.power.lower() == "stopped":
             kept = f" (resource group {self.node_group})" if self.node_group else ""
-            return f"stopped: no node is billed; its disks and public addresses are{kept}"
+            return f"no node is billed; its disks and public addresses are{kept}"
         running = [str(pool) for pool in self.pools if not pool.stopped]
         nodes = f"billed by the hour: {', '.join(running)}" if running else "no node is running"
         return f"{nodes}, tier {self.tier}" if self.tier else nodes

@@ -85,7 +85,7 @@ class Member:
 
     def _shown(self, service: Service) -> Service:
         lacking = tuple(
-            (str(each), "a workload runs or not by its number of replicas: scale it to 0, or up again")
+            (str(each), self.kubernetes.reason_against(each))
             for each in (Capability.START, Capability.STOP)
             if each not in self.kubernetes.capabilities
         )

@@ -23,6 +23,8 @@ _FIRST_S = 10.0  # a cluster that does not answer by then is shown without its s
 _POLL_S = 30.0
 _CHANGING_S = 5.0
 _TOGETHER_S = 0.02
+_SUBSCRIPTIONS = "2022-12-01"
+_CLUSTERS = ("providers", "Microsoft.ContainerService", "managedClusters")
 
 _OF_WORKLOADS = {
     Capability.LOGS: "a cluster has no log of its own: its workloads have",
@@ -31,7 +33,6 @@ _OF_WORKLOADS = {
     Capability.MODE: "a control mode is a server's, not a cluster's",
     Capability.RESTART: "stop it and start it again",
     Capability.SCALE: "node pools are scaled by az aks nodepool scale",
-    Capability.TRAFFIC: "a cluster has no traffic shares",
 }
 
 
@@ -97,17 +98,24 @@ class Watch:
 
     async def _list(self) -> list[Cluster]:
         settings = self._settings
+        if settings.subscription is None:
+            ids = [text for each in await self._arm.collect("/subscriptions", _SUBSCRIPTIONS) if (text := _id(each))]
+            found = await asyncio.gather(*(self._list_in(["subscriptions", each]) for each in ids))
+            return [cluster for each in found for cluster in each]
         scope = ["subscriptions", settings.subscription]
         if settings.resource_group is not None:
             scope += ["resourceGroups", settings.resource_group]
-        path = path_of(*scope, "providers", "Microsoft.ContainerService", "managedClusters")
         if settings.cluster is None:
-            found = [read(each) for each in await self._arm.collect(path, access.API)]
-            return [each for each in found if each is not None]
-        one = read(await self._arm.get(f"{path}{path_of(settings.cluster)}", access.API))
+            return await self._list_in(scope)
+        path = path_of(*scope, *_CLUSTERS, settings.cluster)
+        one = read(await self._arm.get(path, access.API))
         if one is None:
             raise Unreachable(f"look at the cluster {settings.cluster}", "the answer is no cluster", kind="garbage")
         return [one]
+
+    async def _list_in(self, scope: list[str]) -> list[Cluster]:
+        found = [read(each) for each in await self._arm.collect(path_of(*scope, *_CLUSTERS), access.API)]
+        return [each for each in found if each is not None]
 
     async def _apply(self, clusters: list[Cluster]) -> None:
         """The members as the clusters are now: those that answer are watched, the others are not."""
@@ -204,9 +212,20 @@ class Watch:
         return Told(" · ".join(parts), advice, warning)
 
 
+def _id(subscription: Mapping[str, object]) -> str | None:
+    """None for one that cannot be used: disabled, or not paid for."""
+    text = subscription.get("subscriptionId")
+    return text if isinstance(text, str) and subscription.get("state", "Enabled") in ("Enabled", "Warned") else None
+
+
 def _names(clusters: list[Cluster]) -> Mapping[str, Cluster]:
-    """The cluster's own name, with its resource group before it where two are called alike."""
-    names = [each.name.lower() for each in clusters]
-    return {
-        each.name if names.count(each.name.lower()) == 1 else f"{each.group}/{each.name}": each for each in clusters
-    }
+    """The cluster's own name, with its resource group before it where two are called alike, and its subscription too
+    where even these are."""
+    ways = (lambda each: each.name, lambda each: f"{each.group}/{each.name}")
+    found: dict[str, Cluster] = {}
+    for cluster in clusters:
+        short = (
+            way(cluster) for way in ways if sum(way(each).lower() == way(cluster).lower() for each in clusters) < 2
+        )
+        found[next(short, f"{cluster.subscription}/{cluster.group}/{cluster.name}")] = cluster
+    return found

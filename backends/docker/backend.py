@@ -109,11 +109,14 @@ class DockerBackend(Backend):
         return tuple(section for each in found for section in each)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
-        return tuple(
-            await asyncio.gather(
-                *(evidence.section(self._opened(), each) for each in self._containers(service, None, all_of_them=True))
-            )
-        )
+        """What the engine says of each container, and how its machine is, where that is this one."""
+        engine = self._opened()
+        asked = [evidence.section(engine, each) for each in self._containers(service, None, all_of_them=True)]
+        if engine.endpoint.local:
+            from backends import host
+
+            asked.append(host.section())
+        return tuple(await asyncio.gather(*asked))
 
     async def plan(self, intent: Intent) -> Plan:
         # Of what the engine says now, not of what was on the screen.

@@ -11,7 +11,7 @@ from tests.aks.place import listening, settings
 from tests.azure.emulator import Emulator
 from tests.azure.http import Response
 from tests.azure.sample import Sample
-from tests.azure.shapes import cluster_path
+from tests.azure.shapes import SUBSCRIPTION, cluster_path
 from tests.azure.state import Fault, refuse
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Level
@@ -104,14 +104,25 @@ async def test_a_cluster_that_is_not_there(azure: Emulator, workspace: Sample) -
     assert "managedClusters/prod-aks" in aks.error.answer
 
 
-async def test_all_clusters_of_a_subscription(azure: Emulator, workspace: Sample) -> None:
+async def test_two_clusters_that_differ_in_the_subscription_alone(azure: Emulator, workspace: Sample) -> None:
+    workspace.cluster("night-aks", power="Stopped")
+    other = "99999999-1111-2222-3333-444444444444"
+    document = dict(azure.state.resources[cluster_path("night-aks").lower()])
+    azure.state.put({**document, "id": cluster_path("night-aks", other)})
+    async with listening(settings(azure, None, resource_group=None, subscription=None)) as aks:
+        await aks.until(lambda known: known.listed)
+    assert set(aks.services) == {f"aks/{each}/triton-rg/night-aks" for each in (SUBSCRIPTION, other)}
+
+
+@pytest.mark.parametrize("more", [{}, {"subscription": None}], ids=["one subscription", "every subscription"])
+async def test_all_clusters_of_a_subscription(azure: Emulator, workspace: Sample, more: dict[str, Any]) -> None:
     for name in ("night-aks", "new-aks", "third-aks"):
         workspace.cluster(name, power="Stopped")
     twin = cluster_path("night-aks", group="other-rg")
     document = dict(azure.state.resources[cluster_path("night-aks").lower()])
     azure.state.put({**document, "id": twin})
     azure.state.page_size = 2
-    async with listening(settings(azure, None, resource_group=None)) as aks:
+    async with listening(settings(azure, None, resource_group=None, **more)) as aks:
         await aks.until(lambda known: known.listed)
     assert set(aks.services) == {
         "aks/triton-rg/night-aks",
@@ -169,7 +180,7 @@ def test_what_is_billed_in_words() -> None:
     stopped = clusters.read(shapes.cluster(cluster_path("prod-aks"), power="Stopped"))
     assert stopped is not None
     assert stopped.cost == (
-        "stopped: no node is billed; its disks and public addresses are (resource group MC_triton-rg_prod-aks_eastus2)"
+        "no node is billed; its disks and public addresses are (resource group MC_triton-rg_prod-aks_eastus2)"
     )
 
 

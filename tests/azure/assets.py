@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.azure import shapes
+from tests.azure import shapes, storage
 from tests.azure.http import Request, Response
 from tests.azure.machinelearning import user_error
 from tests.azure.shapes import Document
@@ -69,11 +69,11 @@ def datastores(state: State, request: Request, collection: str, rest: list[str])
             "tags": None,
             "properties": None,
             "isDefault": True,
-            "credentials": {"credentialsType": "AccountKey"},
+            "credentials": {"credentialsType": state.storage.secret or "None"},
             "datastoreType": "AzureBlob",
-            "accountName": "sano4nluz7tny6e",
+            "accountName": storage.ACCOUNT,
             "containerName": f"azureml-blobstore-{shapes.WORKSPACE_ID}",
-            "endpoint": "core.windows.net",
+            "endpoint": state.base.removeprefix("https://"),  # the account is then at ACCOUNT.blob.localhost:PORT
             "protocol": "https",
             "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity",
         },
@@ -84,7 +84,11 @@ def datastores(state: State, request: Request, collection: str, rest: list[str])
         case "GET", ["workspaceblobstore"]:
             return Response(200, store)
         case "POST", ["workspaceblobstore", "listSecrets" | "listsecrets"]:
-            return Response(200, {"secretsType": "AccountKey", "key": "dGhpcyBpcyBmYWtlIGtleQ=="})
+            if state.storage.secret == "Sas":
+                return Response(200, {"secretsType": "Sas", "sasToken": storage.SAS})
+            if state.storage.secret == "AccountKey":
+                return Response(200, {"secretsType": "AccountKey", "key": storage.KEY})
+            return user_error(400, "The data store has no credentials.", "BadArgument")
     return _missing("datastores", "/".join(rest))
 
 

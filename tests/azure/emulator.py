@@ -41,7 +41,7 @@ class Emulator:
         self.ca = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca))
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._tls)
+        authority.issue_cert("localhost", "127.0.0.1", "*.blob.localhost").configure_cert(self._tls)
 
     def start(self) -> None:
         self._thread.start()
@@ -142,6 +142,8 @@ class Emulator:
     async def _answer(self, request: Request) -> Response:
         if self.entra.delay_s and "oauth2" in request.path:
             await asyncio.sleep(self.entra.delay_s)
+        if ".blob." in request.headers.get("host", ""):
+            return self.state.storage.answer(request)
         return self.entra.answer(request) or await self.arm.answer(request)
 
     async def _listen(self, handler: Any, port: int, *, tls: bool = True) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]
     monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureCloud")
     for name in [name for name in os.environ if name.startswith(("AZURE_", "REQUESTS_CA_BUNDLE"))]:
         monkeypatch.delenv(name)
+    resolved = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        # The blob store is at ACCOUNT.blob.localhost, which RFC 6761 sends to loopback, and not every resolver does.
+        lambda host, *more, **named: resolved(
+            "localhost" if isinstance(host, str) and host.endswith(".localhost") else host, *more, **named
+        ),
+    )
     folder = tmp_path / "azure"
     folder.mkdir()
     with running(folder) as emulator:

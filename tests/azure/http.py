@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -85,7 +86,11 @@ async def _connection(handler: Handler, reader: asyncio.StreamReader, writer: as
         except asyncio.IncompleteReadError:
             return
         request = await _request(head, reader, port)
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except Exception:  # of the emulator: said where it is seen, and not left to a client's patience
+            traceback.print_exc()
+            response = Response(501, {"error": {"code": "EmulatorFault", "message": traceback.format_exc()}})
         if response.drop:
             return
         body = response.encoded()

@@ -14,6 +14,7 @@ from typing import Any
 from tests.azure import shapes
 from tests.azure.http import Request, Response
 from tests.azure.shapes import Document
+from tests.azure.storage import Storage
 
 
 @dataclass
@@ -105,6 +106,7 @@ class State:
         self.made: list[Made] = []
         self.latency_s = 0.0
         self.page_size = 30
+        self.storage = Storage()
         self.in_flight = 0
         self.most_in_flight = 0
         self.scored: list[tuple[str, str, int]] = []  # endpoint, deployment, status

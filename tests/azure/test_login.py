@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -42,6 +43,18 @@ async def test_az_gives_a_token_that_is_not_asked_for_twice(azure: Emulator) -> 
     assert claims["aud"] == azure.base
     assert login.expires_at(login.cloud.arm_scope) == pytest.approx(time.time() + 3600, abs=60)
     assert len(azure.az.calls) == 1
+
+
+async def test_az_needs_no_package_of_azures(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("azure", "msal")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "azure", None)
+    assert await Login("cli", cloud(azure)).token(f"{azure.base}/.default")
+    azure.az.set("logged out")
+    await _lost(Login("cli", cloud(azure)))
+    with pytest.raises(UsageError, match="azure-identity is not installed") as missing:
+        await Login("environment", cloud(azure)).token(f"{azure.base}/.default")
+    assert missing.value.advice == "pip install 'tritonctl[azure]'"
 
 
 async def test_many_askers_share_one_attempt(azure: Emulator) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backends.azure.clouds import cloud_of
+from tests.azure import storage
 from tests.azure.emulator import Emulator
 from tests.azure.entra import CLIENT, SECRET
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample, full
@@ -138,6 +139,35 @@ def test_ml_client_scores(azure: Emulator, client: Any, workspace: Sample, tmp_p
         connection_verify=str(azure.ca)
     )
     assert json.loads(client.online_endpoints.invoke("the-ep", request_file=str(asked))) == [6, 15]
+
+
+@pytest.mark.parametrize("secret", ["Sas", "AccountKey", None])
+def test_the_blob_client_puts_and_lists(azure: Emulator, workspace: Sample, secret: str | None) -> None:
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.identity import AzureCliCredential
+    from azure.storage.blob import ContainerClient
+
+    azure.state.storage.secret = secret
+    # A key alone is enough where the host is ACCOUNT.blob.core.…; any other one does not tell the account's name.
+    account = {"account_name": storage.ACCOUNT, "account_key": storage.KEY}
+    credential: Any = {"Sas": storage.SAS, "AccountKey": account, None: AzureCliCredential()}[secret]
+    url = f"https://{storage.ACCOUNT}.blob.localhost:{azure.port}"
+    options: dict[str, Any] = {"connection_verify": str(azure.ca), "max_single_put_size": 1000, "max_block_size": 700}
+    with ContainerClient(url, "models", credential=credential, **options) as container:
+        for number in range(7):
+            container.upload_blob(f"text/1/{number} & more.txt", f"content {number}".encode(), overwrite=True)
+        container.upload_blob("text/large", b"0123456789" * 300, overwrite=True)  # in blocks
+        names = [each.name for each in container.list_blobs(name_starts_with="text/")]
+        assert names == [*(f"text/1/{number} & more.txt" for number in range(7)), "text/large"]
+        assert container.download_blob("text/large").readall() == b"0123456789" * 300
+        assert not container.get_blob_client("text/nothing").exists()
+    wrong = storage.SAS.replace("sig=c2", "sig=d2") if secret == "Sas" else None
+    with (
+        ContainerClient(url, "models", credential=wrong, **options) as container,
+        pytest.raises(ClientAuthenticationError),
+    ):
+        container.upload_blob("x", b"x")
+    assert "models/x" not in azure.state.storage.blobs
 
 
 def test_azure_cli_credential_reads_what_az_says(azure: Emulator) -> None:

@@ -82,7 +82,7 @@ BACK_OFF: Json = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off
              initContainerStatuses=[container({"terminated": {"exitCode": 2, "reason": "Error"}}, name="fetch")]),
          "Init:Error", Level.FAILED, "fetch: exit 2"),
         (pod(container({"waiting": {"reason": "PodInitializing"}}), phase="Pending",
-            
+
              initContainerStatuses=[container({"terminated": {"exitCode": 0}}, name="a"),
                                     container(RUNNING, name="b")]),
          "Init:1/2", Level.CHANGING, "b runs"),

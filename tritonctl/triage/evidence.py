@@ -26,6 +26,7 @@ class Source(StrEnum):
     HEALTH = "health"
     CONFIG = "config"
     OPTIONS = "options"
+    TRITONCTL = "tritonctl"  # what was done through it
 
 
 @dataclass(frozen=True, slots=True)
