@@ -104,7 +104,7 @@ def _replicas(seen: Seen) -> list[Replica]:
         usage=seen.usage,
     )
     if not found.servers:
-        (way,) = seen.reaches or (Reach(),)
+        (way,) = seen.reaches or (Reach(no_address="no Triton is known to run in it"),)
         return [replace(whole, address=way.address, no_address=way.no_address)]
     several = len(found.servers) > 1
     return [
