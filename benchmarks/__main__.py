@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import cluster, dashboard, docker, metrics_parser, peers, requests, triage
+from benchmarks import azure, cluster, dashboard, docker, metrics_parser, peers, requests, triage
 from benchmarks.figure import Failed, Figure, document, machine, table
 from benchmarks.servers import Stage, stage
 from benchmarks.terminal import NotSeen
@@ -23,6 +23,7 @@ ROWS: dict[str, Row] = {
     "state": dashboard.model_state,
     "docker": docker.rows_of,
     "cluster": cluster.rows_of,
+    "azure": azure.rows_of,
 }
 PARSE, REQUESTS = "parse", "requests"
 

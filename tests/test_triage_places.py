@@ -113,6 +113,10 @@ async def test_a_pod_that_never_started(text: str, cause: str, stage: Stage) -> 
     states = {rung.stage: rung.state for rung in diagnosis.stages}
     assert states[stage] is StageState.FAILED
     assert states[Stage.READY] is StageState.UNKNOWN
+    rungs = [rung.state for rung in diagnosis.stages]
+    at = [rung.stage for rung in diagnosis.stages].index(stage)
+    assert set(rungs[:at]) <= {StageState.DONE}, "what ended here has come so far"
+    assert set(rungs[at + 1 :]) == {StageState.UNKNOWN}
 
 
 async def test_a_crash_loop_is_explained_by_the_log_of_the_run_before() -> None:

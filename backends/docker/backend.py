@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from backends.docker import actions, describe, events, logs, switch
+from backends.docker import actions, describe, events, evidence, logs, switch
 from backends.docker.container import Container
 from backends.docker.endpoint import find_endpoint
 from backends.docker.engine import Engine
@@ -109,12 +109,14 @@ class DockerBackend(Backend):
         return tuple(section for each in found for section in each)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
-        """How the engine's machine is, where that is this one."""
-        if not self._opened().endpoint.local:
-            return ()
-        from backends import host
+        """What the engine says of each container, and how its machine is, where that is this one."""
+        engine = self._opened()
+        asked = [evidence.section(engine, each) for each in self._containers(service, None, all_of_them=True)]
+        if engine.endpoint.local:
+            from backends import host
 
-        return (await host.section(),)
+            asked.append(host.section())
+        return tuple(await asyncio.gather(*asked))
 
     async def plan(self, intent: Intent) -> Plan:
         # Of what the engine says now, not of what was on the screen.

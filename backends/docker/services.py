@@ -12,6 +12,7 @@ from backends.docker.use import gpus
 from tritonctl.inventory import Level, Platform, Replica, Service, Usage
 
 _STOPPED = frozenset((0, 143))  # ended by itself, or by SIGTERM
+_KILLED = 137
 _SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}
 
 
@@ -24,6 +25,7 @@ class Seen:
     last_words: str = ""
     usage: Usage | None = None
     last_exit: str | None = None  # of its run before
+    missing_folder: str = ""  # of a mount, which keeps it from starting
 
     @property
     def container(self) -> Container:
@@ -125,6 +127,9 @@ def platform(seen: Seen) -> Platform:
             return Platform("restarting", Level.FAILED, f"{seen.last_words} ({words})" if seen.last_words else words)
         case "created" if state.error:
             return Platform("not started", Level.FAILED, _first_line(state.error))
+        case "created" if seen.missing_folder:
+            words = f"bind source path does not exist: {seen.missing_folder}"
+            return Platform("not started", Level.FAILED, words)
         case "created":
             return Platform("created", Level.OFF, "never started")
         case "removing":
@@ -145,6 +150,8 @@ def _ended(seen: Seen) -> Platform:
     if "Exit timeout expired" in seen.last_words:  # only after somebody asked it to stop
         return Platform("stopped", Level.OFF, "it did not end within its --exit-timeout-secs")
     signal = f"ended by {_SIGNALS[code]}" if code in _SIGNALS else ""
+    if code == _KILLED:  # it could say nothing of it
+        return Platform(f"exited {code}", Level.FAILED, signal)
     reason = " · ".join(words for words in (signal, seen.last_words) if words)
     return Platform(f"exited {code}", Level.FAILED, reason or f"it ended with {code} and left no word in its log")
 

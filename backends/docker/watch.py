@@ -225,7 +225,14 @@ class Watch:
             words = await logs.last_words(self._engine, container) if failed_by_itself(container) else ""
             before = self.seen.get(container_id)
             usage = before.usage if before is not None and container.state.status == "running" else None
-            return Seen(found, await look.ways(self._engine, found), words, usage, self._last_exit(container))
+            return Seen(
+                found,
+                await look.ways(self._engine, found),
+                words,
+                usage,
+                self._last_exit(container),
+                look.missing_folder(self._engine, container),
+            )
 
     def _last_exit(self, container: Container) -> str | None:
         """The engine forgets the exit code when it starts the container again; its event told it."""
