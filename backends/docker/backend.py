@@ -47,12 +47,20 @@ class DockerBackend(Backend):
         self._engine: Engine | None = None
         self._watch: Watch | None = None
         self._in_view: frozenset[str] | None = frozenset()
+        self._everything = False
 
     async def watch(self) -> AsyncIterator[Update]:
         watch = self._watch = self._watch or Watch(self._opened(), self.name)
         watch.look_at(self._in_view)
+        watch.list_all(self._everything)
         async for update in watch.updates():
             yield update
+
+    def list_all(self, everything: bool) -> bool:
+        self._everything = everything
+        if self._watch is not None:
+            self._watch.list_all(everything)
+        return True
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         prefix = f"{self.name}/"

@@ -29,11 +29,11 @@ async def inspect_or_none(engine: Engine, name: str) -> Container | None:
         return None
 
 
-async def judge(engine: Engine, container: Container) -> Found | None:
-    """None where it is nothing of ours."""
-    found = discovery.classify(container)
+async def judge(engine: Engine, container: Container, *, everything: bool = False) -> Found | None:
+    """None where it is nothing of ours, unless `everything` is wanted."""
+    found = discovery.classify(container, everything=everything)
     if discovery.needs_processes(found):
-        return discovery.classify(container, await _processes(engine, container.id))
+        return discovery.classify(container, await _processes(engine, container.id), everything=everything)
     return found
 
 

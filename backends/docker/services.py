@@ -69,10 +69,7 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
         good = sum(each.level is Level.OK for each in platforms)
         worst = Platform(f"{good}/{len(platforms)} running", worst.level, worst.reason)
     if half_done(group):
-        words = (
-            "a mode switch is under way or was left half done: "
-            f"`tritonctl mode {backend}/{name} MODE` finishes or undoes it"
-        )
+        words = _half_done_words(group)
         worst = Platform(
             worst.state, min(worst.level, Level.DEGRADED), f"{words}; {worst.reason}" if worst.reason else words
         )
@@ -80,6 +77,19 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
     return Service(
         f"{backend}/{name}", backend, chosen[0].found.kind, name, worst, replicas, min(created, default=None)
     )
+
+
+def _half_done_words(group: Sequence[Seen]) -> str:
+    """Which mode finishes it, and which undoes it."""
+    modes: dict[str, str] = {}
+    for each in group:
+        if each.found.servers:
+            aside = next((end for end in (OLD, NEW) if each.container.name.endswith(end)), "")
+            modes[aside] = str(each.found.servers[0].control_mode)
+    new = modes.get(NEW, modes.get("" if OLD in modes else NEW))
+    old = modes.get(OLD, modes.get(""))
+    way = f": `mode {new}` finishes it, `mode {old}` undoes it" if new and old and new != old else ""
+    return f"a mode switch is half done{way}"
 
 
 def _replicas(seen: Seen) -> list[Replica]:
@@ -94,7 +104,7 @@ def _replicas(seen: Seen) -> list[Replica]:
         usage=seen.usage,
     )
     if not found.servers:
-        (way,) = seen.reaches or (Reach(),)
+        (way,) = seen.reaches or (Reach(no_address="no Triton is known to run in it"),)
         return [replace(whole, address=way.address, no_address=way.no_address)]
     several = len(found.servers) > 1
     return [
