@@ -29,8 +29,10 @@ async def test_a_cluster_is_stopped_by_keys(azure: Emulator, workspace: Sample, 
         assert azure.state.requests("POST", "/stop$") == []
         terminal.type("\tprod-aks\r")
         await terminal.sees("Stopping")
-        await terminal.sees("Stopped")
-        terminal.type("\x03")
+        await terminal.sees("Stopped", "[ Close ]")
+        terminal.type("\r")
+        await terminal.until(lambda: "[ Close ]" not in terminal.text)
+        terminal.type("q")
         await terminal.ends()
     document = azure.state.get(cluster_path("prod-aks"))
     assert document is not None
