@@ -18,6 +18,7 @@ from backends.kubernetes.scopes import Scopes, find_scopes
 from backends.kubernetes.scoring import reach_scoring
 from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.store import Key, Store
+from backends.kubernetes.ways import PodPorts, ProxyWay, let_go
 from backends.kubernetes.workload import INFERENCE_SERVICES, NODES, PODS, REPLICA_SETS, WORKLOADS
 from tritonctl.backend import Changed, Listed, Removed, Told, Update
 from tritonctl.errors import TritonctlError, Unreachable, fault
@@ -42,8 +43,13 @@ class Watch:
         self._names: dict[Key, str] = {}
         self._services: dict[Key, Service] = {}
         self._told: Told | None = None
+        self._by_proxy: set[tuple[str, str]] = set()  # servers that are asked that way: the pod's uid, the replica
+        self._letting_go: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
+        for task in list(self._letting_go):
+            task.cancel()
+        await asyncio.gather(*self._letting_go, return_exceptions=True)
         await self.rights.aclose()
 
     def group(self, service_name: str) -> Group | None:
@@ -145,14 +151,32 @@ class Watch:
 
     async def _reach(self, group: Group, seat: Seat) -> Reach:
         why_not = services.why_no_server(seat)
+        if seat.pod.deleted_at is not None:
+            self._let_go(seat)
         if why_not is not None:
             return Reach(no_address=why_not)
         pod = seat.pod
         if seat.server is not None:
             options = seat.server.options
-            return await reach(self._api, self.rights, pod.namespace, pod.name, options, selector=group.selector)
+            found = await reach(self._api, self.rights, pod.namespace, pod.name, options, selector=group.selector)
+            if found.address is not None and isinstance(found.address.way, ProxyWay):
+                self._by_proxy.add((pod.uid, seat.name))
+            return found
         assert seat.seen.found.scoring is not None
         return await reach_scoring(self._api, self.rights, pod, seat.seen.found.scoring, group.selector)
+
+    def _let_go(self, seat: Seat) -> None:
+        """Once for each server that is ending: what was asked of it must not keep it from that."""
+        pod = seat.pod
+        if (pod.uid, seat.name) not in self._by_proxy or seat.server is None:
+            return
+        self._by_proxy.discard((pod.uid, seat.name))
+        options = seat.server.options
+        if options.http_port is not None:
+            ports = PodPorts(pod.namespace, pod.name, options.http_port, metrics=options.metrics_port)
+            task = asyncio.create_task(let_go(self._api, ports), name=f"let go of {pod.name}")
+            self._letting_go.add(task)
+            task.add_done_callback(self._letting_go.discard)
 
     def _tell(self) -> Told:
         """What the header says of the cluster while it is connected."""

@@ -112,6 +112,8 @@ def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: R
         begun = [at for each in evidence.replicas if (at := each.replica.started_at) is not None]
         last = max(begun, default=None) if well else None
         return _earlier(piece.at, last) and ORDER.index(signature.stage) < ORDER.index(Stage.STARTED)
+    if replica.ready and replica.replica.platform.level is Level.OK:
+        return ORDER.index(signature.stage) <= ORDER.index(Stage.READY)
     if _earlier(piece.at, replica.replica.started_at):
         return ORDER.index(signature.stage) <= ORDER.index(Stage.STARTED)
     return bool(replica.replica.node) and piece.text.startswith("FailedScheduling")
