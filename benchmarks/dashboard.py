@@ -61,8 +61,8 @@ def keys(stage: Stage, runs: int, quick: bool) -> list[Figure]:
     for _ in range(runs):
         with _settled(stage) as terminal:
             steps = _walk(len(stage.servers), 60 if quick else 200)
-            times = _press_each(terminal, steps)
-        tails.append(_p99(times) * 1e3)
+            times = press_each(terminal, steps)
+        tails.append(p99(times) * 1e3)
         medians.append(statistics.median(times) * 1e3)
     note = f"median {statistics.median(medians):.0f} ms"
     return [
@@ -80,8 +80,8 @@ def keys_simulated(stage: Stage, runs: int, quick: bool) -> list[Figure]:
             terminal.watch(SETTLE_S)
             count = 60 if quick else 200
             steps = ["\x1b[6~" if number % 10 == 9 else "j" for number in range(count)]
-            times = _press_each(terminal, steps)
-        tails.append(_p99(times) * 1e3)
+            times = press_each(terminal, steps)
+        tails.append(p99(times) * 1e3)
         medians.append(statistics.median(times) * 1e3)
     note = f"simulated; median {statistics.median(medians):.0f} ms"
     return [
@@ -261,7 +261,7 @@ def _walk(rows: int, count: int) -> list[str]:
     return [there[number % len(there)] for number in range(count)]
 
 
-def _press_each(terminal: Terminal, steps: list[str]) -> list[float]:
+def press_each(terminal: Terminal, steps: list[str]) -> list[float]:
     chance = random.Random(3)
     times = []
     for key in steps:
@@ -278,5 +278,5 @@ def _under_cursor(lines: list[str]) -> str:
     return row[1] if len(row) > 1 else ""
 
 
-def _p99(times: list[float]) -> float:
+def p99(times: list[float]) -> float:
     return sorted(times)[min(len(times) - 1, int(len(times) * 0.99))]

@@ -30,7 +30,8 @@ from tritonctl.inventory import (
 )
 from tritonctl.plan import AuditLog
 from tritonctl.server.address import ServerAddress
-from tritonctl.server.rates import ModelKey, ModelRates, Rates, Traffic, Window
+from tritonctl.server.counters import ModelKey, Window
+from tritonctl.server.rates import ModelRates, Rates, Traffic
 
 COUNT = 1000
 CHANGES_PER_S = 10.0

@@ -100,6 +100,8 @@ def scoring() -> Iterator[Scoring]:
                 self.answer(200, json.dumps({"type": seen.headers["content-type"], "bytes": len(body)}).encode())
             elif self.path == "/huge":
                 self.huge()
+            elif self.path == "/hostile":
+                self.answer(200, b'{"a": "\\u001b[31mred\\u0007"}\x1b]0;title\x07', "text/plain")
             elif self.path == "/none":
                 self.answer(200, b"")
             else:

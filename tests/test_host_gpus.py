@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from backends import host
 from backends.nvml import Nvml
 from tests.components import ROOT
 from tests.places import Place, reaches, service
@@ -115,3 +117,23 @@ async def test_what_hangs_is_unknown_and_is_not_asked_twice_until_it_answers(mon
         assert len(asked) == 2
         free.set()
         await reaches(fleet, lambda snapshot: snapshot.host_gpus == (GPU,))
+
+
+async def test_the_hosts_state_is_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Nvml, "read", lambda _self: (GPU,))
+    rows = dict((await host.section()).rows)
+    assert rows["host GPU 0"] == "T4, 50% busy, 0.0 GiB of 0.0 GiB used, 40 °C"
+    assert re.fullmatch(r"[\d.]+ GiB of [\d.]+ GiB available", rows["host memory"])
+    assert rows["host /dev/shm"].endswith("free")
+
+
+async def test_a_driver_that_hangs_is_told_and_the_rest_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(host, "_DEADLINE_S", 0.2)
+    monkeypatch.setattr(Nvml, "read", lambda _self: free.wait(30))
+    try:
+        rows = dict((await host.section()).rows)
+    finally:
+        free.set()
+    assert "did not answer" in rows["host GPUs"]
+    assert "host memory" in rows

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.inference_models import write_repository
+from tests.inference_models import write_model, write_repository
 from tests.servers import Factory, Running, free_port
 from tui.cli import main
 
@@ -29,6 +31,8 @@ class Shell:
         self.config.write_text(
             f'[backends.urls]\nkind = "urls"\n[[backends.urls.servers]]\nname = "t"\n'
             f'http = "{running.http}"\ngrpc = "{running.grpc}"\n'
+            f'[[backends.urls.servers]]\nname = "metrics"\nhttp = "{running.http}"\ngrpc = "{running.grpc}"\n'
+            f'metrics = "{running.metrics}"\n'
             f'[[backends.urls.servers]]\nname = "http"\nhttp = "{running.http}"\ngrpc = "127.0.0.1:{free_port()}"\n'
         )
 
@@ -149,6 +153,92 @@ def test_a_load_on_what_others_use_is_asked_about(
     assert 6 in codes
     assert busy.run(*words, "--yes") == 0
     assert "others' among them" in busy.out or "network" in busy.out
+
+
+# Works for so many requests, then fails every one.
+_TIRED = """
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.left = 300
+
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            self.left -= 1
+            if self.left < 0:
+                answers.append(pb.InferenceResponse(error=pb.TritonError("I am tired")))
+            else:
+                back = pb.get_input_tensor_by_name(request, "IN").as_numpy()
+                answers.append(pb.InferenceResponse([pb.Tensor("OUT", back)]))
+        return answers
+"""
+_TIRED_CONFIG = """
+backend: "python"
+input { name: "IN" data_type: TYPE_FP32 dims: [ 1 ] }
+output { name: "OUT" data_type: TYPE_FP32 dims: [ 1 ] }
+"""
+
+
+def test_a_load_stops_by_itself_when_most_requests_fail(
+    own_triton: Factory, shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "repository", "tired", _TIRED_CONFIG, _TIRED)
+    running = own_triton(tmp_path / "repository", control_mode="none")
+    tired = Shell(running, tmp_path, capsys)
+    assert tired.run("infer", "urls/t", "--rate", "200", "--duration", "60") == 1  # its only model: no name needed
+    assert "stopped: " in tired.err
+    assert "of the last 50 requests failed: I am tired" in tired.err
+    assert "failed: I am tired" in tired.out
+
+
+def test_a_server_that_is_killed_stops_the_load(
+    own_triton: Factory, shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_repository(tmp_path / "repository")
+    running = own_triton(tmp_path / "repository", control_mode="none")
+    killing = threading.Timer(3.0, running.kill)
+    killing.start()
+    began = time.monotonic()
+    doomed = Shell(running, tmp_path, capsys)
+    assert doomed.run("infer", "urls/t", "sum", "--concurrency", "2", "--duration", "120") == 1
+    killing.join()
+    assert "the server is lost" in doomed.err
+    assert time.monotonic() - began < 60
+
+
+def test_the_servers_own_figures_stand_beside_ours(shell: Shell) -> None:
+    shell.run("infer", "urls/metrics", "sum", "--concurrency", "2", "--duration", "4")
+    lines = [line for line in shell.err.splitlines() if "server: queue" in line]
+    assert lines
+    assert "compute" in lines[-1]
+    assert "batch" in lines[-1]
+
+
+def test_many_requests_one_after_the_other_are_asked_about_too(
+    triton_factory: Factory, tmp_path: Path, capsys: pytest.CaptureFixture[str], shell: Shell
+) -> None:
+    busy = Shell(triton_factory.demo(traffic=True), tmp_path, capsys)
+    codes = {busy.run("infer", "urls/t", "digits", "--repeat", "101") for _ in range(3)}  # the traffic is uneven
+    assert 6 in codes
+    assert busy.run("infer", "urls/t", "digits", "--repeat", "100") == 0
+
+
+def test_text_that_is_not_utf_8_goes_both_ways(shell: Shell) -> None:
+    Path("latin").write_bytes(b"gr\xfcn")
+    document = shell.json("infer", "urls/t", "echo", "--input", "IN_BYTES=@latin")
+    assert document["outputs"][0]["data"] == [{"b64": "Z3L8bg=="}]
+    back = json.dumps([document["outputs"][0]["data"]])
+    assert shell.json("infer", "urls/t", "echo", "--input", f"IN_BYTES={back}")["outputs"] == document["outputs"]
+    shell.run("infer", "urls/t", "echo", "--input", "IN_BYTES=@latin")
+    assert "4 bytes that are not text: 67 72 fc 6e" in shell.out
+
+
+def test_a_model_must_be_named_where_there_are_several(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t") == 2
+    assert "which model?" in shell.err
+    assert "echo, sum" in shell.err
 
 
 def test_cases_pass_and_fail(shell: Shell) -> None:

@@ -157,7 +157,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("path", "body", "kind", "said"),
     [
-        ("/score", b"{}", OperationFailed, "424: the script failed: KeyError.*the model answered 500 model_error"),
+        ("/score", b"{}", OperationFailed, "500: the script failed: KeyError.*Azure ML calls it model_error"),
         ("/nowhere", b"{}", NotFound, "404"),
         ("/guarded", b"{}", Forbidden, "key_auth_access_denied"),
     ],
@@ -198,6 +198,14 @@ async def test_an_answer_of_hundreds_of_megabytes_is_not_read_to_its_end(service
 def test_an_empty_answer_is_said(service: Scoring, shell: Shell) -> None:
     assert shell.run(service.url("/none"), "--input", "a=1") == 0
     assert "0 bytes" in shell.out
+
+
+def test_no_control_character_reaches_the_terminal(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/hostile"), "--input", "a=1") == 0
+    assert "38 bytes that are no text" in shell.out
+    assert shell.run(service.url("/generate_stream"), "--input", "words=\x1b[31mred\x07") == 0
+    assert "\x1b" not in shell.out + shell.err
+    assert "\x07" not in shell.out + shell.err
 
 
 # Streams
@@ -258,4 +266,4 @@ def test_a_load_asks_where_others_cannot_be_seen(service: Scoring, shell: Shell)
     assert shell.run(service.url(), *words, "--yes") == 0
     assert "20 answered" in shell.out
     assert shell.run(service.url(), "--input", "data=[1]", "--concurrency", "2", "--yes") == 1
-    assert "424" in shell.err
+    assert "the script failed" in shell.err

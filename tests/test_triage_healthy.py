@@ -11,6 +11,7 @@ from backends.embedded.server import SAMPLES
 from tests.diagnosis import Patient, diagnosed, patient
 from tests.servers import IDENTITY, IDENTITY_CONFIG, write_model
 from tests.test_triage_running import body, load_fails, traffic
+from tests.waiting import until
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.stages import Stage, StageState
 
@@ -156,3 +157,21 @@ async def test_an_exception_long_ago(tmp_path: Path) -> None:
                 await client.post(f"{one.client.address.http}/v2/models/picky/infer", json=body(first))
 
     well(await diagnosed(tmp_path, act=ask))
+
+
+async def test_a_model_replaced_and_another_one_added_in_poll_mode(tmp_path: Path) -> None:
+    """A new version of the files, as a pipeline that publishes models writes them."""
+    write_model(tmp_path, "same")
+
+    async def publish(one: Patient) -> None:
+        write_model(tmp_path, "added")
+        (tmp_path / "same/1/model.py").write_text(IDENTITY + "\n# retrained\n")
+        address = one.client.address.http
+        async with httpx.AsyncClient() as client:
+
+            async def added() -> bool:
+                return (await client.get(f"{address}/v2/models/added/ready")).status_code == 200
+
+            await until(added, 60)
+
+    well(await diagnosed(tmp_path, "--repository-poll-secs=1", mode="poll", act=publish))

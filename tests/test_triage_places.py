@@ -4,9 +4,12 @@ their own."""
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from tests.diagnosis import causes
 from tests.test_triage_logs import BEGIN, FAILED, LOADING
 from tritonctl.backend import Backend, Capability, Event, Listed, LogLine, Section, Update
 from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service
+from tritonctl.plan import audit_path
 from tritonctl.server.address import ServerAddress
 from tritonctl.status import derive
 from tritonctl.triage import signatures
@@ -109,6 +113,10 @@ async def test_a_pod_that_never_started(text: str, cause: str, stage: Stage) -> 
     states = {rung.stage: rung.state for rung in diagnosis.stages}
     assert states[stage] is StageState.FAILED
     assert states[Stage.READY] is StageState.UNKNOWN
+    rungs = [rung.state for rung in diagnosis.stages]
+    at = [rung.stage for rung in diagnosis.stages].index(stage)
+    assert set(rungs[:at]) <= {StageState.DONE}, "what ended here has come so far"
+    assert set(rungs[at + 1 :]) == {StageState.UNKNOWN}
 
 
 async def test_a_crash_loop_is_explained_by_the_log_of_the_run_before() -> None:
@@ -224,9 +232,31 @@ async def test_one_line_of_time_from_all_sources() -> None:
     assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
 
 
-async def test_no_pattern_of_a_user_holds_anything_up(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
+async def test_what_was_done_through_tritonctl_is_in_the_line_of_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = audit_path()
+    path.parent.mkdir(parents=True)
+    now = datetime.now(UTC)
+    records = [
+        {"at": at.isoformat(), "who": "ann", "service": service, "call": call, "result": "done"}
+        for at, service, call in (
+            (now - timedelta(days=3), "fake/s", "long ago"),
+            (now - timedelta(seconds=90), "fake/s", "load \x1b[31mdigits"),
+            (now - timedelta(seconds=80), "fake/other", "unload digits"),
+        )
+    ]
+    lines = ["fake/s cut off", "[]", '{"service": "fake/s", "at": 7}', *map(json.dumps, records)]
+    path.write_text("\n".join(lines))
+    diagnosis = await diagnosed(Told(FAILING, [event("Back-off", "BackOff", 30)]))
+    moments = [(moment.source, moment.text) for moment in timeline(diagnosis.evidence)]
+    assert ("tritonctl", "ann: load digits: done") in moments
+    assert sum(source == "tritonctl" for source, _ in moments) == 1
+    assert [source for source, _ in moments].index("tritonctl") < [source for source, _ in moments].index("event")
 
+
+async def test_no_pattern_of_a_user_holds_anything_up(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.test_triage_catalogue import entry_text
 
     folder = Path(str(tmp_path)) / "tritonctl/catalogue"

@@ -34,9 +34,11 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything that exists there now; what was known and is not in it is gone."""
+    """Everything that exists there now; what was known and is not in it is gone. Not `whole`: what is known so far of a
+    list that takes long, to be shown meanwhile; nothing is gone yet, and who needs all of it waits on."""
 
     services: tuple[Service, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,10 @@ class Backend(ABC):
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         """What is on screen now, None being everything: only that needs to be measured."""
         return None
+
+    def list_all(self, everything: bool) -> bool:
+        """List also what is not Triton, or no longer; whether this place can."""
+        return False
 
     def logs(
         self,

@@ -93,6 +93,7 @@ class Fleet:
         self._news = asyncio.Event()
         self._snapshot: Snapshot | None = None
         self._in_view: frozenset[str] | None = None  # None: everything
+        self._struck = asyncio.Event()  # the platform of what is in view told another state
         self._detailed: str | None = None
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
         self._first_looks = 0  # that are still to be made
@@ -164,6 +165,19 @@ class Fleet:
         while self._snapshot is since:
             await self._news.wait()
         return self.snapshot
+
+    def list_all(self, everything: bool) -> list[str]:
+        """Have the places list also what is not Triton, or no longer; the names of those that can."""
+        return [name for name, backend in self.backends.items() if backend.list_all(everything)]
+
+    async def struck(self, within_s: float) -> bool:
+        """Waits for that time, or until the place of a service in view tells another state of it; whether it did."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._struck.wait()
+        struck = self._struck.is_set()
+        self._struck.clear()
+        return struck
 
     def history(self, service_id: str) -> tuple[Point, ...]:
         """The service's figures, oldest first, one for each look; a gap for one that brought none."""
@@ -334,6 +348,11 @@ class Fleet:
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
+        if isinstance(update, Listed) and not update.whole:
+            for service in update.services:
+                self._keep(service)
+            self._publish()
+            return
         if self._backend_status[backend.name].state is not BackendState.CONNECTED:
             self._set_backend(backend, BackendState.CONNECTED)
         if isinstance(update, Listed):
@@ -356,6 +375,8 @@ class Fleet:
 
     def _keep(self, service: Service) -> None:
         tracked = self._tracked.setdefault(service.id, _Tracked(service, _phase(len(self._tracked))))
+        if tracked.service.platform != service.platform and (self._in_view is None or service.id in self._in_view):
+            self._struck.set()
         tracked.service = service
         tracked.derived = None
         wanted = {replica.name: replica for replica in service.replicas}
@@ -368,6 +389,7 @@ class Fleet:
             if before is None or before.replica.address != replica.address:
                 self._stop_probe(tracked, name)
                 tracked.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
+                tracked.reasons.forget()  # what the log of the one before it said is not of this one
             else:
                 tracked.replicas[name] = replace(
                     before, replica=replica, looked=before.looked or _has_no_server(replica)

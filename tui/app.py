@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -31,6 +32,7 @@ from tui.widgets.panel import Panel
 _ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
 _GATHER_S = 0.06  # looks that end together are drawn together
+_STRUCK_AGAIN_S = 0.5
 _BEGIN_AT_LATEST_S = 0.3
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
 
@@ -62,6 +64,7 @@ class TritonctlApp(CommandedApp):
         self._wanted_theme = theme
         self._begun = False
         self._leaving = False
+        self._struck_at = 0.0
         self._plan_at_work: asyncio.Task[None] | None = None
 
     def get_default_screen(self) -> ServicesScreen:
@@ -95,17 +98,28 @@ class TritonctlApp(CommandedApp):
     async def _paint(self) -> None:
         """The one paint loop: the screen in view is handed the newest snapshot, and draws the lines that differ."""
         snapshot = None
+        struck = False
         while True:
             if snapshot is not None:
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(_HEARTBEAT_S):
                         await self.fleet.changed(snapshot)
-                except TimeoutError:
-                    pass
-                await asyncio.sleep(_GATHER_S)
+                if not struck:
+                    await self._rest(_GATHER_S)
             snapshot = self.fleet.snapshot
             self.paint_now()
-            await asyncio.sleep(PAINT_S - _GATHER_S)
+            struck = await self._rest(PAINT_S - _GATHER_S)
+
+    async def _rest(self, seconds: float) -> bool:
+        """Ends early, but seldom, when a place tells another state of what is in view: a process that died is drawn
+        at once. Whether it did."""
+        if time.monotonic() - self._struck_at < _STRUCK_AGAIN_S:
+            await asyncio.sleep(seconds)
+            return False
+        if not await self.fleet.struck(seconds):
+            return False
+        self._struck_at = time.monotonic()
+        return True
 
     def paint_now(self) -> None:
         if not self.is_running:  # being taken apart

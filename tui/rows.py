@@ -75,7 +75,8 @@ def _cells(name: str) -> int:
     return len(name) if name.isascii() and name.isprintable() else width_of(plain(name))
 
 
-def service_row(status: ServiceStatus) -> Row:
+def service_row(status: ServiceStatus, note: str) -> Row:
+    """`note` is what is said of it in the last column."""
     total = status.rates.total if status.rates is not None else None
     gpus = status.rates.gpus if status.rates is not None else ()
     used = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
@@ -108,7 +109,7 @@ def service_row(status: ServiceStatus) -> Row:
             percent(max(busy)) if busy else "–",
             f"{size_bytes(sum(used))}/{size_bytes(sum(size))}" if used and size else "–",
             age(time.time() - created) if created is not None else "–",
-            status.note,
+            note,
         ),
         state=level,
         dim=status.stale,

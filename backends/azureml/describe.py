@@ -146,7 +146,7 @@ def _deployment(deployment: Deployment, protocol: Protocol) -> Rows:
         rows.append(("may reach outside", deployment.egress))
     if protocol is Protocol.TRITON and deployment.no_code:
         rows.append(
-            ("server options", "Azure starts this tritonserver: its options cannot be set; see docs/azureml.md")
+            ("server options", "Azure's own: they can be set only in a custom container, such as --model-control-mode")
         )
     return rows
 

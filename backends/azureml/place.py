@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from backends.azure.arm import Arm, path_of
@@ -46,9 +46,12 @@ class Place:
         self._models: dict[tuple[Workspace, str], ModelVersion | None] = {}
         self._environments: dict[tuple[Workspace, str], EnvironmentVersion | None] = {}
 
+    async def endpoint_pages(self, workspace: Workspace) -> AsyncIterator[list[Endpoint]]:
+        async for page in self.arm.pages(f"{workspace.path}/onlineEndpoints", API):
+            yield [each for document in page if (each := endpoint_of(document)) is not None]
+
     async def endpoints(self, workspace: Workspace) -> list[Endpoint]:
-        listed = await self.arm.collect(f"{workspace.path}/onlineEndpoints", API)
-        return [each for document in listed if (each := endpoint_of(document)) is not None]
+        return [each async for page in self.endpoint_pages(workspace) for each in page]
 
     async def endpoint(self, workspace: Workspace, name: str) -> Endpoint:
         found = endpoint_of(_object(await self.arm.get(endpoint_path(workspace, name), API)))

@@ -94,10 +94,10 @@ async def default_store(arm: Arm, workspace: Workspace) -> Store:
         )
     protocol, endpoint = text(properties, "protocol") or "https", text(properties, "endpoint") or "core.windows.net"
     url = f"{protocol}://{account}.blob.{endpoint}"
-    return Store(name, url, container, await _credential(arm, workspace, name, properties))
+    return Store(name, url, container, await _credential(arm, workspace, name, account, properties))
 
 
-async def _credential(arm: Arm, workspace: Workspace, name: str, properties: Any) -> Any:
+async def _credential(arm: Arm, workspace: Workspace, name: str, account: str, properties: Any) -> Any:
     """A SAS that ends by itself where Azure makes one. An account without keys is opened with the login."""
     if text(mapping(properties, "credentials"), "credentialsType").lower() in ("none", ""):
         return None
@@ -106,7 +106,10 @@ async def _credential(arm: Arm, workspace: Workspace, name: str, properties: Any
         answer = await arm.call("POST", path, API, body={"expirableSecret": True})
     except (Forbidden, OperationFailed):
         return None
-    return text(answer.body, "sasToken") or text(answer.body, "key") or None
+    if signed := text(answer.body, "sasToken"):
+        return signed
+    key = text(answer.body, "key")
+    return {"account_name": account, "account_key": key} if key else None
 
 
 async def put(

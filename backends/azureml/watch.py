@@ -22,6 +22,8 @@ from tritonctl.inventory import Service
 _MEET_TOGETHER = 6  # of the eight requests at once that Azure is asked with, so that what changes is not kept waiting
 _OTHERS_AFTER_S = 3.0
 _TICK_S = 1.0
+_TOGETHER_S = 0.1
+_SOON_S = 0.25  # between two parts of a list that takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Entry:
     due_early: bool = False
     access: Access | None = None
     progress: dict[str, Progress | None] = field(default_factory=dict)  # by operation
+    built: list[tuple[Known, Service]] | None = None  # None: something of it is new
     protocols: dict[tuple[str, str, str], Protocol] = field(default_factory=dict)
 
     @property
@@ -123,15 +126,22 @@ class Watch:
         """Its key is another one now."""
         entry = self._entries.get((workspace, endpoint))
         if entry is not None:
-            entry.access = None
+            entry.access = entry.built = None
             self._unmet.set()
             self._news.set()
 
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error of the list of endpoints."""
         self._fault = None
-        await self._list()
-        await self._read([entry for entry in self._entries.values() if entry.read_at < 0])
+        listing = asyncio.create_task(self._first(), name=f"list {self._backend}")
+        try:
+            while not (await asyncio.wait({listing}, timeout=_SOON_S))[0]:
+                if new := self._take_in():
+                    yield Listed(tuple(each.service for each in new if isinstance(each, Changed)), whole=False)
+            await listing
+        finally:
+            listing.cancel()
+            await asyncio.gather(listing, return_exceptions=True)
         # Not all at one time again: a slow turn of two hundred endpoints is spread over its whole time.
         for entry in self._entries.values():
             entry.read_at -= random.uniform(0, self._pace.slow_s / 2)
@@ -148,6 +158,7 @@ class Watch:
                     self._told = told
                     yield told
                 await self._news.wait()
+                await asyncio.sleep(_TOGETHER_S)  # what comes together is told together
                 self._news.clear()
                 if self._fault is not None:
                     raise self._fault
@@ -163,9 +174,10 @@ class Watch:
         self.known = {}
         services: dict[str, Service] = {}
         for entry in self._entries.values():
-            prefix = self._prefix(entry.workspace)
-            for known in entry.known():
-                service = service_of(self._backend, prefix, known, self._ca)
+            if entry.built is None:
+                prefix = self._prefix(entry.workspace)
+                entry.built = [(each, service_of(self._backend, prefix, each, self._ca)) for each in entry.known()]
+            for known, service in entry.built:
                 services[service.id] = service
                 self.known[service.id] = known
         before, self._services = self._services, services
@@ -230,6 +242,35 @@ class Watch:
             return start in self._in_view
         return any(f"{start}/{each.name}" in self._in_view for each in entry.deployments)
 
+    async def _first(self) -> None:
+        """Everything, the deployments of the first page of endpoints while the next page is on its way.
+
+        Where nothing is known yet, what is read is known at once.
+        """
+        here: dict[tuple[Workspace, str], _Entry] = {}
+        anew = not self._entries
+
+        async def read(entry: _Entry) -> None:
+            await self._read_one(entry)
+            if anew:
+                self._entries[entry.workspace, entry.endpoint.name] = entry
+
+        async def of(workspace: Workspace) -> None:
+            async with asyncio.TaskGroup() as reading:
+                async for page in self._place.endpoint_pages(workspace):
+                    for endpoint in page:
+                        entry = here[workspace, endpoint.name] = _Entry(workspace, endpoint)
+                        reading.create_task(read(entry))
+
+        try:
+            async with asyncio.TaskGroup() as together:
+                for each in self._workspaces:
+                    together.create_task(of(each))
+        except* TritonctlError as failed:
+            raise _first_of(failed) from None
+        self._entries = here
+        self._listed_at = time.monotonic()
+
     async def _list(self) -> None:
         """All endpoints; one whose document differs is read again at once."""
         lists = await asyncio.gather(*(self._place.endpoints(each) for each in self._workspaces))
@@ -244,7 +285,7 @@ class Watch:
                     entry.due_early = True
                     if (entry.endpoint.auth, entry.endpoint.scoring_uri) != (endpoint.auth, endpoint.scoring_uri):
                         entry.access = None
-                    entry.endpoint = endpoint
+                    entry.endpoint, entry.built = endpoint, None
                 here[key] = entry
         self._entries = here
         self._listed_at = time.monotonic()
@@ -265,6 +306,7 @@ class Watch:
             entry.trouble = error.headline
         entry.read_at = time.monotonic()
         await self._follow(entry)
+        entry.built = None
 
     async def _follow(self, entry: _Entry) -> None:
         """The operations that are under way, and those that failed, until their end has been read."""
@@ -339,7 +381,17 @@ class Watch:
             if fresh.header is None and old is not None and old.header is not None and not _is_over(old):
                 fresh = replace(old, until=fresh.until)  # what is in hand is good until somebody says otherwise
             entry.access = fresh
+        entry.built = None
         self._news.set()
+
+
+def _first_of(failed: BaseExceptionGroup[TritonctlError]) -> TritonctlError:
+    """Of a group in groups, one for each workspace: they mostly say the same."""
+    first: BaseException = failed
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, TritonctlError)
+    return first
 
 
 def _nature(deployment: Deployment) -> tuple[str, str, str]:

@@ -54,6 +54,7 @@ class Container:
     tty: bool
     auto_remove: bool
     network_mode: str
+    restart_policy: str
     published: tuple[Published, ...]
     ports: frozenset[int]  # exposed, or asked to be published; also of a container that does not run
     addresses: tuple[str, ...]  # its own, one for each network
@@ -98,6 +99,7 @@ def read_container(document: Mapping[str, Any]) -> Container:
         tty=config.get("Tty") is True,
         auto_remove=host.get("AutoRemove") is True,
         network_mode=text(host, "NetworkMode"),
+        restart_policy=text(mapping(host, "RestartPolicy"), "Name"),
         published=_published(mapping(network, "Ports")),
         ports=frozenset(_tcp_ports([*mapping(config, "ExposedPorts"), *mapping(host, "PortBindings")])),
         addresses=tuple(

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.docker import discovery, logs, look
 from backends.docker.container import Container, mapping, text
 from backends.docker.discovery import Found
 from backends.docker.engine import Engine
+from backends.docker.reach import Reach
 from backends.docker.services import Seen, failed_by_itself, services
 from backends.docker.use import Meter
 from tritonctl.backend import Changed, Listed, Removed, Update
 from tritonctl.errors import TritonctlError, Unreachable
 from tritonctl.inventory import Service, Usage
 
+_LIST_ANEW = ""  # in place of a container's id
 _AT_ONCE = 12  # requests; the engine answers about 2 ms each
 _PING_S = 15.0
 _MAX_EVENT_BYTES = 1 << 20
@@ -32,7 +35,17 @@ _LOOK_FOR_SERVER_S = (2.0, 5.0, 15.0, 60.0)
 
 
 Uses = Mapping[str, Usage]
-Happened = asyncio.Queue[str | Uses | TritonctlError]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A container's process ended: what the engine's event tells before the engine can be asked about it."""
+
+    container_id: str
+    exit_code: int
+
+
+Happened = asyncio.Queue[str | Ended | Uses | TritonctlError]
 """The id of a container to which something happened, what those in view take now, or what ended the watch."""
 
 
@@ -47,7 +60,9 @@ class Watch:
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._meter = Meter(engine)
         self._in_view: frozenset[str] | None = frozenset()  # names of services; None is all
-        self._ends: dict[str, str] = {}  # how a container's run ended last, by its id
+        self._everything = False
+        self._happened: Happened | None = None  # while somebody watches
+        self._ends: dict[str, int] = {}  # how a container's run ended last, by its id
 
     def look_at(self, names: frozenset[str] | None) -> None:
         """The services in view: what they take is measured, and nothing else."""
@@ -55,10 +70,21 @@ class Watch:
             self._in_view = names
             self._meter.look_at(in_detail=names is not None and len(names) == 1)
 
+    def list_all(self, everything: bool) -> None:
+        """List also what is not Triton, or no longer."""
+        if everything != self._everything:
+            self._everything = everything
+            if self._happened is not None:
+                self._happened.put_nowait(_LIST_ANEW)
+
+    def _is_wanted(self, entry: Mapping[str, Any]) -> bool:
+        return self._everything or discovery.worth_a_look(entry)
+
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: Unreachable when the engine goes away."""
         await self._engine.reset()
         happened: Happened = asyncio.Queue()
+        self._happened = happened
         opened = asyncio.Event()
         listening = asyncio.create_task(self._listen(happened, opened), name=f"events of {self._backend}")
         later: set[asyncio.Task[None]] = set()
@@ -68,10 +94,16 @@ class Watch:
             yield await self._list(happened, later)
             measuring = asyncio.create_task(self._measure(happened), name=f"use of {self._backend}")
             while True:
-                ids, uses = await self._next(happened)
+                ids, ends, uses = await self._next(happened)
+                if _LIST_ANEW in ids:
+                    ids.discard(_LIST_ANEW)
+                    yield await self._list(happened, later)
+                for update in self._ended(ends):
+                    yield update
                 for update in await self._after(ids, uses, happened, later):
                     yield update
         finally:
+            self._happened = None
             tasks = [listening, *later, *([measuring] if measuring is not None else [])]
             for task in tasks:
                 task.cancel()
@@ -98,8 +130,9 @@ class Watch:
                     rest = b""
                 for line in whole:
                     container, end = _container_of(line)
-                    if end:
+                    if container and end is not None:
                         self._ends[container] = end
+                        happened.put_nowait(Ended(container, end))
                     if container:
                         happened.put_nowait(container)
             raise Unreachable("watch the Docker Engine", "the engine ended the connection: it stops", kind="lost")
@@ -120,7 +153,7 @@ class Watch:
                     happened.put_nowait(await self._meter.round(shown))
             await self._meter.pause()
 
-    async def _next(self, happened: Happened) -> tuple[set[str], dict[str, Usage]]:
+    async def _next(self, happened: Happened) -> tuple[set[str], list[Ended], dict[str, Usage]]:
         """The containers to which something happened; in between, whether the engine is still there."""
         while True:
             try:
@@ -132,21 +165,43 @@ class Watch:
         while not happened.empty():
             news.append(happened.get_nowait())
         ids: set[str] = set()
+        ends: list[Ended] = []
         uses: dict[str, Usage] = {}
         for each in news:
             if isinstance(each, TritonctlError):
                 raise each
             if isinstance(each, str):
                 ids.add(each)
+            elif isinstance(each, Ended):
+                ends.append(each)
             else:
                 uses |= each
-        return ids, uses
+        return ids, ends, uses
+
+    def _ended(self, ends: Iterable[Ended]) -> list[Update]:
+        """What ended, as its event tells: the engine answers no question about it for some 50 ms more, while it takes
+        the container's network apart (measured on 20.10). One that is started again by its policy is not at its end."""
+        for each in ends:
+            seen = self.seen.get(each.container_id)
+            if seen is None or seen.container.restart_policy not in ("", "no"):
+                continue
+            state = replace(seen.container.state, status="exited", exit_code=each.exit_code, finished_at=time.time())
+            found = discovery.with_container(seen.found, replace(seen.container, state=state))
+            reaches = tuple(Reach(no_address="the container does not run (exited)") for _ in seen.reaches)
+            self.seen[each.container_id] = replace(seen, found=found, reaches=reaches, usage=None)
+        return self._regrouped() if ends else []
+
+    def _regrouped(self) -> list[Update]:
+        """What is different in the services since they were told last."""
+        before, self._services = self._services, services(self._backend, self.seen.values())
+        updates: list[Update] = [Removed(gone) for gone in before if gone not in self._services]
+        return updates + [Changed(each) for key, each in self._services.items() if before.get(key) != each]
 
     async def _list(self, happened: Happened, later: set[asyncio.Task[None]]) -> Listed:
         entries = await self._engine.get("/containers/json", {"all": True})
         if not isinstance(entries, list):
             raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
-        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and discovery.worth_a_look(each)]
+        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and self._is_wanted(each)]
         found = await asyncio.gather(*(self._look(each) for each in ids))
         self.seen = {each.container.id: each for each in found if each is not None}
         self._services = services(self._backend, self.seen.values())
@@ -176,21 +231,26 @@ class Watch:
         for container_id, taken in uses.items():
             if (seen := self.seen.get(container_id)) is not None:
                 self.seen[container_id] = replace(seen, usage=taken)
-        before, self._services = self._services, services(self._backend, self.seen.values())
-        updates: list[Update] = [Removed(gone) for gone in before if gone not in self._services]
-        return updates + [Changed(each) for key, each in self._services.items() if before.get(key) != each]
+        return self._regrouped()
 
     async def _look(self, container_id: str) -> Seen | None:
         """None where it is gone, or nothing of ours."""
         async with self._limit:
             container = await look.inspect_or_none(self._engine, container_id)
-            found = await look.judge(self._engine, container) if container is not None else None
+            found = await look.judge(self._engine, container, everything=self._everything) if container else None
             if container is None or found is None:
                 return None
             words = await logs.last_words(self._engine, container) if failed_by_itself(container) else ""
             before = self.seen.get(container_id)
             usage = before.usage if before is not None and container.state.status == "running" else None
-            return Seen(found, await look.ways(self._engine, found), words, usage, self._last_exit(container))
+            return Seen(
+                found,
+                await look.ways(self._engine, found),
+                words,
+                usage,
+                self._last_exit(container),
+                look.missing_folder(self._engine, container),
+            )
 
     def _last_exit(self, container: Container) -> str | None:
         """The engine forgets the exit code when it starts the container again; its event told it."""
@@ -214,21 +274,22 @@ class Watch:
         task.add_done_callback(later.discard)
 
 
-def _container_of(line: bytes) -> tuple[str, str]:
-    """The id of the container that an event is about, and the exit code where it ended; each may be ""."""
+def _container_of(line: bytes) -> tuple[str, int | None]:
+    """The id of the container that an event is about, "" where there is none, and the exit code where it ended."""
     try:
         event: Any = json.loads(line) if line.strip() else None
     except ValueError:
-        return "", ""
+        return "", None
     if not isinstance(event, dict):
-        return "", ""
+        return "", None
     actor: Mapping[str, Any] = mapping(event, "Actor")
     about = mapping(actor, "Attributes")
     if event.get("Type") == "network":
-        return text(about, "container"), ""
-    return text(actor, "ID"), text(about, "exitCode") if event.get("Action") == "die" else ""
+        return text(about, "container"), None
+    code = text(about, "exitCode")
+    return text(actor, "ID"), int(code) if event.get("Action") == "die" and code.isdigit() else None
 
 
-def _raise(happened: str | Uses | TritonctlError) -> None:
+def _raise(happened: str | Ended | Uses | TritonctlError) -> None:
     if isinstance(happened, TritonctlError):
         raise happened

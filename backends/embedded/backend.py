@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from backends import host
 from backends.embedded import filelog, records, wheel
 from backends.embedded.server import HOST, EmbeddedServer, Options, ServerExited, docker_advice
 from backends.embedded.server import ControlMode as Mode
@@ -145,6 +146,9 @@ class EmbeddedBackend(Backend):
                 ("command", " ".join(getattr(self._server, "command", ()))),
             ]
         return (Section("embedded server", tuple(rows)),)
+
+    async def evidence(self, service: Service) -> tuple[Section, ...]:
+        return (await host.section(),)
 
     async def plan(self, intent: Intent) -> Plan:
         """Restart, or restart in another control mode, with the models that are loaded now."""

@@ -69,9 +69,9 @@ class Reflector:
                 await self._follow()
             except Gone:
                 self._version = ""
-            except Unreachable:
+            except Unreachable as error:
                 # One watch may be cut by whatever stands in between; an API server that is gone cuts the next try too.
-                if time.monotonic() - failed_at < 10 * _ONCE_MORE_S:
+                if not self._version or error.kind == "timeout" or time.monotonic() - failed_at < 10 * _ONCE_MORE_S:
                     raise
                 failed_at = time.monotonic()
                 await asyncio.sleep(_ONCE_MORE_S)

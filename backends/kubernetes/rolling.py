@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,12 +13,16 @@ from backends.kubernetes.capacity import gpus_of, room
 from backends.kubernetes.change import change
 from backends.kubernetes.ground import CALL_S, Ground, instead, why_not
 from backends.kubernetes.objects import mapping, rows, text
+from backends.kubernetes.reach import reach
 from backends.kubernetes.rollout import IsNew
 from backends.kubernetes.template import triton_launches
 from backends.kubernetes.workload import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
 from tritonctl.errors import OperationFailed, TritonctlError
 from tritonctl.plan import Step
+from tritonctl.server.client import ServerClient
 
+_LOOK_S = 0.5
+_ASK_S = 3.0
 _ROLLED = (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS)
 
 
@@ -45,13 +51,55 @@ async def rolling(ground: Ground, step: Step, is_new: IsNew, warnings: list[str]
     target = ground.target
     waiting = Step(
         call=ground.kubectl(target.namespace, "rollout", "status", str(target), f"--timeout={ground.ready_s:g}s"),
-        run=partial(rollout.wait, ground.api, target, is_new, ground.ready_s),
+        run=partial(_roll_out, ground, is_new),
         deadline_s=(ground.replicas + 1) * ground.ready_s + CALL_S,
     )
     if ground.replicas:
         warnings += _probe_warnings(ground)
     careful = await _careful(ground, warnings) if ground.replicas else None
     return [step, waiting] if careful is None else [careful[0], step, waiting, careful[1]]
+
+
+async def _roll_out(ground: Ground, is_new: IsNew) -> str:
+    said = await rollout.wait(ground.api, ground.target, is_new, ground.ready_s)
+    blind = [text(each, "name") for each in _triton_containers(ground) if not mapping(each, "readinessProbe")]
+    if blind and ground.replicas:
+        await _servers_answer(ground, is_new)
+    return said
+
+
+async def _servers_answer(ground: Ground, is_new: IsNew) -> None:
+    """Where Kubernetes does not ask the servers whether they are ready. Raises as `rollout.wait` does."""
+    began = time.monotonic()
+    while True:
+        pods = [pod for pod in await rollout.pods_of(ground.api, ground.target, ground.document) if is_new(pod)]
+        alive = [pod for pod in pods if "deletionTimestamp" not in mapping(pod, "metadata")]
+        for pod in alive:
+            if rollout.is_hopeless(pod):
+                raise OperationFailed(f"roll out {ground.target}", await rollout.why_not(ground.api, pod))
+        if alive and all(await asyncio.gather(*(_answers(ground, pod) for pod in alive))):
+            return
+        if time.monotonic() - began > ground.ready_s:
+            words = f"its servers are not ready within {ground.ready_s:g} s"
+            raise OperationFailed(f"roll out {ground.target}", words, "their logs say why")
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _answers(ground: Ground, pod: Mapping[str, Any]) -> bool:
+    """Every server of the pod is ready; one to which no way leads is believed to be."""
+    name = text(mapping(pod, "metadata"), "name")
+    for launch in triton_launches(mapping(pod, "spec")):
+        for options in launch.servers:
+            way = await reach(ground.api, ground.rights, ground.target.namespace, name, options)
+            if way.address is None:
+                continue
+            try:
+                async with ServerClient(way.address, timeout_s=_ASK_S) as client:
+                    if not await client.ready():
+                        return False
+            except TritonctlError:
+                return False
+    return True
 
 
 async def back(ground: Ground, is_bad: IsNew) -> str:
@@ -132,10 +180,7 @@ async def _careful(ground: Ground, warnings: list[str]) -> tuple[Step, Step] | N
 def _probe_warnings(ground: Ground) -> list[str]:
     """What makes Kubernetes take a pod for ready, or out of the traffic, too early."""
     found = []
-    triton = {each.container for each in triton_launches(ground.pod_spec)}
-    for each in rows(ground.pod_spec, "containers"):
-        if text(each, "name") not in triton:
-            continue
+    for each in _triton_containers(ground):
         if not mapping(each, "readinessProbe"):
             found.append(
                 f"container {text(each, 'name')} has no readiness probe: Kubernetes takes a new pod for ready, and "
@@ -147,6 +192,11 @@ def _probe_warnings(ground: Ground) -> list[str]:
                 'ends can fail; lifecycle.preStop.exec.command ["sleep", "5"] gives the endpoints time'
             )
     return found
+
+
+def _triton_containers(ground: Ground) -> list[dict[str, Any]]:
+    triton = {each.container for each in triton_launches(ground.pod_spec)}
+    return [each for each in rows(ground.pod_spec, "containers") if text(each, "name") in triton]
 
 
 def _host_ports(pod_spec: Mapping[str, Any]) -> bool:

@@ -52,7 +52,7 @@ async def wait(api: Api, target: Target, is_new: IsNew, within_s: float, *, pati
         if done(target, document):
             return f"{_wanted(target, document)} of {_wanted(target, document)} ready"
         fresh = [pod for pod in pods if is_new(pod)]
-        failed = next((pod for pod in fresh if _hopeless(pod)), None)
+        failed = next((pod for pod in fresh if is_hopeless(pod)), None)
         if failed is not None and not patient:
             raise OperationFailed(tried, await why_not(api, failed))
         now = sum(is_ready(pod) for pod in fresh)
@@ -159,7 +159,8 @@ def _statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*rows(status, "initContainerStatuses"), *rows(status, "containerStatuses")]
 
 
-def _hopeless(pod: Mapping[str, Any]) -> bool:
+def is_hopeless(pod: Mapping[str, Any]) -> bool:
+    """It has failed, and nothing in the rollout will mend it."""
     if text(mapping(pod, "status"), "phase") == "Failed":
         return True
     return any(text(mapping(mapping(each, "state"), "waiting"), "reason") in _HOPELESS for each in _statuses(pod))

@@ -114,7 +114,8 @@ def platform(group: Group) -> Platform:
     alive = tuple(each.pod for each in group.pods if each.pod.deleted_at is None and not each.pod.over)
     below: Platform | None = None
     if len(group.workloads) == 1:
-        below = workload_platform(group.workloads[0].workload, alive or tuple(each.pod for each in group.pods))
+        leaving = sum(each.pod.deleted_at is not None for each in group.pods)
+        below = workload_platform(group.workloads[0].workload, alive or tuple(each.pod for each in group.pods), leaving)
     elif group.workloads:  # the revisions of a KServe service: the newest, and those that still have pods
         busy = [each for each in group.workloads[:-1] if each.workload.wanted] + [group.workloads[-1]]
         states = [workload_platform(each.workload, _of(each, alive)) for each in busy]

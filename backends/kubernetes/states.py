@@ -108,12 +108,12 @@ def _why_not_ready(pod: Pod) -> str:
 
 
 def exit_words(ended: Ended) -> str:
-    """As "OOMKilled exit 137", with the first line of what it left as its last message."""
+    """As "OOMKilled exit 137", after the last line of what it left as its last message."""
     signal = _SIGNALS.get(ended.exit_code, "")
     reason = ended.reason if ended.reason not in ("", "Error") else signal
     words = " ".join(filter(None, (reason, f"exit {ended.exit_code}")))
     said = _last(ended.message)
-    return f"{words}: {said}" if said else words
+    return f"{said} ({words})" if said else words
 
 
 def _first(text: str) -> str:
@@ -124,10 +124,10 @@ def _last(text: str) -> str:
     return text.strip().splitlines()[-1][:_REASON] if text.strip() else ""
 
 
-def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
+def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 0) -> Platform:
     """How far it is: ready pods of those wanted, the rollout's progress, and the reason of what is worst.
 
-    `pods` are its own that are not being deleted.
+    `pods` are its own that are not being deleted, `leaving` the number of those that are.
     """
     if workload.deleted_at is not None:
         held = f"held by the finalizer {workload.finalizers[0]}" if workload.finalizers else None
@@ -148,8 +148,8 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...]) -> Platform:
     if failure is not None and failure.status == "True":
         return Platform(f"{ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, _first(failure.message))
     if wanted == 0:
-        if workload.exist:
-            return Platform("scaling down", Level.CHANGING, f"{workload.exist} pods left")
+        if left := max(workload.exist, leaving):
+            return Platform("scaling down", Level.CHANGING, f"{left} pod{'s' if left > 1 else ''} left")
         if workload.kind is DAEMON_SETS:
             return Platform("0/0", Level.OFF, "no node matches it")
         return Platform("scaled to 0", Level.OFF)

@@ -46,7 +46,8 @@ class Clinic:
         self.fleet.hurry(service)
         status = self.fleet.snapshot.by_id[service]
         backend = self.fleet.backend_of(status.service)
-        return await triage(status, backend, signatures.load(None, backend.kind))
+        catalogue = signatures.load(None, backend.kind)
+        return await triage(status, backend, catalogue, latest=lambda: self.fleet.snapshot.by_id.get(service))
 
     async def until(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kubernetes.acting import GRACEFUL, PATIENT, acting, do, make_plan, serving, traffic, until
+from tests.kubernetes.gate import gate_to
 from tests.kubernetes.space import Space, ready
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import OperationFailed, UsageError
@@ -308,3 +309,58 @@ async def test_a_pod_that_stands_alone_is_deleted_and_nothing_else(space: Space)
         outcome = await do(await make_plan(fleet, service(space), Capability.DELETE), space.folder)
         assert outcome.error is None, outcome.error
     assert space.get("Pod", "web") is None
+
+
+async def test_a_busy_api_server_is_waited_for_as_long_as_it_asks(space: Space) -> None:
+    space.triton("web", replicas=0)
+    async with gate_to(space) as gate, acting(space, gate.kubeconfig) as fleet:
+        await until(fleet, service(space), lambda _: True)
+        plan = await make_plan(fleet, service(space), Capability.MODE, "poll")
+        only = replace(plan, steps=plan.steps[:1])
+        gate.answer("PATCH", "/deployments/web$", 429, "TooManyRequests", headers={"Retry-After": "2"}, times=1)
+        gate.answer("PATCH", "/deployments/web$", 409, "Conflict", "the object has been modified", times=1)
+        outcome = await do(only, space.folder)
+        assert outcome.error is None, outcome.error
+        asked = gate.asked("PATCH", "/deployments/web$")
+        assert len(asked) == 3
+        assert asked[1].at - asked[0].at >= 1.9
+        # One that would have it wait for longer than a change may take is told.
+        gate.answer("PATCH", "/deployments/web$", 429, "TooManyRequests", headers={"Retry-After": "3600"})
+        outcome = await do(await make_plan(fleet, service(space), Capability.RESTART), space.folder)
+        assert outcome.error is not None
+        assert "too busy" in outcome.error.answer
+
+
+async def test_workloads_that_cannot_keep_every_pod_are_told_of(space: Space) -> None:
+    space.triton("web", spec={"strategy": {"type": "Recreate"}})
+    space.triton("every", kind="DaemonSet", models="models")
+    space.triton("byhand", kind="StatefulSet", models="models", spec={"updateStrategy": {"type": "OnDelete"}})
+    space.triton("once", kind="Job", models="models")
+    space.triton("held", replicas=0, models="models", spec={"paused": True})
+    async with acting(space) as fleet:
+        for name in ("web", "every", "byhand", "once", "held"):
+            await until(fleet, service(space, name), lambda _: True)
+        await until(fleet, service(space, "every"), serving(1))
+        recreate = await make_plan(fleet, service(space), Capability.MODE, "poll")
+        assert any("Recreate" in each and "nothing serves" in each for each in recreate.warnings)
+        plan = await make_plan(fleet, service(space, "every"), Capability.MODE, "poll")
+        assert any("ends each pod before the new one starts" in each for each in plan.warnings), plan.warnings
+        outcome = await do(plan, space.folder)
+        assert outcome.error is None, outcome.error
+        await until(fleet, service(space, "every"), lambda each: str(each.control_mode) == "poll" and bool(each.ready))
+        for name, words in (("byhand", "OnDelete"), ("once", "Job"), ("held", "paused")):
+            with pytest.raises(OperationFailed) as caught:
+                await make_plan(fleet, service(space, name), Capability.MODE, "poll")
+            assert words in caught.value.answer
+            assert caught.value.advice
+        with pytest.raises(OperationFailed, match="DaemonSet has one pod on each node"):
+            await make_plan(fleet, service(space, "every"), Capability.SCALE, "2")
+
+
+async def test_what_makes_kubernetes_take_a_pod_for_ready_too_early_is_told(space: Space) -> None:
+    space.triton("web", probe=False)
+    async with acting(space) as fleet:
+        await until(fleet, service(space), lambda _: True)
+        plan = await make_plan(fleet, service(space), Capability.RESTART)
+        assert any("no readiness probe" in each for each in plan.warnings)
+        assert any("no preStop hook" in each for each in plan.warnings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.kubernetes.acting import GRACEFUL, PATIENT, acting, do, make_plan, serving, traffic, until
@@ -10,6 +12,7 @@ from tests.servers import IDENTITY
 from tritonctl.backend import Capability
 from tritonctl.errors import Forbidden, OperationFailed
 from tritonctl.inventory import ControlMode
+from tritonctl.server import control
 
 
 def service(space: Space, name: str = "web") -> str:
@@ -154,8 +157,6 @@ async def test_explicit_again_writes_down_what_is_loaded(space: Space) -> None:
         status = await until(fleet, service(space), serving(1))
         with pytest.raises(OperationFailed, match="in control mode explicit already"):
             await make_plan(fleet, service(space), Capability.MODE, "explicit")
-        from tritonctl.server import control
-
         load = await control.plan_load(status, "two")
         assert any("--load-model=two" in warning for warning in load.warnings), load.warnings
         assert "kubectl" in load.steps[0].call
@@ -190,6 +191,22 @@ async def test_who_may_not_patch_is_told_the_right(space: Space) -> None:
             assert "kubectl create role" in caught.value.advice
 
 
+async def test_without_a_readiness_probe_the_servers_themselves_are_asked(space: Space) -> None:
+    space.models({"one": IDENTITY, "broken": BROKEN})
+    space.triton("web", "--model-control-mode=explicit", "--load-model=one", probe=False)
+    await space.until("Deployment", "web", ready(1))
+    old = words(space)
+    async with acting(space) as fleet:
+        await until(fleet, service(space), serving(1))
+        plan = await make_plan(fleet, service(space), Capability.MODE, "none")
+        assert any("no readiness probe" in warning for warning in plan.warnings)
+        outcome = await do(plan, space.folder)
+        assert outcome.error is not None
+        assert "torchaudio" in outcome.error.answer
+        await until(fleet, service(space), serving(1))
+    assert words(space) == old
+
+
 async def test_somebody_else_who_sets_it_back_is_noticed(space: Space) -> None:
     """As KServe's controller does: the switch must not be told as done."""
     space.triton("web", "--model-control-mode=explicit", "--load-model=one")
@@ -208,8 +225,6 @@ async def test_somebody_else_who_sets_it_back_is_noticed(space: Space) -> None:
             body = {"spec": {"template": {"spec": {"containers": containers}}}}
             space.patch("Deployment", "web", body, "application/strategic-merge-patch+json")
             return said
-
-        from dataclasses import replace
 
         outcome = await do(replace(plan, steps=(replace(first, run=patched_and_set_back), *rest)), space.folder)
         assert outcome.error is not None

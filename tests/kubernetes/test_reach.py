@@ -15,9 +15,11 @@ from backends.kubernetes.kubeconfig import find_access
 from backends.kubernetes.reach import Reach, reach
 from backends.kubernetes.rights import Rights
 from backends.kubernetes.ways import PortWay, ProxyWay
-from tests.kubernetes.acting import listens
+from tests.kubernetes.acting import acting, listens, serving
+from tests.kubernetes.acting import until as eventually
 from tests.kubernetes.cluster import Object
-from tests.kubernetes.space import Space, condition, rule
+from tests.kubernetes.gate import gate_to
+from tests.kubernetes.space import Space, condition, ready, rule
 from tests.waiting import until
 from tritonctl.errors import Forbidden, NotFound, Unreachable
 from tritonctl.server.address import ServerAddress
@@ -232,3 +234,38 @@ async def test_a_right_that_is_taken_away_is_named_by_the_call_itself(space: Spa
                 return False
 
             await until(refused)
+
+
+async def test_a_fleet_that_may_only_forward_sees_everything_and_leaves_nothing_listening(space: Space) -> None:
+    space.triton("web", replicas=2)
+    await space.until("Deployment", "web", ready(2))
+    before = listens()
+    rules = [FORWARD, rule("get list watch", "pods"), rule("get list watch", "deployments replicasets", "apps")]
+    async with acting(space, space.user(rules)) as fleet:
+        status = await eventually(fleet, f"k8s/{space.name}/web", serving(2))
+        assert status.counts.ready == 2
+        assert all(each.rates is not None and each.version for each in status.replicas)
+        address = status.replicas[0].replica.address
+        assert address is not None
+        assert isinstance(address.way, PortWay)
+        assert listens() == before
+    assert listens() == before
+
+
+async def test_an_answer_of_the_api_server_is_not_taken_for_the_servers(space: Space) -> None:
+    """A 503 or 404 of Triton's means something else than one of what stands between."""
+    space.triton("web")
+    pod = await ready_pod(space, "web")
+    async with gate_to(space) as gate, opened(gate.kubeconfig) as api:
+        address = await address_of(space, api, pod)
+        async with ServerClient(address) as client:
+            for status, words, kind in (
+                (503, "error trying to reach service: dial tcp 10.0.0.1:8000: connect: connection refused", "refused"),
+                (502, "proxy error from the node: i/o timeout, deadline exceeded", "timeout"),
+                (500, "dialing backend: no agent available", "lost"),
+            ):
+                gate.answer("GET", "/proxy/", status, "ServiceUnavailable", words, times=1)
+                with pytest.raises(Unreachable) as caught:
+                    await client.ready()
+                assert caught.value.kind == kind
+            assert await client.ready()

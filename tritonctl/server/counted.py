@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from tritonctl.server.client import Statistics
-from tritonctl.server.rates import ModelKey, ModelRates, Rates, Traffic, Window, added_up
+from tritonctl.server.counters import ModelKey, Window, added_up
+from tritonctl.server.rates import ModelRates, Rates, Traffic
 
 
 class Counting:

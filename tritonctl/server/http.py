@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -107,7 +109,8 @@ class HttpConnection:
         if not any(url.startswith("https:") for url in urls):
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; loading the CA bundle costs 20 ms
         try:
-            return ssl.create_default_context(cafile=self._address.ca)
+            ca = self._address.ca
+            return _trusting(ca, os.stat(ca).st_mtime_ns if ca is not None else 0)
         except (OSError, ssl.SSLError) as error:
             raise Unreachable(
                 f"read the CA file {self._address.ca}", str(error), "set ca to a readable PEM file", kind="tls"
@@ -214,7 +217,7 @@ class HttpConnection:
                     limit = MAX_BODY_BYTES if answer.status_code != 200 else max_bytes
                     body = await _read(answer, limit, tried)
                     self._raise_refusal(tried, answer.status_code, body)
-                    yield Answer(answer.status_code, answer.headers, body)
+                    yield Answer(_status(answer), answer.headers, body)
                     return
                 if stream is None:
                     yield Answer(answer.status_code, answer.headers, b"")
@@ -248,6 +251,12 @@ def _status(answer: httpx.Response) -> int:
     """
     told = answer.headers.get(_CONTAINER_STATUS, "")
     return int(told) if answer.status_code == 424 and told.isascii() and told.isdigit() else answer.status_code
+
+
+@lru_cache(maxsize=8)
+def _trusting(ca: str | None, _changed_ns: int) -> ssl.SSLContext:
+    """Loading the system's authorities costs 20 ms of the event loop: too much for each of four hundred endpoints."""
+    return ssl.create_default_context(cafile=ca)
 
 
 async def _pieces(content: bytes) -> AsyncGenerator[bytes, None]:

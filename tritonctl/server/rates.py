@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from types import MappingProxyType
-from typing import Final, NamedTuple
 
+from tritonctl.server.counters import (
+    ModelKey,
+    Window,
+    added_up,
+    by_model,
+    counters,
+    key_of,
+    known,
+    quantiles_of,
+    sum_known,
+    window_of,
+)
 from tritonctl.server.gauges import Cpu, Gpu, PinnedMemory, ResponseCache, cpu, gpus, pinned_memory, response_cache
-from tritonctl.server.metrics import Labels, Page
-
-_COUNTERS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "nv_inference_request_success": "requests",
-        "nv_inference_request_failure": "failures",
-        "nv_inference_count": "inferences",
-        "nv_inference_exec_count": "executions",
-        "nv_inference_request_duration_us": "request_us",
-        "nv_inference_queue_duration_us": "queue_us",
-        "nv_inference_compute_input_duration_us": "compute_input_us",
-        "nv_inference_compute_infer_duration_us": "compute_infer_us",
-        "nv_inference_compute_output_duration_us": "compute_output_us",
-        "nv_cache_num_hits_per_model": "cache_hits",
-        "nv_cache_num_misses_per_model": "cache_misses",
-    }
-)
-_SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "nv_inference_request_summary_us": "request",
-        "nv_inference_queue_summary_us": "queue",
-        "nv_inference_compute_input_summary_us": "compute_input",
-        "nv_inference_compute_infer_summary_us": "compute_infer",
-        "nv_inference_compute_output_summary_us": "compute_output",
-        "nv_cache_hit_summary_per_model": "cache_hit",
-        "nv_cache_miss_summary_per_model": "cache_miss",
-    }
-)
-
-
-class ModelKey(NamedTuple):
-    """A model's version as the metrics name it; models of one name in two namespaces fall together."""
-
-    model: str
-    version: str
+from tritonctl.server.metrics import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +28,6 @@ class Scrape:
 
     page: Page
     at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What was counted on one replica between two scrapes. None: the server gave no such counter."""
-
-    window_s: float
-    requests: float | None = None  # answered well, cache hits included
-    inferences: float | None = None  # cache hits excluded; a batch of n counts n
-    executions: float | None = None  # cache hits excluded
-    failures_by_reason: Mapping[str, float] | None = None
-    request_us: float | None = None
-    queue_us: float | None = None
-    compute_input_us: float | None = None
-    compute_infer_us: float | None = None
-    compute_output_us: float | None = None
-    cache_hits: float | None = None
-    cache_misses: float | None = None
-
-    @property
-    def failures(self) -> float | None:
-        return None if self.failures_by_reason is None else sum(self.failures_by_reason.values())
-
-    @property
-    def ended(self) -> float | None:
-        """Requests answered well or badly."""
-        return _sum_of_all(self.requests, self.failures)
-
-    @property
-    def computed(self) -> float | None:
-        """Requests that a model computed: cache hits add to the requests, but to no compute time."""
-        return None if self.requests is None else self.requests - (self.cache_hits or 0.0)
-
-    @property
-    def compute_us(self) -> float | None:
-        return _sum_of_all(self.compute_input_us, self.compute_infer_us, self.compute_output_us)
-
-    @property
-    def cache_lookups(self) -> float | None:
-        return _sum_of_all(self.cache_hits, self.cache_misses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +66,6 @@ class Traffic:
             for reason, count in (window.failures_by_reason or {}).items():
                 rates[reason] = rates.get(reason, 0.0) + count / window.window_s
         return MappingProxyType(rates)
-
-    @property
-    def failure_rate(self) -> float | None:
-        """Share of the ended requests that failed, 0..1."""
-        return self._ratio(lambda of: of.failures, lambda of: of.ended)
 
     @property
     def avg_request_us(self) -> float | None:
@@ -179,7 +109,7 @@ class Traffic:
         return self._ratio(lambda of: of.cache_hits, lambda of: of.cache_lookups)
 
     def _per_s(self, count: Callable[[Window], float | None]) -> float | None:
-        return _sum_known(None if (n := count(w)) is None else n / w.window_s for w in self.windows)
+        return sum_known(None if (n := count(w)) is None else n / w.window_s for w in self.windows)
 
     def _ratio(self, part: Callable[[Window], float | None], whole: Callable[[Window], float | None]) -> float | None:
         pairs = [(p, w) for one in self.windows if (p := part(one)) is not None and (w := whole(one)) is not None]
@@ -229,28 +159,28 @@ def rates(previous: Scrape | None, current: Scrape) -> Rates:
     then. The failure counters of unloaded models, which Triton never removes, make no model.
     """
     page = current.page
-    now = _counters(page)
+    now = counters(page)
     window_s = current.at_s - previous.at_s if previous else 0.0
-    before = _counters(previous.page) if previous and window_s > 0 else {}
-    pending = _by_model(page, "nv_inference_pending_request_count")
-    loads = _by_model(page, "nv_model_load_duration_secs")
-    quantiles = _quantiles(page)
+    before = counters(previous.page) if previous and window_s > 0 else {}
+    pending = by_model(page, "nv_inference_pending_request_count")
+    loads = by_model(page, "nv_model_load_duration_secs")
+    quantiles = quantiles_of(page)
     models = {}
     for labels in (sample.labels for sample in page.samples("nv_inference_request_success")):
-        key = _key(labels)
+        key = key_of(labels)
         if key in models:  # one row for each GPU
             continue
-        window = _window(before.get(key, {}), now[key], window_s)
+        window = window_of(before.get(key, {}), now[key], window_s)
         models[key] = ModelRates(
             windows=(window,) if window else (),
-            pending=_sum_known(pending.get(key, ())),
-            load_s=max(_known(loads.get(key, ())), default=None),
+            pending=sum_known(pending.get(key, ())),
+            load_s=max(known(loads.get(key, ())), default=None),
             quantiles_us=quantiles.get(key, {}),
         )
     return Rates(
         models=MappingProxyType(models),
         total=Traffic(added_up([window for model in models.values() for window in model.windows])),
-        pending=_sum_known(model.pending for model in models.values()),
+        pending=sum_known(model.pending for model in models.values()),
         gpus=gpus(page),
         cpu=cpu(page),
         pinned_memory=pinned_memory(page),
@@ -276,21 +206,21 @@ def combine(parts: Iterable[Rates]) -> Rates:
     return Rates(
         models=MappingProxyType({key: _combine_models(models) for key, models in by_key.items()}),
         total=Traffic(tuple(window for part in parts for window in part.total.windows)),
-        pending=_sum_known(part.pending for part in parts),
+        pending=sum_known(part.pending for part in parts),
         gpus=tuple({gpu.uuid: gpu for part in parts for gpu in part.gpus}.values()),
         cpu=max((part.cpu for part in parts if part.cpu), key=lambda cpu: cpu.utilization or 0.0, default=None),
         pinned_memory=PinnedMemory(sum(p.used_bytes for p in pools), sum(p.total_bytes for p in pools))
         if pools
         else None,
         response_cache=ResponseCache(
-            utilization=max(_known(cache.utilization for cache in caches), default=None),
-            entries=_sum_known(cache.entries for cache in caches),
-            hits=_sum_known(cache.hits for cache in caches),
-            misses=_sum_known(cache.misses for cache in caches),
-            lookups=_sum_known(cache.lookups for cache in caches),
-            evictions=_sum_known(cache.evictions for cache in caches),
-            lookup_us=_sum_known(cache.lookup_us for cache in caches),
-            insertion_us=_sum_known(cache.insertion_us for cache in caches),
+            utilization=max(known(cache.utilization for cache in caches), default=None),
+            entries=sum_known(cache.entries for cache in caches),
+            hits=sum_known(cache.hits for cache in caches),
+            misses=sum_known(cache.misses for cache in caches),
+            lookups=sum_known(cache.lookups for cache in caches),
+            evictions=sum_known(cache.evictions for cache in caches),
+            lookup_us=sum_known(cache.lookup_us for cache in caches),
+            insertion_us=sum_known(cache.insertion_us for cache in caches),
         )
         if caches
         else None,
@@ -301,111 +231,8 @@ def combine(parts: Iterable[Rates]) -> Rates:
 def _combine_models(models: list[ModelRates]) -> ModelRates:
     return ModelRates(
         windows=tuple(window for model in models for window in model.windows),
-        pending=_sum_known(model.pending for model in models),
-        load_s=max(_known(model.load_s for model in models), default=None),
+        pending=sum_known(model.pending for model in models),
+        load_s=max(known(model.load_s for model in models), default=None),
         quantiles_us=models[0].quantiles_us if len(models) == 1 else {},
         replicas=sum(model.replicas for model in models),
     )
-
-
-class _Series(NamedTuple):
-    """Tells one counter of a model from its others. GPU instances have rows of their own."""
-
-    figure: str
-    gpu_uuid: str
-    reason: str
-
-
-def _counters(page: Page) -> dict[ModelKey, dict[_Series, float]]:
-    counters: dict[ModelKey, dict[_Series, float]] = {}
-    for family, figure in _COUNTERS.items():
-        for _, labels, value in page.samples(family):
-            series = _Series(figure, labels.get("gpu_uuid", ""), labels.get("reason", ""))
-            of_model = counters.setdefault(_key(labels), {})
-            of_model[series] = of_model.get(series, 0.0) + value
-    return counters
-
-
-def _window(before: dict[_Series, float], now: dict[_Series, float], window_s: float) -> Window | None:
-    # With `--metrics-config counter_latencies=false` Triton leaves out the durations and freezes every other
-    # counter at 0 (core, metric_model_reporter.cc; measured on 2.51.0): such zeros say nothing.
-    if not any(series.figure == "request_us" for series in now):
-        return None
-    # A row that is missing from one of the pages would pass for a burst or a drop of all it had counted.
-    if before.keys() != now.keys() or not all(now[series] >= count for series, count in before.items()):
-        return None
-    counted: dict[str, float] = {}
-    failures: dict[str, float] = {}
-    for series, count in now.items():
-        delta = count - before[series]
-        if not math.isfinite(delta):
-            return None
-        if series.figure == "failures":
-            failures[series.reason] = failures.get(series.reason, 0.0) + delta
-        else:
-            counted[series.figure] = counted.get(series.figure, 0.0) + delta
-    return Window(window_s, failures_by_reason=MappingProxyType(failures) if failures else None, **counted)
-
-
-def added_up(windows: list[Window]) -> tuple[Window, ...]:
-    """The windows of the models of one replica as one, so that its cost does not grow with the models."""
-    if not windows:
-        return ()
-    failures: dict[str, float] = {}
-    for window in windows:
-        for reason, count in (window.failures_by_reason or {}).items():
-            failures[reason] = failures.get(reason, 0.0) + count
-    figures = [figure for figure in _COUNTERS.values() if figure != "failures"]
-    sums = {figure: _sum_known(map(attrgetter(figure), windows)) for figure in figures}
-    return (Window(windows[0].window_s, failures_by_reason=MappingProxyType(failures) if failures else None, **sums),)
-
-
-def _quantiles(page: Page) -> dict[ModelKey, dict[str, dict[float, float]]]:
-    found: dict[ModelKey, dict[str, dict[float, float]]] = {}
-    several: set[ModelKey] = set()
-    for family, stage in _SUMMARIES.items():
-        for _, labels, value in page.samples(family):
-            quantile = labels.get("quantile")
-            if quantile is None or not math.isfinite(value):  # a count, a sum; or idle: Nan
-                continue
-            key = _key(labels)
-            of_stage = found.setdefault(key, {}).setdefault(stage, {})
-            if _number(quantile) in of_stage:
-                several.add(key)
-            of_stage[_number(quantile)] = value
-    # The quantiles of a model's several GPUs cannot be put together.
-    return {key: stages for key, stages in found.items() if key not in several}
-
-
-def _by_model(page: Page, family: str) -> dict[ModelKey, list[float]]:
-    values: dict[ModelKey, list[float]] = {}
-    for _, labels, value in page.samples(family):
-        values.setdefault(_key(labels), []).append(value)
-    return values
-
-
-def _key(labels: Labels) -> ModelKey:
-    return ModelKey(labels.get("model", ""), labels.get("version", ""))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None and math.isfinite(value)]
-
-
-def _sum_known(values: Iterable[float | None]) -> float | None:
-    """The sum of those that are known, or None where none is."""
-    known = _known(values)
-    return sum(known) if known else None
-
-
-def _sum_of_all(*values: float | None) -> float | None:
-    """The sum, or None where one is not known."""
-    known = _known(values)
-    return sum(known) if len(known) == len(values) else None

@@ -11,15 +11,17 @@ from typing import Any
 from tritonctl.backend import Backend, Capability
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import Level, Model, ReplicaStatus, ServiceStatus
+from tritonctl.plan import audit_path
 from tritonctl.server import metrics, models, presence, rates
 from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient, Statistics
-from tritonctl.triage import logfile
+from tritonctl.triage import logfile, own
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
 from tritonctl.triage.logreading import LogReader, cleaned
 
 DEADLINE_S = 3.0
 WINDOW_S = 1.0  # between the two looks that tell what moves
+_GOING = ("Terminating", "Completed")  # ended on purpose: others stand in their place
 _REPLICAS = 8  # asked at most, the worst first
 _CONFIGS = 12  # models whose configuration is read, at most
 _LOG_TAIL = 20_000
@@ -40,13 +42,19 @@ async def gather(
     deadline_s: float = DEADLINE_S,
     window_s: float = WINDOW_S,
     told: Told = _nobody,
+    latest: Callable[[], ServiceStatus | None] = lambda: None,
 ) -> Evidence:
     """All evidence of `status`; `told` gets what is there so far whenever something came.
 
+    `latest` tells how the service is at the end: a replica that was ended meanwhile has not failed.
     Ends within `deadline_s` seconds. What failed or did not come in time stands in `missing`; nothing is raised but
     cancellation.
     """
-    return await _Gathering(status, backend, deadline_s, window_s, told).run()
+    gathering = _Gathering(status, backend, deadline_s, window_s, told)
+    await gathering.run()
+    if (now := latest()) is not None:
+        gathering.take(now)
+    return replace(gathering.evidence(), complete=True)
 
 
 class _Gathering:
@@ -58,16 +66,17 @@ class _Gathering:
         self._window_s = window_s
         self._told = told
         # The worst are asked; a fleet of a hundred replicas is not searched through in three seconds.
-        worst_first = sorted(status.replicas, key=lambda each: (each.ready is True, each.replica.platform.level))
+        worst_first = sorted(_staying(status), key=lambda each: (each.ready is True, each.replica.platform.level))
         self._replicas = {each.replica.name: _known(each) for each in worst_first[:_REPLICAS]}
         self._left_out = len(worst_first) - len(self._replicas)
         self._pieces: list[Piece] = []
         self._missing: list[Missing] = []
 
-    async def run(self) -> Evidence:
+    async def run(self) -> None:
         jobs: list[tuple[str, Awaitable[None]]] = [
             ("events", self._events()),
             ("what the place says", self._place()),
+            ("what tritonctl did", self._own()),
         ]
         for each in self._replicas.values():
             jobs.append((f"log of {each.name}", self._log(each.name)))
@@ -78,9 +87,16 @@ class _Gathering:
         if self._left_out > 0:
             self._missing.append(Missing(f"{self._left_out} more replicas", "only the worst are asked"))
         await asyncio.gather(*(self._bounded(what, job) for what, job in jobs))
-        return replace(self._evidence(), complete=True)
 
-    def _evidence(self) -> Evidence:
+    def take(self, now: ServiceStatus) -> None:
+        """The states of now; the replicas that are not there any more are left out."""
+        self._status = now
+        staying = {each.replica.name: each.replica for each in _staying(now)}
+        self._replicas = {
+            name: replace(each, replica=staying[name]) for name, each in self._replicas.items() if name in staying
+        }
+
+    def evidence(self) -> Evidence:
         return Evidence(
             self._status,
             tuple(self._replicas.values()),
@@ -92,7 +108,7 @@ class _Gathering:
         )
 
     def _tell(self) -> None:
-        self._told(self._evidence())
+        self._told(self.evidence())
 
     async def _bounded(self, what: str, job: Awaitable[None]) -> None:
         try:
@@ -115,6 +131,13 @@ class _Gathering:
             warning = event.warning and (known or not event.about)
             text = cleaned(f"{event.kind} {event.text}")
             self._pieces.append(Piece(Source.EVENT, text, event.about if known else "", at=event.at, warning=warning))
+
+    async def _own(self) -> None:
+        path = audit_path()
+        try:
+            self._pieces += await asyncio.to_thread(own.changes, path, self._status.id)
+        except OSError as error:
+            raise Unreachable(f"read {path}", error.strerror or "it cannot be read") from None
 
     async def _place(self) -> None:
         service = self._status.service
@@ -278,6 +301,11 @@ class _Gathering:
         except TimeoutError:
             self._missing.append(Missing("configurations of models", "they did not come in time"))
         return found
+
+
+def _staying(status: ServiceStatus) -> list[ReplicaStatus]:
+    """Without those that are ended on purpose, unless there are no others."""
+    return [each for each in status.replicas if each.replica.platform.state not in _GOING] or list(status.replicas)
 
 
 def _known(status: ReplicaStatus) -> ReplicaEvidence:

@@ -66,7 +66,7 @@ def rungs_of(kind: str) -> tuple[Stage, ...]:
 
 def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
     """How far the service is, by its slowest replica; `blames` are the findings' rungs, the headline's first."""
-    rungs = []
+    rungs: list[Rung] = []
     failed = False
     for stage in rungs_of(evidence.place):
         blame = next((each for each in blames if each.stage is stage), None)
@@ -76,12 +76,14 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
             rung = _of(stage, evidence)
             if blame is not None and rung.state is not StageState.DONE:
                 rung = Rung(stage, StageState.FAILED, rung.seconds, blame.title)
-            elif rung.state in (StageState.UNDER_WAY, StageState.STUCK):
+            elif rung.state in (StageState.UNDER_WAY, StageState.STUCK) or _is_before_server(stage):
                 rung = Rung(stage, StageState.UNKNOWN, None, "")
         elif blame is not None:
             state = StageState.STUCK if blame.stuck else StageState.FAILED
             rung = Rung(stage, state, _of(stage, evidence).seconds, blame.title)
             failed = True
+            # What ends here has come so far: no place starts a process before its image and mounts are there.
+            rungs = [Rung(each.stage, StageState.DONE) if _is_unseen(each) else each for each in rungs]
         else:
             rung = _of(stage, evidence)
             failed = rung.state in (StageState.FAILED, StageState.STUCK)
@@ -89,12 +91,20 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
+def _is_before_server(stage: Stage) -> bool:
+    return ORDER.index(stage) < ORDER.index(Stage.SERVER)
+
+
+def _is_unseen(rung: Rung) -> bool:
+    return rung.state is StageState.UNKNOWN and _is_before_server(rung.stage)
+
+
 def _of(stage: Stage, evidence: Evidence) -> Rung:
     """What the layers themselves say of a rung."""
     replicas = evidence.replicas
     up = [each for each in replicas if each.answered]
     all_up = bool(replicas) and len(up) == len(replicas)
-    if ORDER.index(stage) < ORDER.index(Stage.SERVER):
+    if _is_before_server(stage):
         return _place(stage, evidence, up)
     if stage is Stage.SERVER:
         return _server(evidence, all_up, up)

@@ -22,14 +22,18 @@ async def triage(
     deadline_s: float = DEADLINE_S,
     window_s: float = WINDOW_S,
     told: Callable[[Diagnosis], None] | None = None,
+    latest: Callable[[], ServiceStatus | None] = lambda: None,
 ) -> Diagnosis:
-    """The diagnosis of `status`, within `deadline_s` seconds; `told` gets what is known as evidence comes in."""
+    """The diagnosis of `status`, within `deadline_s` seconds; `told` gets what is known as evidence comes in.
+
+    `latest` tells how the service is at the end of that, None where it is not known any better.
+    """
 
     def tell(evidence: Evidence) -> None:
         if told is not None:
             told(diagnose(evidence, catalogue))
 
-    evidence = await gather(status, backend, deadline_s=deadline_s, window_s=window_s, told=tell)
+    evidence = await gather(status, backend, deadline_s=deadline_s, window_s=window_s, told=tell, latest=latest)
     matches: list[foreign.Match] = []
     if catalogue.foreign:
         matches, _, missing = await foreign.match(evidence, catalogue, candidates(evidence))

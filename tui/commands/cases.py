@@ -7,9 +7,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from tritonctl.errors import TritonctlError, Unreachable
+from tritonctl.errors import TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ReplicaStatus
+from tritonctl.server.address import Speaks
 from tritonctl.server.inference import Inferencer
 from tritonctl.server.request import InferenceRequest
 from tritonctl.server.tensors import Tensor
@@ -17,7 +18,7 @@ from tritonctl.workbench import case as cases_
 from tritonctl.workbench.case import Case, Difference
 from tritonctl.workbench.schema import of_triton
 from tui.commands import documents, text
-from tui.commands.infer import inferencer_of
+from tui.commands.infer import inferencer_of, speaks
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
 
@@ -31,6 +32,10 @@ async def cases(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         target = first_reachable(found)
+        if speaks(target) is Speaks.SCORE:
+            raise UsageError(
+                f"cases {found.id}", "a case is of tensors, and this service is posted to", "infer sends to it"
+            )
         other = await _other(session, fleet) if arguments.against else target
     compared = bool(arguments.against or arguments.against_version)
     results: list[dict[str, Any]] = []
@@ -70,9 +75,11 @@ async def _other(session: Session, fleet: Fleet) -> ReplicaStatus:
 async def _answers(
     session: Session, target: ReplicaStatus, inferencer: Inferencer, request: InferenceRequest
 ) -> Answers:
-    async with client_of(target, session.read_timeout_s) as client:
-        shape = await of_triton(client, request.model, request.version)
-    if not shape.decoupled:
+    decoupled = False
+    if speaks(target) is Speaks.TRITON:
+        async with client_of(target, session.read_timeout_s) as client:
+            decoupled = (await of_triton(client, request.model, request.version)).decoupled
+    if not decoupled:
         return ((await inferencer.infer(request)).outputs,)
     async with aclosing(inferencer.stream(request)) as stream:
         return tuple([answer.outputs async for answer in stream])

@@ -43,7 +43,7 @@ async def triage(session: Session) -> int:
         catalogue = signatures.load(os.environ, backend.kind)
         for trouble in catalogue.troubles:
             say(str(trouble))
-        diagnosis = await diagnosed(found, backend, catalogue)
+        diagnosis = await diagnosed(found, backend, catalogue, latest=lambda: fleet.snapshot.by_id.get(found.id))
         if arguments.bundle is not None:
             await _bundle(session, backend, diagnosis, arguments.bundle)
     if session.json:

@@ -12,6 +12,7 @@ from tritonctl.inventory import Level, ModelState, ReplicaStatus, ServiceStatus,
 from tui.figures import age, cpu_cores, duration_us, number, size_bytes
 from tui.panes.base import Pane
 from tui.rows import STATES
+from tui.widgets.plaintext import width_of
 from tui.widgets.table import Column, Row, Table
 
 _COLUMNS = (
@@ -22,7 +23,7 @@ _COLUMNS = (
     Column("rate", "REQ/S", 6, numeric=True),
     Column("latency", "LATENCY", 8, numeric=True, drop=3),
     Column("cpu", "CPU", 4, numeric=True, drop=6),
-    Column("ram", "RAM", 9, numeric=True, drop=7),
+    Column("ram", "RAM", 11, numeric=True, drop=7),
     Column("gpus", "GPUS", 4, numeric=True, drop=5),
     Column("restarts", "RESTARTS", 8, numeric=True, drop=2),
     Column("exit", "LAST END", 18, drop=1),
@@ -30,7 +31,8 @@ _COLUMNS = (
     Column("node", "NODE", 16, drop=1),
     Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
 )
-_OPTIONAL = ("cpu", "ram", "gpus", "exit", "node")  # of places that tell it
+_OPTIONAL = ("cpu", "ram", "gpus", "exit", "node", "note")  # of places that tell it
+_NAME = 44  # cells that a name is given before others get theirs: what tells pods apart is at its end
 
 
 class ReplicasPane(Pane):
@@ -44,9 +46,12 @@ class ReplicasPane(Pane):
 
 
 def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Without those that no replica has anything for."""
+    """Without those that no replica has anything for, and names in full."""
+    longest = min(_NAME, max((width_of(row.key) for row in rows), default=0))
     return tuple(
-        replace(column, hidden=True)
+        replace(column, minimum=max(column.minimum, longest))
+        if column.key == "replica"
+        else replace(column, hidden=True)
         if column.key in _OPTIONAL and all(row.cells[place] in ("–", "") for row in rows)
         else column
         for place, column in enumerate(_COLUMNS)

@@ -77,7 +77,7 @@ class TriagePane(Pane):
                 self._catalogue = load(os.environ, backend.kind)
                 self._trouble = "\n".join(str(trouble) for trouble in self._catalogue.troubles)
             told = self._told if self._diagnosis is None else None
-            self._diagnosis = await triage(status, backend, self._catalogue, told=told)
+            self._diagnosis = await triage(status, backend, self._catalogue, told=told, latest=lambda: self._status)
         except TritonctlError as error:
             self._trouble = str(error)
         finally:

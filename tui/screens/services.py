@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.binding import BindingType
 from textual.widget import Widget
 
@@ -18,6 +18,7 @@ from tui.messages import OpenModel, OpenService
 from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_columns, service_row, sort_by
 from tui.screens.base import LiveScreen
 from tui.screens.requesting import open_request, speaks
+from tui.verdicts import Verdicts
 from tui.widgets.bar import Part
 from tui.widgets.table import Row, Table
 
@@ -43,6 +44,7 @@ class ServicesScreen(LiveScreen):
         self._faults_only = False
         self._sort: tuple[str, bool] | None = None
         self._rows: dict[str, tuple[ServiceStatus, Row]] = {}
+        self._verdicts: Verdicts | None = None
 
     def body(self) -> Iterator[Widget]:
         yield Table(id="services")
@@ -50,6 +52,16 @@ class ServicesScreen(LiveScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.focus_body()
+        self._find_verdicts()
+
+    @work(group="verdicts", exit_on_error=False)
+    async def _find_verdicts(self) -> None:
+        self._verdicts = Verdicts(self.triton.fleet, self._show_if_current)
+        await self._verdicts.find()
+
+    def _show_if_current(self) -> None:
+        if self.is_current:
+            self.show_now()
 
     def focus_body(self) -> None:
         self.query_one("#services", Table).focus()
@@ -66,11 +78,12 @@ class ServicesScreen(LiveScreen):
     def _row(self, status: ServiceStatus) -> Row:
         """A status never changes, so neither does its row, but for the age of what is stale or has an age."""
         kept = self._rows.get(status.id)
-        if kept is not None and kept[0] is status and not status.stale:
+        note = self._verdicts.note(status) if self._verdicts is not None else status.note
+        if kept is not None and kept[0] is status and not status.stale and kept[1].cells[-1] == note:
             created = status.service.created_at
             if created is None or kept[1].cells[_AGE] == age(time.time() - created):
                 return kept[1]
-        row = service_row(status)
+        row = service_row(status, note)
         self._rows[status.id] = (status, row)
         return row
 
@@ -103,7 +116,9 @@ class ServicesScreen(LiveScreen):
         key = self.query_one("#services", Table).cursor_key
         status = self.triton.fleet.snapshot.by_id.get(key or "")
         if status is not None:
-            self.note(f"{status.id}   {status.note}" if status.note else "", STATES[status.level])
+            verdict = self._verdicts.note(status) if self._verdicts is not None else ""
+            words = status.note if verdict in ("", status.note) else f"{verdict}: {status.note}"
+            self.note(f"{status.id}   {words}" if words else "", STATES[status.level])
         else:
             self.note("")
 

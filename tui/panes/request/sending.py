@@ -94,7 +94,7 @@ class Sending:
 
     async def check(self, schema: ModelSchema) -> None:
         """Fill the form in a thread: its errors stand beside their fields."""
-        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema)
+        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema, self._pane.given)
         self._pane.errors = {name: error.headline for name, error in filled.errors.items()}
 
     async def _request(self, schema: ModelSchema) -> InferenceRequest:
@@ -103,7 +103,7 @@ class Sending:
         form = pane.form
         # Loading numpy and gRPC takes a quarter of a second, so they are loaded beside the loop and only here.
         await asyncio.to_thread(_load)
-        filled = await asyncio.to_thread(forms.fill, form, schema)
+        filled = await asyncio.to_thread(forms.fill, form, schema, pane.given)
         pane.errors = {name: error.headline for name, error in filled.errors.items()}
         for error in filled.errors.values():
             raise UsageError(error.tried, f"nothing was sent: {error.tried}: {error.answer}", error.advice)
@@ -117,7 +117,7 @@ class Sending:
         pane = self._pane
         assert pane.seen is not None
         began, form, service, model = time.time(), pane.form, pane.seen[1].id, pane.seen[0].model
-        outcome, latency_us = "stopped", None
+        outcome, latency_us, was_sent = "stopped", None, True
         try:
             request = await self._request(schema)
             pane.query_one(Curve).hide()
@@ -128,7 +128,7 @@ class Sending:
                 elif pane.against is not None:
                     latency_us = await self._compare(address, schema, request)
                 elif not load.once:
-                    await self._measure(address, inferencer, schema, request, load)
+                    was_sent = await self._measure(address, inferencer, schema, request, load)
                 elif schema.decoupled:
                     latency_us = await self._stream(inferencer, request)
                 else:
@@ -138,8 +138,9 @@ class Sending:
             outcome = error.headline
             raise
         finally:
-            sent = Sent(began, service, form, latency_us, outcome)
-            await asyncio.to_thread(pane.history.add, model, sent)
+            if was_sent:
+                sent = Sent(began, service, form, latency_us, outcome)
+                await asyncio.to_thread(pane.history.add, model, sent)
 
     async def _once(
         self, address: ServerAddress, inferencer: Inferencer, schema: ModelSchema, request: InferenceRequest
@@ -254,7 +255,8 @@ class Sending:
         schema: ModelSchema,
         request: InferenceRequest,
         load: LoadLine,
-    ) -> None:
+    ) -> bool:
+        """False where it was not sent, since it is asked first."""
         from tritonctl.server.client import ServerClient
         from tritonctl.workbench.beside import watching
         from tritonctl.workbench.others import requests_of_others, why_ask
@@ -270,7 +272,7 @@ class Sending:
                         [Heading("nothing was sent"), Block(f"{words}; a load would slow them down", "warn")]
                     )
                     pane.ask_for_a_load(load)
-                    return
+                    return False
             pane.agreed = False
             beside: contextlib.AbstractAsyncContextManager[Watching] = watching(client, request.model)
             await measure(
@@ -281,6 +283,7 @@ class Sending:
                 beside=beside,
                 show=pane.show_answer,
             )
+        return True
 
     # Cases and files
 

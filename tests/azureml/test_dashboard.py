@@ -1,0 +1,170 @@
+"""By keys: endpoints in the table, traffic, scale and deletion with choices, a failing deployment, no key in sight."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backends.azureml.watch import Pace
+from tests.azure.emulator import Emulator
+from tests.azure.sample import BUILD_FAILED, Sample
+from tests.azure.state import Script
+from tests.azureml.place import QUICK, backend
+from tests.servers import Factory, Running
+from tests.tui.pilot import Dashboard, dashboard
+
+KEY = "TheKeyThatNobodyMaySee0123456789"
+
+
+@pytest.fixture
+def server(triton: Factory) -> Running:
+    return triton(load=("digits",))
+
+
+@pytest.fixture
+def sample(azure: Emulator, server: Running) -> Sample:
+    made = Sample(azure)
+    model = made.model("text")
+    made.endpoint("triton-ep", traffic={"blue": 90, "green": 10}, key=KEY)
+    for name in ("blue", "green"):
+        made.deployment("triton-ep", name, server=server.http, model=model)
+    return made
+
+
+async def cursor_on(shown: Dashboard, name: str) -> None:
+    await shown.press("home")
+    for _ in range(10):
+        if name in shown.cursor:
+            return
+        await shown.press("down")
+    raise AssertionError(f"no row {name}:\n{shown.text}")
+
+
+async def confirmed(shown: Dashboard, name: str = "") -> None:
+    await shown.sees("[ Cancel ]")
+    if name:
+        await shown.press("tab")
+        await shown.type(name)
+        await shown.press("enter")
+    else:
+        await shown.press("tab", "enter")
+    await shown.sees("[ Close ]")
+    await shown.press("escape")
+
+
+async def test_the_way_of_a_day(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    """Look, shift the traffic, scale, delete one with its model, and find no key on the screen or in the audit."""
+    seen: list[str] = []
+    async with dashboard(backend(azure), work=tmp_path, size=(140, 40)) as shown:
+        await shown.sees("ws/triton-ep/blue", "ws/triton-ep/green", "90 % of the traffic")
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        seen.append(shown.text)
+        await cursor_on(shown, "triton-ep/blue")
+        await shown.press("enter")
+        await shown.sees("[1 Models]", "digits")
+        await shown.command("traffic blue=50 green=50")
+        await shown.sees("Traffic of ws/triton-ep: blue 50 %, green 50 %", "now", "blue 90 %, green 10 %")
+        seen.append(shown.text)
+        await confirmed(shown, "triton-ep")
+        await shown.command("scale 2")
+        await shown.sees("--instance-count 2")
+        await confirmed(shown)
+        await shown.command("set requests.concurrent=4")
+        await shown.sees("max_concurrent_requests_per_instance=4")
+        await confirmed(shown)
+        await shown.press("d")
+        await shown.sees("deployment blue", "STANDARD_NC4AS_T4_V3")
+        seen.append(shown.text)
+        await shown.press("escape")
+        await shown.sees("SERVICE")
+        await shown.until(lambda: "50 %" in shown.line("triton-ep/green") or "50 %" in shown.notice)
+        await cursor_on(shown, "triton-ep/green")
+        await shown.press("ctrl+d")
+        await shown.sees("Delete ws/triton-ep/green", "endpoint triton-ep", "model text:1, archived", "blue 100 %")
+        seen.append(shown.text)
+        await confirmed(shown, "triton-ep/green")
+        await shown.until(lambda: not shown.line("triton-ep/green"))
+        seen.append(shown.text)
+    assert azure.state.get(f"{sample.path}/onlineEndpoints/triton-ep/deployments/green") is None
+    blue = azure.state.get(f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue")
+    assert blue is not None
+    assert blue["sku"]["capacity"] == 2
+    assert blue["properties"]["requestSettings"]["maxConcurrentRequestsPerInstance"] == 4
+    audit = (tmp_path / "audit.jsonl").read_text()
+    assert [json.loads(line)["action"] for line in audit.splitlines()] == [
+        *("traffic", "scale", "settings", "delete", "delete")
+    ]
+    for text in (*seen, audit):
+        assert KEY not in text
+
+
+async def test_a_deployment_that_somebody_begins_is_followed_to_its_failure(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(140, 40)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        _begin(azure, sample, Script(2.0, "Failed", BUILD_FAILED))
+        await shown.until(lambda: "Creating" in shown.line("triton-ep/red"))
+        await shown.until(lambda: "Failed" in shown.line("triton-ep/red"))
+        await cursor_on(shown, "triton-ep/red")
+        await shown.until(lambda: "ImageBuildFailure: Image building job failed." in shown.notice)
+        await shown.press("d")
+        await shown.sees("ImageBuildFailed: The image build")
+
+
+async def test_what_azure_cannot_do_says_why_and_what_would(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(200, 40)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await cursor_on(shown, "triton-ep/blue")
+        await shown.press("enter")
+        await shown.sees("[1 Models]")
+        await shown.command("mode none")
+        await shown.until(lambda: "--model-control-mode" in shown.notice)
+
+
+async def test_read_only_offers_no_change(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure, read_only=True), work=tmp_path) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await cursor_on(shown, "triton-ep/blue")
+        await shown.press("enter")
+        await shown.sees("[1 Models]")
+        await shown.command("scale 3")
+        await shown.until(lambda: "read-only" in shown.notice)
+    assert not [each for each in azure.state.made if each.method in ("PUT", "PATCH", "DELETE")]
+
+
+async def test_two_hundred_endpoints(azure: Emulator, tmp_path: Path) -> None:
+    """All are listed, and can be gone through while their keys are asked for; how quick it is the benchmark tells."""
+    Sample(azure).crowd(200)
+    azure.state.latency_s = 0.05
+    pace = Pace(fast_s=QUICK.fast_s, seen_s=15.0, slow_s=90.0, list_s=15.0)
+    async with dashboard(backend(azure, pace), work=tmp_path) as shown:
+        await shown.sees("400 services")
+        await shown.press("end")
+        await shown.until(lambda: "ep-199" in shown.cursor)
+        await shown.press("home")
+        first = shown.cursor
+        await shown.press("down")
+        assert shown.cursor != first
+    assert azure.state.most_in_flight <= 8
+
+
+def _begin(azure: Emulator, sample: Sample, script: Script) -> None:
+    """Somebody else deploys: an operation of Azure that this dashboard did not start."""
+    from tests.azure import shapes
+    from tests.azure.http import Request
+
+    path = sample.deployment("triton-ep", "red", state="Creating")
+    azure.state.scripts.insert(0, ("PUT", ".*", script))
+    document = azure.state.get(path)
+    assert document is not None
+
+    def finish(well: bool) -> None:
+        document["properties"]["provisioningState"] = "Succeeded" if well else "Failed"
+
+    running, _ = azure.state.begin(
+        "od", Request("PUT", path, path, {"api-version": "2024-10-01"}, {}, b"", 0), shapes.ML, finish
+    )
+    document["properties"]["properties"]["AzureAsyncOperationUri"] = running.uri

@@ -1,0 +1,255 @@
+"""From a model repository on this machine to a deployment that answers: register, deploy, update by a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.azure.clouds import cloud_of
+from backends.azureml.register import repository_in
+from tests.azure.emulator import Emulator
+from tests.azure.sample import Sample
+from tests.azure.shapes import GROUP, SUBSCRIPTION
+from tests.azure.state import Fault, refuse
+from tests.azureml.place import backend
+from tests.commands.process import Tritonctl
+from tests.servers import Factory, write_model
+from tritonctl.backend import Registration, Serving
+from tritonctl.errors import Forbidden, OperationFailed, UsageError
+from tritonctl.plan import AuditLog, Plan, carry_out
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def blobs_are_near(tritonctl: Tritonctl) -> None:
+    """Also for the processes of this file."""
+    tritonctl.environment["PYTHONPATH"] = str(Path(__file__).parent / "loopback")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    write_model(folder, "echo")
+    (folder / "echo" / "1" / "weights.bin").write_bytes(b"x" * (9 << 20))  # more than one block
+    return folder
+
+
+async def carried_out(plan: Plan, tmp_path: Path) -> None:
+    outcome = await carry_out(plan, AuditLog(tmp_path / "audit.jsonl"), read_only=False)
+    assert outcome.error is None, outcome.error
+
+
+async def test_a_repository_is_registered_as_microsofts_own_client_reads_it(
+    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path
+) -> None:
+    place = backend(azure)
+    plan = await place.plan_register(Registration(repository, "text"))
+    assert "3 files, 9.0 MiB" in plan.steps[0].call
+    assert "az ml model create -n text -v 1 --type triton_model" in plan.steps[1].call
+    assert azure.state.storage.blobs == {}
+    await carried_out(plan, tmp_path)
+    await place.aclose()
+    names = {key.split("/", 3)[3]: len(body) for key, body in azure.state.storage.blobs.items()}
+    assert names["models/echo/1/weights.bin"] == 9 << 20
+    assert set(names) == {f"models/echo/{name}" for name in ("config.pbtxt", "1/model.py", "1/weights.bin")}
+    from azure.ai.ml import MLClient
+    from azure.identity import AzureCliCredential
+
+    client = MLClient(
+        AzureCliCredential(),
+        SUBSCRIPTION,
+        GROUP,
+        "ws1",
+        cloud=azure.cloud_name,
+        cloud_metadata=cloud_of(azure.cloud).metadata()[azure.cloud_name],
+        connection_verify=str(azure.ca),
+        enable_telemetry=False,
+        show_progress=False,
+    )
+    model = client.models.get("text", "1")
+    assert model.type == "triton_model"
+    assert model.path.startswith(
+        f"azureml://subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/"
+    ) or model.path.startswith(f"azureml://subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}/")
+    assert model.path.endswith("/models")
+
+
+async def test_the_same_files_are_not_sent_again(
+    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path
+) -> None:
+    place = backend(azure)
+    await carried_out(await place.plan_register(Registration(repository, "text")), tmp_path)
+    sent = azure.state.storage.puts
+    plan = await place.plan_register(Registration(repository, "text"))
+    assert "-v 2" in plan.steps[1].call, "the next version was not found"
+    await carried_out(plan, tmp_path)
+    assert azure.state.storage.puts == sent
+    with pytest.raises(OperationFailed):
+        await place.plan_register(Registration(repository, "text", "2"))
+    await place.aclose()
+
+
+def test_a_folder_triton_on_top_is_what_the_v1_client_wanted(tmp_path: Path) -> None:
+    write_model(tmp_path / "old" / "triton", "echo")
+    assert repository_in(tmp_path / "old") == (tmp_path / "old" / "triton", True)
+    write_model(tmp_path / "new", "triton")  # a model of that name is a model
+    assert repository_in(tmp_path / "new") == (tmp_path / "new", False)
+
+
+@pytest.mark.parametrize("fault", ["no model", "config", "empty", "missing", "link"])
+async def test_what_triton_would_refuse_is_not_sent(
+    azure: Emulator, workspace: Sample, tmp_path: Path, fault: str
+) -> None:
+    folder = tmp_path / "models"
+    if fault != "missing":
+        write_model(folder, "echo")
+    match fault:
+        case "no model":
+            folder = folder / "echo" / "1"
+        case "config":
+            (folder / "echo" / "config.pbtxt").write_text("name: {")
+        case "empty":
+            folder = tmp_path / "nothing"
+            folder.mkdir()
+        case "link":
+            (folder / "echo" / "1" / "secret").symlink_to("/etc/hostname")
+    place = backend(azure)
+    with pytest.raises(UsageError):
+        await place.plan_register(Registration(folder))
+    await place.aclose()
+    assert azure.state.storage.puts == 0
+
+
+async def test_an_account_that_refuses_says_which_role_lacks(
+    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path
+) -> None:
+    azure.state.storage.secret = None
+    place = backend(azure)
+    azure.az.set(given={"https://storage.azure.com": "a token of somebody without the role"})
+    plan = await place.plan_register(Registration(repository, "text"))
+    outcome = await carry_out(plan, AuditLog(tmp_path / "audit.jsonl"), read_only=False)
+    await place.aclose()
+    assert isinstance(outcome.error, Forbidden)
+    assert "Storage Blob Data Contributor" in outcome.error.advice
+    assert "sig=" not in str(outcome.error)
+
+
+@pytest.mark.parametrize("secret", ["AccountKey", None, "Sas"])
+async def test_a_store_is_opened_with_what_there_is(
+    azure: Emulator, workspace: Sample, repository: Path, tmp_path: Path, secret: str | None
+) -> None:
+    """Its key, its signature, or, without either or without the right to see them, the login."""
+    azure.state.storage.secret = secret
+    if secret == "Sas":
+        azure.state.faults.append(Fault("POST", "listSecrets", None, refuse(403, "AuthorizationFailed", "no")))
+    place = backend(azure)
+    await carried_out(await place.plan_register(Registration(repository, "text")), tmp_path)
+    await place.aclose()
+    assert azure.state.storage.blobs
+
+
+async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sample, tmp_path: Path) -> None:
+    workspace.model("text")
+    place = backend(azure)
+    plan = await place.plan_deploy(Serving("text:1", "new-ep/blue"))
+    assert [step.call.split(" -")[0] for step in plan.steps[:3]] == [
+        *("az ml online-endpoint create", "az ml online-deployment create", "az ml online-endpoint update")
+    ]
+    assert "/v2/health/ready" in plan.steps[3].call
+    outcome = await carry_out(
+        # What serves is put behind the front by hand: no container is started here.
+        Plan(**{**_fields(plan), "steps": plan.steps[:3]}),
+        AuditLog(tmp_path / "audit.jsonl"),
+        read_only=False,
+    )
+    await place.aclose()
+    assert outcome.error is None, outcome.error
+    made = azure.state.get(f"{workspace.path}/onlineEndpoints/new-ep/deployments/blue")
+    assert made is not None
+    properties = made["properties"]
+    assert properties["model"].endswith("/models/text/versions/1")
+    assert properties["endpointComputeType"] == "Managed"
+    assert properties["requestSettings"]["maxConcurrentRequestsPerInstance"] == 8
+    assert not properties.get("environmentId")
+    assert not properties.get("codeConfiguration")
+    endpoint = azure.state.get(f"{workspace.path}/onlineEndpoints/new-ep")
+    assert endpoint is not None
+    assert endpoint["properties"]["authMode"] == "Key"
+    assert endpoint["properties"]["traffic"] == {"blue": 100}
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in Plan.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Serving("text", "ep-1/blue"), "NAME:VERSION"),
+        (Serving("text:1", "blue"), "ENDPOINT/DEPLOYMENT"),
+        (Serving("text:1", "x/blue"), "3 to 32"),
+        (Serving("text:1", "ep-1/blue_1"), "3 to 32"),
+        (Serving("text:1", "ep-1/blue", code=Path()), "--script"),
+        (Serving("text:1", "ep-1/blue", script="score.py"), "--code"),
+        (Serving("text:1", "ep-1/blue", auth="none"), "aml_token"),
+    ],
+)
+async def test_what_cannot_be_deployed_says_why(azure: Emulator, workspace: Sample, wanted: Serving, says: str) -> None:
+    workspace.model("text")
+    place = backend(azure)
+    with pytest.raises(UsageError) as caught:
+        await place.plan_deploy(wanted)
+    await place.aclose()
+    assert says in str(caught.value)
+
+
+def test_register_deploy_and_update_by_commands(
+    azure: Emulator, workspace: Sample, tritonctl: Tritonctl, tmp_path: Path, own_triton: Factory
+) -> None:
+    """The way of the v1 documents: register, deploy, ready with the key, a test query, a scoring script, delete."""
+    repository = tmp_path / "v1" / "triton"
+    write_model(repository, "echo")
+    running = own_triton(repository, load=("echo",))
+    registered = tritonctl("register", str(repository.parent), "--name", "echo", "--yes")
+    assert "as the v1 client wanted it" in registered.err
+    assert registered.out == f"Register echo:1 in ws1: done in {registered.out.rsplit(' ', 2)[1]} s\n"
+    for noise in ("Uploading", "\x1b[", "Check: endpoint"):
+        assert noise not in registered.out + registered.err
+    path = f"{workspace.path}/onlineEndpoints/echo-ep/deployments/blue"
+    azure.state.servers[path.lower()] = running.http
+    deployed = tritonctl("deploy", "echo:1", "echo-ep/blue", "--yes")
+    assert not any(line.strip(". ") == "" for line in deployed.err.splitlines() if line), "dots of an SDK"
+    assert tritonctl("services", "-o", "json").document[0]["server"]["ready"] is True
+    answered = tritonctl("infer", "echo-ep/blue", "echo", "--input", "IN=[1,2,3,4]", "-o", "json").document
+    assert answered["outputs"][0]["data"] == [[1.0, 2.0, 3.0, 4.0]] or answered["outputs"][0]["data"] == [1, 2, 3, 4]
+    workspace.environment("sklearn")
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "score.py").write_text("def init(): ...\ndef run(data): ...\n")
+    script = ("--code", str(code), "--script", "score.py", "--environment", "sklearn:1")
+    azure.state.servers.pop(path.lower())
+    tritonctl("deploy", "echo:1", "echo-ep/blue", *script, "--yes")
+    document = azure.state.get(path)
+    assert document is not None
+    assert document["properties"]["codeConfiguration"]["scoringScript"] == "score.py"
+    assert document["properties"]["environmentId"].endswith("/environments/sklearn/versions/1")
+    assert any(key.endswith("/code/score.py") for key in azure.state.storage.blobs)
+    tritonctl("set", "echo-ep/blue", "env.WORKER_COUNT=2", "--yes")
+    tritonctl("delete", "echo-ep/blue", "--with", "all", "--yes")
+    assert azure.state.get(f"{workspace.path}/onlineEndpoints/echo-ep") is None
+
+
+def test_register_needs_a_place_that_has_a_registry(tritonctl: Tritonctl, repository: Path) -> None:
+    tritonctl.knows(t="http://127.0.0.1:1")
+    refused = tritonctl("register", str(repository), "--yes", code=2)
+    assert "azureml" in refused.err
+
+
+def test_read_only_registers_nothing(
+    azure: Emulator, workspace: Sample, tritonctl: Tritonctl, repository: Path
+) -> None:
+    tritonctl("register", str(repository), "--yes", "--read-only", code=6)
+    assert azure.state.storage.puts == 0
