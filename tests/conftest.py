@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -23,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     required()
     sidebyside.begin(config)
     config.stash[_TURNS] = sidebyside.Turns()
+    # pytest-xdist sets them, and they would be taken for the size of every terminal that a test opens.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     # A shell starts what it puts into the background with SIGINT ignored, and so would be every process of ours that
     # a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -304,6 +304,32 @@ async def test_two_services_one_under_the_other_where_it_is_narrow(demo: Running
         assert "unknown model: 'sum'" in text
 
 
+async def test_a_whole_request_or_a_case_fills_the_form(triton: Running, tmp_path: Path) -> None:
+    data = {"A": [[1, 2, 3, 4]], "B": [[10, 10, 10, 10]]}
+    (tmp_path / "request.json").write_text(json.dumps({"data": data}))
+    async with page(triton, "sum") as one:
+        await one.press("f")
+        await one.type("request.json")
+        assert (await one.until("out of request.json")).count("out of request.json") == 2
+        await one.press("s")
+        await one.until("3 dog 14")
+        await one.press("w")
+        await one.type("kept")
+        await one.until("saved in kept")
+        await one.field("input A", "[0,0,0,0]")
+        await one.press("s")
+        await one.until("3 dog 10")
+        await one.press("f")
+        await one.type("absent.json")
+        await one.until("cannot be read")
+    async with page(triton, "sum") as one:
+        await one.press("f")
+        await one.type("kept")
+        await one.until("out of kept")
+        await one.press("s")
+        await one.until("3 dog 14")
+
+
 async def test_history_is_a_menu(triton: Running) -> None:
     async with page(triton, "sum") as one:
         await one.press("H")

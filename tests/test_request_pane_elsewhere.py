@@ -96,7 +96,7 @@ async def test_a_body_is_typed_or_read_and_kept(service: Scoring, tmp_path: Path
         assert json.loads((tmp_path / "answer.json").read_text()) == {"sums": [30]}
         await fill(one, "body", '{"data": 1}')
         await one.press("s")
-        await one.until("424: the script failed")
+        await one.until("500: the script failed")
     async with posting(service) as one:
         await one.press("left_square_bracket", "left_square_bracket")
         await one.until("@body.json")

@@ -157,7 +157,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("path", "body", "kind", "said"),
     [
-        ("/score", b"{}", OperationFailed, "424: the script failed: KeyError.*the model answered 500 model_error"),
+        ("/score", b"{}", OperationFailed, "500: the script failed: KeyError.*Azure ML calls it model_error"),
         ("/nowhere", b"{}", NotFound, "404"),
         ("/guarded", b"{}", Forbidden, "key_auth_access_denied"),
     ],

@@ -162,6 +162,10 @@ class Backend(ABC):
         """What is on screen now, None being everything: only that needs to be measured."""
         return None
 
+    def list_all(self, everything: bool) -> bool:
+        """List also what is not Triton, or no longer; whether this place can."""
+        return False
+
     def logs(
         self,
         service: Service,

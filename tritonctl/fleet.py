@@ -166,6 +166,10 @@ class Fleet:
             await self._news.wait()
         return self.snapshot
 
+    def list_all(self, everything: bool) -> list[str]:
+        """Have the places list also what is not Triton, or no longer; the names of those that can."""
+        return [name for name, backend in self.backends.items() if backend.list_all(everything)]
+
     async def struck(self, within_s: float) -> bool:
         """Waits for that time, or until the place of a service in view tells another state of it; whether it did."""
         with suppress(TimeoutError):

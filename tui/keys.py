@@ -114,6 +114,7 @@ REQUEST = (
     Action("request.repeat", "r", "repeat", "×10", "send it ten times and tell the latencies"),
     Action("request.older", "left_square_bracket", "history(-1)", "before", "the request that was sent before"),
     Action("request.newer", "right_square_bracket", "history(1)", "", "the one after"),
+    Action("request.file", "f", "file", "file", "take a whole JSON request, or a case, into the form"),
     Action("request.history", "H", "history_menu", "history", "choose from what was sent before"),
     Action("request.against", "equals_sign", "against", "compare", "compare with another version or service"),
     Action("request.copy", "c", "copy", "copy", "copy the answer as JSON"),

@@ -30,6 +30,7 @@ _OF_THE_PLACE = {
 _COMMANDS = {
     "services": "services",
     "service": "service NAME",
+    "all": "all",
     "load": "load MODEL",
     "unload": "unload MODEL",
     "model": "model MODEL",
@@ -57,6 +58,7 @@ class CommandedApp(App[int]):
     """The part of the app that understands commands; what they open and change is the app's."""
 
     fleet: Fleet
+    lists_all = False
 
     def open_service(self, event: OpenService) -> None:
         """Open the page of a service."""
@@ -156,6 +158,8 @@ class CommandedApp(App[int]):
             self.leave()
         elif name in ("help", "?"):
             self.action_help()
+        elif name == "all":
+            self._list_all()
         elif name in ("services", "s"):
             while len(self.screen_stack) > 1:
                 self.pop_screen()
@@ -179,6 +183,17 @@ class CommandedApp(App[int]):
                 self.open_service(OpenService(self.fleet.resolve(name).id))
             except TritonctlError:
                 raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+
+    def _list_all(self) -> None:
+        """Also what is not Triton; once more, no longer."""
+        self.lists_all = not self.lists_all
+        places = ", ".join(self.fleet.list_all(self.lists_all))
+        if not places:
+            self.lists_all = False
+            raise UsageError(":all", "no backend here can list what is not Triton")
+        self.say(
+            f"{places}: {'everything is listed; :all again hides it' if self.lists_all else 'only Triton is listed'}"
+        )
 
     def _service_here(self) -> str:
         service_id = getattr(self.screen, "service_id", None)

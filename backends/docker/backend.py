@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from backends.docker import actions, describe, events, logs, switch
+from backends.docker import actions, describe, events, evidence, logs, switch
 from backends.docker.container import Container
 from backends.docker.endpoint import find_endpoint
 from backends.docker.engine import Engine
@@ -47,12 +47,20 @@ class DockerBackend(Backend):
         self._engine: Engine | None = None
         self._watch: Watch | None = None
         self._in_view: frozenset[str] | None = frozenset()
+        self._everything = False
 
     async def watch(self) -> AsyncIterator[Update]:
         watch = self._watch = self._watch or Watch(self._opened(), self.name)
         watch.look_at(self._in_view)
+        watch.list_all(self._everything)
         async for update in watch.updates():
             yield update
+
+    def list_all(self, everything: bool) -> bool:
+        self._everything = everything
+        if self._watch is not None:
+            self._watch.list_all(everything)
+        return True
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         prefix = f"{self.name}/"
@@ -91,7 +99,7 @@ class DockerBackend(Backend):
             run = logs.previous_run(container, await events.starts(engine, container))
             if run is None:
                 raise OperationFailed(
-                    f"previous log of {container.name}", "it was started once only", "leave out --previous"
+                    f"previous log of {container.name}", "it was started once only", "there is no run before this one"
                 )
         assert run is not None
         return logs.read(engine, container, container.name, run, tail=tail, follow=follow and not previous)
@@ -109,12 +117,14 @@ class DockerBackend(Backend):
         return tuple(section for each in found for section in each)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
-        """How the engine's machine is, where that is this one."""
-        if not self._opened().endpoint.local:
-            return ()
-        from backends import host
+        """What the engine says of each container, and how its machine is, where that is this one."""
+        engine = self._opened()
+        asked = [evidence.section(engine, each) for each in self._containers(service, None, all_of_them=True)]
+        if engine.endpoint.local:
+            from backends import host
 
-        return (await host.section(),)
+            asked.append(host.section())
+        return tuple(await asyncio.gather(*asked))
 
     async def plan(self, intent: Intent) -> Plan:
         # Of what the engine says now, not of what was on the screen.

@@ -10,6 +10,7 @@ from backends.docker.container import Container, listing, mapping, number, text
 from tritonctl.server.options import ServerOptions, servers_of
 
 OLD, NEW = ".tritonctl-old", ".tritonctl-new"  # the names of the two containers while a mode switch is under way
+OTHER = "other"  # the kind of what runs no Triton
 TRITON_PORTS = frozenset((8000, 8001, 8002))
 _OWN_LABEL = "tritonctl.server"  # true or false: somebody says so
 _NVIDIA_LABEL = "com.nvidia.tritonserver.version"  # put into the image by Triton's build.py
@@ -63,8 +64,10 @@ def worth_a_look(entry: Mapping[str, Any]) -> bool:
     return "tritonserver" in text(entry, "Command") or _is_triton_image(text(entry, "Image")) or ports >= TRITON_PORTS
 
 
-def classify(container: Container, processes: Sequence[Sequence[str]] | None = None) -> Found | None:
-    """What the container is, None where it is nothing of ours.
+def classify(
+    container: Container, processes: Sequence[Sequence[str]] | None = None, *, everything: bool = False
+) -> Found | None:
+    """What the container is, None where it is nothing of ours; with `everything` that is listed too.
 
     `processes` are the command lines of what runs in it, None where nobody asked: `needs_processes` says when to ask.
     """
@@ -91,7 +94,7 @@ def classify(container: Container, processes: Sequence[Sequence[str]] | None = N
     by_ports = container.ports >= TRITON_PORTS and processes is None
     if by_name or by_ports:
         return Found(container, kind, (ServerOptions(),), known=False)
-    return None
+    return Found(container, OTHER, ()) if everything else None
 
 
 def needs_processes(found: Found | None) -> bool:

@@ -39,6 +39,8 @@ def current_run(container: Container) -> Run:
     if state.started_at is None:
         return Run(None, None)
     if state.finished_at is not None and state.finished_at < state.started_at:
+        if _ended_at_once(container):
+            return Run(state.finished_at - _EARLY_S, None)
         # It runs, and ran before: lines of both come within milliseconds of the engine's own times.
         return Run((state.finished_at + state.started_at) / 2, None)
     return Run(state.started_at - _EARLY_S if state.finished_at is not None else None, None)
@@ -55,8 +57,18 @@ def previous_run(container: Container, starts: Sequence[float]) -> Run | None:
 
 def _ran_before(container: Container) -> bool:
     state = container.state
-    return container.restarts > 0 or (
-        state.started_at is not None and state.finished_at is not None and state.finished_at < state.started_at
+    before = state.started_at is not None and state.finished_at is not None and state.finished_at < state.started_at
+    return container.restarts > 0 or (before and not _ended_at_once(container))
+
+
+def _ended_at_once(container: Container) -> bool:
+    """A program that cannot be run ends before the engine has noted that it started (measured: 1 ms)."""
+    state = container.state
+    return (
+        not state.running
+        and state.started_at is not None
+        and state.finished_at is not None
+        and 0.0 < state.started_at - state.finished_at < _EARLY_S
     )
 
 

@@ -12,6 +12,7 @@ from backends.docker.use import gpus
 from tritonctl.inventory import Level, Platform, Replica, Service, Usage
 
 _STOPPED = frozenset((0, 143))  # ended by itself, or by SIGTERM
+_KILLED = 137
 _SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}
 
 
@@ -24,6 +25,7 @@ class Seen:
     last_words: str = ""
     usage: Usage | None = None
     last_exit: str | None = None  # of its run before
+    missing_folder: str = ""  # of a mount, which keeps it from starting
 
     @property
     def container(self) -> Container:
@@ -67,10 +69,7 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
         good = sum(each.level is Level.OK for each in platforms)
         worst = Platform(f"{good}/{len(platforms)} running", worst.level, worst.reason)
     if half_done(group):
-        words = (
-            "a mode switch is under way or was left half done: "
-            f"`tritonctl mode {backend}/{name} MODE` finishes or undoes it"
-        )
+        words = _half_done_words(group)
         worst = Platform(
             worst.state, min(worst.level, Level.DEGRADED), f"{words}; {worst.reason}" if worst.reason else words
         )
@@ -78,6 +77,19 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
     return Service(
         f"{backend}/{name}", backend, chosen[0].found.kind, name, worst, replicas, min(created, default=None)
     )
+
+
+def _half_done_words(group: Sequence[Seen]) -> str:
+    """Which mode finishes it, and which undoes it."""
+    modes: dict[str, str] = {}
+    for each in group:
+        if each.found.servers:
+            aside = next((end for end in (OLD, NEW) if each.container.name.endswith(end)), "")
+            modes[aside] = str(each.found.servers[0].control_mode)
+    new = modes.get(NEW, modes.get("" if OLD in modes else NEW))
+    old = modes.get(OLD, modes.get(""))
+    way = f": `mode {new}` finishes it, `mode {old}` undoes it" if new and old and new != old else ""
+    return f"a mode switch is half done{way}"
 
 
 def _replicas(seen: Seen) -> list[Replica]:
@@ -92,7 +104,7 @@ def _replicas(seen: Seen) -> list[Replica]:
         usage=seen.usage,
     )
     if not found.servers:
-        (way,) = seen.reaches or (Reach(),)
+        (way,) = seen.reaches or (Reach(no_address="no Triton is known to run in it"),)
         return [replace(whole, address=way.address, no_address=way.no_address)]
     several = len(found.servers) > 1
     return [
@@ -125,6 +137,9 @@ def platform(seen: Seen) -> Platform:
             return Platform("restarting", Level.FAILED, f"{seen.last_words} ({words})" if seen.last_words else words)
         case "created" if state.error:
             return Platform("not started", Level.FAILED, _first_line(state.error))
+        case "created" if seen.missing_folder:
+            words = f"bind source path does not exist: {seen.missing_folder}"
+            return Platform("not started", Level.FAILED, words)
         case "created":
             return Platform("created", Level.OFF, "never started")
         case "removing":
@@ -145,6 +160,8 @@ def _ended(seen: Seen) -> Platform:
     if "Exit timeout expired" in seen.last_words:  # only after somebody asked it to stop
         return Platform("stopped", Level.OFF, "it did not end within its --exit-timeout-secs")
     signal = f"ended by {_SIGNALS[code]}" if code in _SIGNALS else ""
+    if code == _KILLED:  # it could say nothing of it
+        return Platform(f"exited {code}", Level.FAILED, signal)
     reason = " · ".join(words for words in (signal, seen.last_words) if words)
     return Platform(f"exited {code}", Level.FAILED, reason or f"it ended with {code} and left no word in its log")
 

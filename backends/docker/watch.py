@@ -21,6 +21,7 @@ from tritonctl.backend import Changed, Listed, Removed, Update
 from tritonctl.errors import TritonctlError, Unreachable
 from tritonctl.inventory import Service, Usage
 
+_LIST_ANEW = ""  # in place of a container's id
 _AT_ONCE = 12  # requests; the engine answers about 2 ms each
 _PING_S = 15.0
 _MAX_EVENT_BYTES = 1 << 20
@@ -59,6 +60,8 @@ class Watch:
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._meter = Meter(engine)
         self._in_view: frozenset[str] | None = frozenset()  # names of services; None is all
+        self._everything = False
+        self._happened: Happened | None = None  # while somebody watches
         self._ends: dict[str, int] = {}  # how a container's run ended last, by its id
 
     def look_at(self, names: frozenset[str] | None) -> None:
@@ -67,10 +70,21 @@ class Watch:
             self._in_view = names
             self._meter.look_at(in_detail=names is not None and len(names) == 1)
 
+    def list_all(self, everything: bool) -> None:
+        """List also what is not Triton, or no longer."""
+        if everything != self._everything:
+            self._everything = everything
+            if self._happened is not None:
+                self._happened.put_nowait(_LIST_ANEW)
+
+    def _is_wanted(self, entry: Mapping[str, Any]) -> bool:
+        return self._everything or discovery.worth_a_look(entry)
+
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: Unreachable when the engine goes away."""
         await self._engine.reset()
         happened: Happened = asyncio.Queue()
+        self._happened = happened
         opened = asyncio.Event()
         listening = asyncio.create_task(self._listen(happened, opened), name=f"events of {self._backend}")
         later: set[asyncio.Task[None]] = set()
@@ -81,11 +95,15 @@ class Watch:
             measuring = asyncio.create_task(self._measure(happened), name=f"use of {self._backend}")
             while True:
                 ids, ends, uses = await self._next(happened)
+                if _LIST_ANEW in ids:
+                    ids.discard(_LIST_ANEW)
+                    yield await self._list(happened, later)
                 for update in self._ended(ends):
                     yield update
                 for update in await self._after(ids, uses, happened, later):
                     yield update
         finally:
+            self._happened = None
             tasks = [listening, *later, *([measuring] if measuring is not None else [])]
             for task in tasks:
                 task.cancel()
@@ -183,7 +201,7 @@ class Watch:
         entries = await self._engine.get("/containers/json", {"all": True})
         if not isinstance(entries, list):
             raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
-        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and discovery.worth_a_look(each)]
+        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and self._is_wanted(each)]
         found = await asyncio.gather(*(self._look(each) for each in ids))
         self.seen = {each.container.id: each for each in found if each is not None}
         self._services = services(self._backend, self.seen.values())
@@ -219,13 +237,20 @@ class Watch:
         """None where it is gone, or nothing of ours."""
         async with self._limit:
             container = await look.inspect_or_none(self._engine, container_id)
-            found = await look.judge(self._engine, container) if container is not None else None
+            found = await look.judge(self._engine, container, everything=self._everything) if container else None
             if container is None or found is None:
                 return None
             words = await logs.last_words(self._engine, container) if failed_by_itself(container) else ""
             before = self.seen.get(container_id)
             usage = before.usage if before is not None and container.state.status == "running" else None
-            return Seen(found, await look.ways(self._engine, found), words, usage, self._last_exit(container))
+            return Seen(
+                found,
+                await look.ways(self._engine, found),
+                words,
+                usage,
+                self._last_exit(container),
+                look.missing_folder(self._engine, container),
+            )
 
     def _last_exit(self, container: Container) -> str | None:
         """The engine forgets the exit code when it starts the container again; its event told it."""

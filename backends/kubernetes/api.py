@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 
 from backends.kubernetes import lost, tls
 from backends.kubernetes.access import Access
+from backends.kubernetes.answers import MAX_BODY_BYTES, read_again, read_json, retry_after, whole
 from backends.kubernetes.credentials import Credentials, KubeconfigCredentials
 from backends.kubernetes.objects import mapping, rows, text
 from backends.kubernetes.plugin import Credential
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
 REQUEST_S = 10.0
 LIST_S = 15.0  # for each page
-MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024  # etcd takes no object larger than 1.5 MiB
 PAGE = 250  # objects; a page of pods is then about 1.5 MB, and reading it holds the event loop for some 15 ms
 _AT_ONCE = 32  # requests; streams do not count
-_LEAST_PAUSE_S = 0.5
 
 Query = Mapping[str, str | int | bool | Sequence[str]]
 
@@ -190,12 +189,12 @@ class Api:
             async with asyncio.timeout(deadline_s), self._limit:
                 while True:
                     async with self.stream(method, path, query, content=content, headers=headers) as response:
-                        found = await _whole(response, tried)
+                        found = await whole(response, tried)
                         if response.status_code < 400:
-                            return _json(found, tried)
+                            return read_json(found, tried)
                         if response.status_code != 429:
                             raise refusal(tried, method, path, response.status_code, found)
-                        pause = _retry_after(response)
+                        pause = retry_after(response)
                     if pause >= deadline_s:
                         raise refusal(tried, method, path, 429, found)
                     await asyncio.sleep(pause)
@@ -243,7 +242,7 @@ class Api:
             for line in lines:
                 if not line.strip():
                     continue
-                event = _json(line, tried)
+                event = read_json(line, tried)
                 if event.get("type") == "ERROR":
                     raise event_refusal(tried, path, mapping(event, "object"))
                 yield event
@@ -263,7 +262,7 @@ class Api:
             async with asyncio.timeout(REQUEST_S):
                 response = await self.open("GET", _target(path, query), headers={"Accept": accept})
                 if response.status_code >= 400:
-                    raise refusal(tried, "GET", path, response.status_code, await _whole(response, tried))
+                    raise refusal(tried, "GET", path, response.status_code, await whole(response, tried))
             opened()
             async for piece in response.aiter_raw():  # it may be silent for as long as it likes
                 yield piece
@@ -319,9 +318,9 @@ class Api:
                 raise lost.in_words(tried, self.access, error) from None
             if response.status_code != 401 or not (again and (content is None or isinstance(content, bytes))):
                 return response
-            body = await _whole(response, tried)
+            body = await whole(response, tried)
             if status_of(body) is None:  # the pod's own, behind its proxy
-                return _again(response, body)
+                return read_again(response, body)
             if not await self.credentials.refresh():
                 raise Forbidden(tried, f"{self.name} does not accept the credentials of {self.access.source}", _LOGIN)
         raise AssertionError("unreachable")
@@ -345,7 +344,7 @@ class Api:
             async with asyncio.timeout(deadline_s), self._limit:
                 response = await self.open(method, target, content=content, headers=headers)
                 try:
-                    body = await _whole(response, tried, max_bytes)
+                    body = await whole(response, tried, max_bytes)
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -380,7 +379,7 @@ class Api:
                 response = await self.open("GET", _target(path, query), headers=headers)
                 if response.status_code != 101:
                     try:
-                        found = await _whole(response, tried)
+                        found = await whole(response, tried)
                     finally:
                         await response.aclose()
                     if response.status_code < 400:
@@ -448,42 +447,6 @@ def _target(path: str, query: Query | None) -> str:
         else:
             pairs += [(name, each) for each in value]
     return f"{path}?{urlencode(pairs)}" if pairs else path
-
-
-def _retry_after(response: httpx.Response) -> float:
-    said = response.headers.get("retry-after", "")
-    return max(float(said), _LEAST_PAUSE_S) if said.isdigit() else 1.0
-
-
-def _again(response: httpx.Response, body: bytes) -> httpx.Response:
-    """The same answer, whose body was read, for somebody who reads it as a stream."""
-    from httpx import ByteStream, Response
-
-    return Response(response.status_code, headers=response.headers, stream=ByteStream(body))
-
-
-async def _whole(response: httpx.Response, tried: str, max_bytes: int | None = None) -> bytes:
-    most = max_bytes or MAX_BODY_BYTES
-    if response.headers.get("content-encoding", "identity") not in ("identity", "gzip"):
-        raise Unreachable(tried, "the answer is compressed in a way that was not asked for", kind="garbage")
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes(256 * 1024):
-        size += len(chunk)
-        if size > most:
-            raise Unreachable(tried, f"the answer is larger than {most // 2**20} MiB", kind="too large")
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _json(content: bytes, tried: str) -> dict[str, Any]:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Unreachable(tried, "the answer is not the Kubernetes API's JSON", kind="garbage")
-    return found
 
 
 __all__ = ["METADATA", "METADATA_LIST", "Api", "Gone", "Patch", "Query", "Review", "Upgraded", "resource"]

@@ -67,7 +67,7 @@ def find(labels: Mapping[str, str], containers: Sequence[Container], owner_kind:
     servers = tuple(server for each in running for server in _servers(each))
     if not servers and said == "true" and running:
         servers = (Server(running[0].name, ServerOptions(), known=False),)
-    if servers:
+    if servers and not (kind == "azureml-v1" and _scores(running)):
         return Found(kind, servers)
     if kind in ("azureml", "azureml-v1") and running:
         return Found(kind, scoring=_scoring(running[0]))
@@ -91,6 +91,12 @@ def _servers(container: Container) -> list[Server]:
     if _is_triton_image(container.image) or ports >= _TRITON_PORTS:
         return [Server(container.name, ServerOptions(), known=False)]
     return []
+
+
+def _scores(running: Sequence[Container]) -> bool:
+    """A web service over a Triton image that listens elsewhere than Triton does: its script asks the server inside."""
+    ports = {port for each in running for _, port in each.ports}
+    return bool(ports) and not ports & _TRITON_PORTS
 
 
 def _is_triton_image(image: str) -> bool:

@@ -14,7 +14,7 @@ from backends.kubernetes.states import pod_platform
 from backends.kubernetes.store import Store
 from backends.kubernetes.workload import Workload
 from tritonctl.backend import Section
-from tritonctl.errors import Forbidden
+from tritonctl.errors import Forbidden, TritonctlError
 
 _GOOD = frozenset(("Available", "Progressing", "Complete", "PredictorReady", "IngressReady", "Ready"))
 _OWN_FINALIZERS = ("foregroundDeletion", "orphan")  # the cluster takes them off itself
@@ -176,6 +176,8 @@ async def _services(api: Api, workload: Workload) -> Rows:
                     rows.append((f"service {name}", f"service {name}: selector matches no pod ({words})"))
     except Forbidden:
         return [("services", "not known: they may not be listed")]
+    except TritonctlError as error:  # the rest of the evidence is told all the same
+        return [("services", f"not known: {error.headline}")]
     return rows
 
 

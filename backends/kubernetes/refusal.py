@@ -12,6 +12,8 @@ from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlErro
 
 _WORDS = 1000
 _CANNOT = re.compile(r'cannot (\w+) resource "([\w./-]+)" in API group "([\w.-]*)"(?: in the namespace "([\w.-]+)")?')
+# The API server asks the kubelet for logs, and goes through it for exec and port-forward.
+_KUBELET = re.compile(r"/containerLogs/|error dialing backend")
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -70,6 +72,14 @@ def _of_status(tried: str, method: str, path: str, status: int, said: str, found
         return OperationFailed(tried, f"{said} ({fuller})" if fuller else said, status=status)
     if status == 429:
         return OperationFailed(tried, f"429: the API server is too busy ({said})", "try again in a moment", status)
+    if status in (500, 502, 503, 504) and _KUBELET.search(said):
+        why = said.rpartition("dial tcp ")[2] or said
+        return Unreachable(
+            tried,
+            f"the kubelet of the pod's node does not answer ({why})",
+            "kubectl get nodes tells whether it is up",
+            "lost",
+        )
     if status in (500, 502, 503, 504):
         return Unreachable(tried, f"{status}: {said}", "the API server, or what it asks in turn, is in trouble", "lost")
     return OperationFailed(tried, said, status=status)

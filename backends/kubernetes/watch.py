@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from backends.kubernetes import services
 from backends.kubernetes.api import METADATA, Api, resource
 from backends.kubernetes.denials import denials
+from backends.kubernetes.lastwords import LastWords
 from backends.kubernetes.nodes import shares, summary
 from backends.kubernetes.objects import mapping
 from backends.kubernetes.pod import Owner, read_owner
@@ -18,6 +19,7 @@ from backends.kubernetes.scopes import Scopes, find_scopes
 from backends.kubernetes.scoring import reach_scoring
 from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.store import Key, Store
+from backends.kubernetes.ways import PodPorts, ProxyWay, let_go
 from backends.kubernetes.workload import INFERENCE_SERVICES, NODES, PODS, REPLICA_SETS, WORKLOADS
 from tritonctl.backend import Changed, Listed, Removed, Told, Update
 from tritonctl.errors import TritonctlError, Unreachable, fault
@@ -34,6 +36,7 @@ class Watch:
     def __init__(self, api: Api, backend: str, namespaces: tuple[str, ...] = ()) -> None:
         self.store = Store()
         self.rights = Rights(api)
+        self._last_words = LastWords(api, self.store)
         self._api = api
         self._backend = backend
         self._wanted = namespaces
@@ -42,8 +45,13 @@ class Watch:
         self._names: dict[Key, str] = {}
         self._services: dict[Key, Service] = {}
         self._told: Told | None = None
+        self._by_proxy: set[tuple[str, str]] = set()  # servers that are asked that way: the pod's uid, the replica
+        self._letting_go: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
+        for task in list(self._letting_go):
+            task.cancel()
+        await asyncio.gather(*self._letting_go, return_exceptions=True)
         await self.rights.aclose()
 
     def group(self, service_name: str) -> Group | None:
@@ -95,6 +103,8 @@ class Watch:
                     if owner.uid not in asked:
                         asked.add(owner.uid)
                         start(self._learn_owner(namespace, owner), f"owner of {owner.name}")
+                for mark, pod, previous in self._last_words.unknown():
+                    start(self._last_words.read(mark, pod, previous), f"last words of {pod.name}")
                 await _first(failed, self.store.news)
                 await asyncio.sleep(_TOGETHER_S)
                 changed = self.store.take_changed()
@@ -145,14 +155,32 @@ class Watch:
 
     async def _reach(self, group: Group, seat: Seat) -> Reach:
         why_not = services.why_no_server(seat)
+        if seat.pod.deleted_at is not None:
+            self._let_go(seat)
         if why_not is not None:
             return Reach(no_address=why_not)
         pod = seat.pod
         if seat.server is not None:
             options = seat.server.options
-            return await reach(self._api, self.rights, pod.namespace, pod.name, options, selector=group.selector)
+            found = await reach(self._api, self.rights, pod.namespace, pod.name, options, selector=group.selector)
+            if found.address is not None and isinstance(found.address.way, ProxyWay):
+                self._by_proxy.add((pod.uid, seat.name))
+            return found
         assert seat.seen.found.scoring is not None
         return await reach_scoring(self._api, self.rights, pod, seat.seen.found.scoring, group.selector)
+
+    def _let_go(self, seat: Seat) -> None:
+        """Once for each server that is ending: what was asked of it must not keep it from that."""
+        pod = seat.pod
+        if (pod.uid, seat.name) not in self._by_proxy or seat.server is None:
+            return
+        self._by_proxy.discard((pod.uid, seat.name))
+        options = seat.server.options
+        if options.http_port is not None:
+            ports = PodPorts(pod.namespace, pod.name, options.http_port, metrics=options.metrics_port)
+            task = asyncio.create_task(let_go(self._api, ports), name=f"let go of {pod.name}")
+            self._letting_go.add(task)
+            task.add_done_callback(self._letting_go.discard)
 
     def _tell(self) -> Told:
         """What the header says of the cluster while it is connected."""

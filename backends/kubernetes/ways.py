@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +20,9 @@ from tritonctl.server.address import Carrier, ServerAddress
 if TYPE_CHECKING:
     import httpx
 
+_LET_GO_S = 0.5
+_LET_GO_AT_S = (0.2, 2.0, 6.0, 15.0)  # again: a look that is under way takes up to 5 s
+_KEPT = 2  # connections that Go's HTTP transport keeps to one host
 _STARTING = "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port"
 
 
@@ -81,8 +86,8 @@ class ProxyWay(_PodWay):
         """kubectl's own way to send a POST without showing a credential."""
         path = shlex.quote(urlsplit(url).path)
         if method == "GET":
-            return f"kubectl get --raw {path}"
-        return f"echo {shlex.quote(body or '{}')} | kubectl create --raw {path} -f -"
+            return f"{_kubectl(self.api)} get --raw {path}"
+        return f"echo {shlex.quote(body or '{}')} | {_kubectl(self.api)} create --raw {path} -f -"
 
 
 class _ProxyCarrier:
@@ -110,7 +115,8 @@ class PortWay(_PodWay):
     def typed(self, method: str, url: str, body: str) -> str:
         parts = urlsplit(url)
         data = f" -d {shlex.quote(body)}" if body else ""
-        forward = f"kubectl -n {self.ports.namespace} port-forward pod/{self.ports.pod} {parts.port}"
+        ports = self.ports
+        forward = f"{_kubectl(self.api)} -n {ports.namespace} port-forward pod/{ports.pod} {parts.port}"
         return f"curl -X {method} {shlex.quote(f'http://127.0.0.1:{parts.port}{parts.path}')}{data}   # after {forward}"
 
 
@@ -160,3 +166,29 @@ def through_ports(api: Api, ports: PodPorts, find_pod: FindPod) -> ServerAddress
         grpc_tls=ports.grpc_tls,
         way=PortWay(api, ports, find_pod),
     )
+
+
+def _kubectl(api: Api) -> str:
+    return f"kubectl --context {shlex.quote(api.access.context)}" if api.access.context else "kubectl"
+
+
+async def let_go(api: Api, ports: PodPorts) -> None:
+    """Of a pod that is ending: have the API server close the connections that it keeps to the server in it.
+
+    It keeps those of its proxy for 90 s, and a tritonserver that is told to stop waits for open HTTP connections until
+    --exit-timeout-secs, 30 s by default, then ends with 1 without having unloaded its models (measured on 2.51.0: 43 s
+    instead of 12 s). No header closes them, since a proxy passes none on that speaks of connections; but one whose
+    request is given up before its body has come is not kept (Go's net/http).
+    """
+
+    async def give_up(port: int) -> None:
+        target = f"/api/v1/namespaces/{ports.namespace}/pods/{ports.pod}:{port}/proxy/v2/health/live"
+        with suppress(TritonctlError, TimeoutError):
+            async with asyncio.timeout(_LET_GO_S):
+                answer = await api.open("GET", target, headers={"Content-Length": "1"})
+                await answer.aclose()
+
+    began = time.monotonic()
+    for at in _LET_GO_AT_S:
+        await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+        await asyncio.gather(*(give_up(port) for port in (ports.http, ports.metrics) if port for _ in range(_KEPT)))

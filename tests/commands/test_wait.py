@@ -55,4 +55,4 @@ def test_what_does_not_come_in_time(tritonctl: Tritonctl, demo: Running) -> None
 
 @pytest.mark.parametrize("condition", ["", "healthy", "model", "model=", "ready=yes"])
 def test_a_condition_that_there_is_not_is_a_usage_error(tritonctl: Tritonctl, condition: str) -> None:
-    assert "ready, live or model=NAME" in tritonctl("wait", "it", "--for", condition, code=2).err
+    assert "ready, live, settled or model=NAME" in tritonctl("wait", "it", "--for", condition, code=2).err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.docker.place import IMAGE, Place, until
+from tests.tui.pilot import dashboard
 from tritonctl.inventory import ControlMode, Level
 from tritonctl.server.address import Speaks
 
@@ -124,3 +127,22 @@ async def test_azure_ml_services_are_listed_with_their_own_protocol(place: Place
         address = status.service.replicas[0].address
         assert address is not None
         assert (address.http, address.protocol) == ("http://127.0.0.1:16789/score", Speaks.SCORE)
+
+
+async def test_everything_is_listed_when_asked_for(place: Place, tmp_path: Path) -> None:
+    plain = f"{place.mark}:plain"
+    place.docker("tag", IMAGE, plain)
+    name = place.run("other", "sleep", "600", image=plain)
+    server = place.triton("t")
+    async with dashboard(place.backend(), work=tmp_path) as shown:
+        await shown.filter(place.mark)
+        await shown.until(lambda: server in shown.text)
+        assert name not in shown.text
+        await shown.command("all")
+        await shown.until(lambda: "everything is listed" in shown.notice)
+        await shown.sees(name)
+        place.docker("stop", "-t", "0", name)
+        await shown.until(lambda: "exited 137" in shown.line(name))
+        await shown.command("all")
+        await shown.loses(name)
+        assert server in shown.text

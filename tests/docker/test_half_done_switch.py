@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from tests.docker.place import ROOT, Place, do, make_plan, until
+from tests.tui.pilot import dashboard
 from tritonctl.backend import Capability
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import ControlMode
@@ -64,7 +66,7 @@ async def test_a_switch_cut_off_before_any_step_is_mended(
         status = await until(
             fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or "")
         )
-        assert f"tritonctl mode {status.id} MODE" in (status.service.platform.reason or "")
+        assert "`mode explicit` finishes it, `mode none` undoes it" in (status.service.platform.reason or "")
         with pytest.raises(OperationFailed, match="left half done"):
             await make_plan(fleet, place.service(name), Capability.MODE, "poll")
         plan = await make_plan(fleet, place.service(name), Capability.MODE, mode)
@@ -77,3 +79,27 @@ async def test_a_switch_cut_off_before_any_step_is_mended(
         assert status.counts.ready == 2
     assert place.names() == {name}
     assert place.inspect(name)["HostConfig"]["AutoRemove"] is bool(flags)
+
+
+@pytest.mark.parametrize(("mode", "does"), [("explicit", "Finish"), ("none", "Undo")])
+async def test_the_dashboard_that_is_opened_next_offers_both_by_a_key(
+    place: Place, tmp_path: Path, mode: str, does: str
+) -> None:
+    name = place.triton("t")
+    await killed_before(place, name, 3)
+    async with dashboard(place.backend(), work=tmp_path, size=(120, 34)) as shown:
+        await shown.filter(name)
+        await shown.until(lambda: name in shown.cursor)
+        await shown.until(lambda: "half done: `mode explicit` finishes it, `mode none` undoes it" in shown.notice)
+        await shown.press("m")
+        await shown.until(lambda: ":mode" in shown.notice)
+        await shown.type(mode)
+        await shown.press("enter")
+        await shown.sees(f"{does} the", "[ Cancel ]")
+        await shown.press("tab", "enter")
+        await shown.sees("[ Close ]", "done in")
+        await shown.press("escape")
+        await shown.until(lambda: " ready " in shown.cursor)
+        await shown.loses("half done")
+    assert place.names() == {name}
+    assert (f"--model-control-mode={mode}" in place.inspect(name)["Args"]) is (mode == "explicit")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backends.kubernetes import answers
 from backends.kubernetes import api as api_module
 from backends.kubernetes.access import Access, Identity
 from backends.kubernetes.api import Api, Patch, resource
@@ -67,7 +68,7 @@ async def test_a_list_is_read_page_by_page() -> None:
 
 
 async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "MAX_BODY_BYTES", 10_000)
+    monkeypatch.setattr(answers, "MAX_BODY_BYTES", 10_000)
 
     def respond(_method: str, target: str) -> bytes:
         limit = int(target.partition("limit=")[2].partition("&")[0])
@@ -78,7 +79,7 @@ async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(monkeypatch
 
 
 async def test_a_compressed_answer_is_held_to_the_limit_of_what_it_unpacks_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(answers, "MAX_BODY_BYTES", 100_000)
     bomb = gzip.compress(b'{"items": [' + b" " * 5_000_000 + b"]}")
     async with api_to(responding(lambda *_: answer(bomb, headers="Content-Encoding: gzip\r\n"))) as api:
         with pytest.raises(Unreachable) as caught:

@@ -217,7 +217,7 @@ class HttpConnection:
                     limit = MAX_BODY_BYTES if answer.status_code != 200 else max_bytes
                     body = await _read(answer, limit, tried)
                     self._raise_refusal(tried, answer.status_code, body)
-                    yield Answer(answer.status_code, answer.headers, body)
+                    yield Answer(_status(answer), answer.headers, body)
                     return
                 if stream is None:
                     yield Answer(answer.status_code, answer.headers, b"")

@@ -22,7 +22,7 @@ from tritonctl.server.request import DEPLOYMENT
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-_REASON, _STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
+_REASON = "ms-azureml-model-error-reason"
 LINES = 60
 """Of an answer, for a person; saved is all of it."""
 _SHOWN_BYTES = 4 * 1024 * 1024
@@ -154,17 +154,19 @@ def refused(tried: str, answer: Answer) -> TritonctlError:
     error = failure(tried, answer)
     if isinstance(error, Forbidden):
         return Forbidden(tried, error.answer, "give its key or token with token_env in the settings")
-    reason, status = answer.headers.get(_REASON, ""), answer.headers.get(_STATUS, "")
+    reason = answer.headers.get(_REASON, "")
     words = f"{answer.status}: {error.answer.removeprefix(f'HTTP {answer.status}: ')}"
-    if reason or status:
-        words += f" (the model answered {status} {reason})".replace("  ", " ")
+    if reason:
+        words += f" (Azure ML calls it {reason})"
     if answer.status == 404:
         return NotFound(tried, words, "check the path; of an Azure endpoint: does a deployment get its traffic?")
+    elsewhere = "redirects are not followed, since they would take the token along: give the final address"
     advice = {
+        **dict.fromkeys((301, 302, 303, 307, 308), elsewhere),
         405: "this URL takes no POST: check the path, mostly /score",
         408: "the request ran out of the deployment's request_timeout_ms",
         415: "it wants another kind of body: --request FILE sends a file as it is",
-        424: "the scoring script failed: its log tells why",
+        424: "the container did not answer: its log tells why",
         429: "too many requests at once for the deployment",
         500: "the scoring script failed: its log tells why",
     }.get(answer.status, "")

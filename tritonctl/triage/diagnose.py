@@ -112,6 +112,8 @@ def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: R
         begun = [at for each in evidence.replicas if (at := each.replica.started_at) is not None]
         last = max(begun, default=None) if well else None
         return _earlier(piece.at, last) and ORDER.index(signature.stage) < ORDER.index(Stage.STARTED)
+    if replica.ready and replica.replica.platform.level is Level.OK:
+        return ORDER.index(signature.stage) <= ORDER.index(Stage.READY)
     if _earlier(piece.at, replica.replica.started_at):
         return ORDER.index(signature.stage) <= ORDER.index(Stage.STARTED)
     return bool(replica.replica.node) and piece.text.startswith("FailedScheduling")
@@ -123,7 +125,8 @@ def _earlier(one: float | None, other: float | None) -> bool:
 
 def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str], piece: Piece) -> Finding:
     model = groups.get("model") or piece.model
-    values = {"service": evidence.service, "replica": piece.replica, **groups, "model": model or "a model"}
+    about = {"replica": piece.replica, "node": evidence.node(piece.replica)}
+    values = {**evidence.words, **about, **groups, "model": model or "a model"}
     finding = signature.finding(
         [quote_of(piece, several=evidence.several)], values, replicas=(piece.replica,) if piece.replica else ()
     )

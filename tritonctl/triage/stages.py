@@ -66,7 +66,7 @@ def rungs_of(kind: str) -> tuple[Stage, ...]:
 
 def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
     """How far the service is, by its slowest replica; `blames` are the findings' rungs, the headline's first."""
-    rungs = []
+    rungs: list[Rung] = []
     failed = False
     for stage in rungs_of(evidence.place):
         blame = next((each for each in blames if each.stage is stage), None)

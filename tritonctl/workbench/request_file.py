@@ -1,4 +1,4 @@
-"""A JSON file that holds a whole request, in the forms that people have: Triton's and KServe's, and Azure's data."""
+"""A whole request out of a JSON file, in the forms that people have (Triton's, KServe's, Azure's), or of a case."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def read(path: Path, schema: ModelSchema) -> tuple[dict[str, Tensor], dict[str, 
     - {"inputs": [{"name", "shape", "datatype", "data"}], "parameters", "id"}: Triton, KServe and Open Inference v2
     - {"inputs": {"NAME": [...]}} and {"instances": [...]}: KServe v1, TensorFlow Serving
     - {"data": …} and {"input_data": …}: Azure ML's score; a table {"columns", "data"} there, too
+    - a directory: a saved case
     """
+    if path.is_dir():
+        return _of_case(path, schema)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"request {path}", f"it has more than {MAX_BYTES} bytes")
@@ -38,6 +41,21 @@ def read(path: Path, schema: ModelSchema) -> tuple[dict[str, Tensor], dict[str, 
         return of(document, schema, f"request {path}")
     except RecursionError:
         raise UsageError(f"request {path}", "its lists are nested too deep") from None
+
+
+def _of_case(folder: Path, schema: ModelSchema) -> tuple[dict[str, Tensor], dict[str, Parameter], str]:
+    """The inputs of a case, as they were sent; of another model those that this one takes as well."""
+    from tritonctl.workbench import case
+
+    request = case.load(folder).request
+    tensors = {}
+    for tensor in request.inputs:
+        spec = find_spec(schema.inputs, tensor.name)
+        if tensor.datatype != spec.datatype:
+            raise UsageError(f"input {spec.name!r}", f"the case has {tensor.datatype}, the model takes {spec.datatype}")
+        fitting_shape(spec, tensor.shape)
+        tensors[tensor.name] = tensor
+    return tensors, dict(request.parameters), ""
 
 
 def of(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,9 @@ async def infer(session: Session) -> int:
     got: list[InferenceAnswer] = []
     try:
         async with session.fleet() as fleet:
+            loading = _load_ahead(arguments, await session.named(fleet))
             found = await session.find(fleet)
+            await loading
             target = _chosen(first_reachable(found, arguments.model), arguments.deployment)
         if speaks(target) is Speaks.SCORE:
             from tui.commands.score import score
@@ -85,6 +88,22 @@ async def infer(session: Session) -> int:
         if session.json:
             tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
         raise
+
+
+async def _nothing() -> None:
+    return
+
+
+def _load_ahead(arguments: Namespace, status: ServiceStatus) -> Awaitable[None]:
+    """Import what gRPC needs, a tenth of a second, while the server is looked at."""
+    addresses = [each.replica.address for each in status.replicas if each.replica.address is not None]
+    wanted = any(each.protocol is Speaks.TRITON and each.grpc is not None for each in addresses)
+    if not wanted or arguments.protocol == Protocol.HTTP or arguments.generate:
+        return _nothing()
+    from tritonctl.server.inference_grpc import load
+
+    task: asyncio.Task[None] = asyncio.create_task(asyncio.to_thread(load))
+    return task
 
 
 def speaks(target: ReplicaStatus) -> Speaks:

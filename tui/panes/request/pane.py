@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,10 +16,8 @@ from textual.binding import BindingType
 
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import JoinedModel, ServiceStatus
-from tritonctl.server.files import image_note
 from tritonctl.server.generate import can_generate
 from tritonctl.server.modelconfig import ModelSchema
-from tritonctl.server.tensors import TensorSpec
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import KINDS, Form
 from tritonctl.workbench.history import History, Sent
@@ -26,7 +25,8 @@ from tui.keys import REQUEST
 from tui.panes.model import ModelPane
 from tui.panes.request.comparing import Against, candidates, parse_against
 from tui.panes.request.curve import Curve
-from tui.panes.request.fields import Field, Fields
+from tui.panes.request.fields import Fields
+from tui.panes.request.form_fields import INPUT, WAYS, form_fields
 from tui.panes.request.load_line import LoadLine, parse_load
 from tui.panes.request.menus import Menus
 from tui.panes.request.paths import complete_path
@@ -34,16 +34,10 @@ from tui.panes.request.sending import Sending
 from tui.widgets.sheet import Block, Heading, Piece, Sheet
 
 if TYPE_CHECKING:
+    from tritonctl.server.tensors import Tensor
     from tui.screens.model import ModelScreen
 
 TIMES = 10
-_INPUT = "input "
-WAYS = ("infer", "generate_stream", "generate")
-_WAY_WORDS = {
-    "infer": "infer",
-    "generate_stream": "generate_stream: the text as it comes, over HTTP",
-    "generate": "generate: the text at once, over HTTP",
-}
 
 
 class RequestPane(ModelPane):
@@ -68,6 +62,9 @@ class RequestPane(ModelPane):
         self.against: Against | None = None
         self.agreed = False
         """A load on what others use was confirmed."""
+        self.given: Mapping[str, Tensor] = {}
+        """Inputs out of a whole request, with the file that they came from."""
+        self.given_from = ""
         self._place = 0
         self._menus = Menus(self)
         self._sending = Sending(self)
@@ -115,48 +112,8 @@ class RequestPane(ModelPane):
             self.fields.show(())
             sheet.show([Block(self.seen[0].trouble, "muted")])
             return
-        self.fields.show(self._fields(self.schema))
+        self.fields.show(form_fields(self, self.schema))
         sheet.show(self.answer or [Block("enter edits the field, or sends; s sends from anywhere", "muted")])
-
-    def _fields(self, schema: ModelSchema) -> list[Field]:
-        form = self.form
-        fields = [self._input(spec) for spec in schema.inputs]
-        known = {spec.name for spec in schema.inputs}
-        fields += [
-            Field(_INPUT + name, name, "", text, error="the model has no such input")
-            for name, text in form.values.items()
-            if name not in known
-        ]
-        if any(spec.batched for spec in schema.inputs):
-            fields.append(Field("batch", "batch", f"1 to {schema.max_batch_size}", str(form.batch)))
-        fields.append(Field("version", "version", "", form.version or "the server's choice", made=not form.version))
-        parameters = forms.parameters_line(form.parameters)
-        needs = "needs sequence_id=1 sequence_start=true" if schema.sequence_batching else "none"
-        fields.append(Field("parameters", "parameters", "", parameters or needs, made=not parameters))
-        if can_generate(schema):
-            fields.append(Field("way", "send by", "", _WAY_WORDS[self.way], made=self.way == WAYS[0]))
-        if not self.generates:
-            fields.append(Field("load", "load", "", str(self.load) or "once", made=self.load.once))
-            against = str(self.against) if self.against is not None else "nothing"
-            fields.append(Field("against", "compare with", "", against, made=self.against is None))
-        fields.append(Field("send", "[ Send ]" if not self._sending.busy else "sending, esc stops it", "", ""))
-        return fields
-
-    def _input(self, spec: TensorSpec) -> Field:
-        text = self.form.values.get(spec.name, "")
-        if text:
-            note = image_note(spec, text)
-            value = f"{text}   {note}" if note else text
-        elif spec.optional:
-            value = "left out: optional"
-        else:
-            shape = self.form.shapes.get(spec.name)
-            sizes = (
-                f", shape {list(shape)}" if shape else ", free dimensions 1" if -1 in spec.shape[spec.batched :] else ""
-            )
-            value = f"{self.form.made}{sizes}"
-        kind = f"{spec.datatype} {list(spec.shape)}"
-        return Field(_INPUT + spec.name, spec.name, kind, value, not text, self.errors.get(spec.name, ""))
 
     # Editing
 
@@ -194,8 +151,8 @@ class RequestPane(ModelPane):
         field = self.fields.current
         if field is None:
             return
-        if field.key.startswith(_INPUT):
-            name = field.key.removeprefix(_INPUT)
+        if field.key.startswith(INPUT):
+            name = field.key.removeprefix(INPUT)
             self._ask(f"{name} =", self.form.values.get(name, ""), lambda text: self._set_value(name, text), paths=True)
         elif field.key == "batch":
             self._ask("batch =", str(self.form.batch), self._set_batch)
@@ -252,11 +209,11 @@ class RequestPane(ModelPane):
 
     def action_shape(self) -> None:
         field = self.fields.current
-        if field is None or not field.key.startswith(_INPUT):
+        if field is None or not field.key.startswith(INPUT):
             if self.seen is not None:
                 self.seen[0].say("the cursor is on no input", "warn")
             return
-        name = field.key.removeprefix(_INPUT)
+        name = field.key.removeprefix(INPUT)
         before = self.form.shapes.get(name, ())
         self._ask(f"shape of {name} =", ",".join(map(str, before)), lambda text: self._set_shape(name, text))
 
@@ -298,6 +255,33 @@ class RequestPane(ModelPane):
         self._place = place
         when = time.strftime("%d %b %H:%M", time.localtime(entry.at))
         self.seen[0].say(f"sent {when} to {entry.service}{': ' + entry.outcome if entry.outcome else ''}")
+
+    def action_file(self) -> None:
+        """A whole request out of a file, or a case, into the form; what is typed goes before it."""
+        self._ask("request out of", self.given_from, self._set_given, paths=True)
+
+    def _set_given(self, text: str) -> None:
+        self.given, self.given_from = {}, text
+        if text:
+            path = Path(text.removeprefix("@")).expanduser()
+            self.run_worker(self._read_given(path), group="given", exclusive=True, exit_on_error=False)
+        else:
+            self._check()
+
+    async def _read_given(self, path: Path) -> None:
+        from tritonctl.workbench import request_file
+
+        if self.schema is None or self.seen is None:
+            return
+        try:
+            read = await asyncio.to_thread(request_file.read, path, self.schema)
+        except TritonctlError as error:
+            self.seen[0].say(f"{error.tried}: {error.answer}", "failed")
+            return
+        self.given, parameters, request_id = read
+        form = self.form
+        merged = {**parameters, **form.parameters}
+        self._change(forms.with_parameters(form, merged, form.request_id or request_id))
 
     def action_history_menu(self) -> None:
         self._menus.history()

@@ -94,7 +94,7 @@ class Sending:
 
     async def check(self, schema: ModelSchema) -> None:
         """Fill the form in a thread: its errors stand beside their fields."""
-        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema)
+        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema, self._pane.given)
         self._pane.errors = {name: error.headline for name, error in filled.errors.items()}
 
     async def _request(self, schema: ModelSchema) -> InferenceRequest:
@@ -103,7 +103,7 @@ class Sending:
         form = pane.form
         # Loading numpy and gRPC takes a quarter of a second, so they are loaded beside the loop and only here.
         await asyncio.to_thread(_load)
-        filled = await asyncio.to_thread(forms.fill, form, schema)
+        filled = await asyncio.to_thread(forms.fill, form, schema, pane.given)
         pane.errors = {name: error.headline for name, error in filled.errors.items()}
         for error in filled.errors.values():
             raise UsageError(error.tried, f"nothing was sent: {error.tried}: {error.answer}", error.advice)
