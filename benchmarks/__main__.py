@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import azure, cluster, dashboard, docker, metrics_parser, peers, requests
+from benchmarks import azure, cluster, dashboard, docker, metrics_parser, peers, requests, triage
 from benchmarks.figure import Failed, Figure, document, machine, table
 from benchmarks.servers import Stage, stage
 from benchmarks.terminal import NotSeen
@@ -30,14 +30,15 @@ PARSE, REQUESTS = "parse", "requests"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*ROWS, PARSE, REQUESTS, *peers.PEERS], metavar="ROW")
+    names = [*ROWS, PARSE, REQUESTS, *triage.ROWS, *peers.PEERS]
+    parser.add_argument("--only", action="append", choices=names, metavar="ROW")
     parser.add_argument("--runs", type=int, default=5, help="of each row; the figure is their median (5)")
     parser.add_argument("--quick", action="store_true", help="one short run of each row")
     parser.add_argument("--strict", action="store_true", help="a bar that is missed is exit code 1")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     arguments = parser.parse_args()
     runs = 1 if arguments.quick else max(1, arguments.runs)
-    wanted = arguments.only or [*ROWS, PARSE, REQUESTS, *peers.PEERS]
+    wanted = arguments.only or names
     before = machine()
     figures: list[Figure] = []
     failed: list[Failed] = []
@@ -57,6 +58,9 @@ def main() -> int:
                 measure(name, lambda row=row: row(made, runs, arguments.quick))  # type: ignore[misc]
     if PARSE in wanted:
         measure(PARSE, lambda: metrics_parser.figures(runs))
+    for name in triage.ROWS:
+        if name in wanted:
+            measure(name, lambda name=name: triage.figures(name, runs))  # type: ignore[misc]
     if REQUESTS in wanted:
         measure(REQUESTS, lambda: requests.figures(runs, arguments.quick))
     absent = [name for name in peers.PEERS if name in wanted and not peers.path_of(name)]

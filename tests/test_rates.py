@@ -65,7 +65,6 @@ def test_formulas() -> None:
     assert model.inferences_per_s == 12
     assert model.failures_per_s == 1.25
     assert model.failures_per_s_by_reason == {"BACKEND": 1, "REJECTED": 0.25}
-    assert model.failure_rate == 5 / 25
     assert model.avg_request_us == 10_000
     assert model.avg_queue_us == 2_500
     assert model.queue_share == 0.25
@@ -140,7 +139,7 @@ def test_zero_is_known_only_where_the_server_counts() -> None:
     assert (model.requests_per_s, model.inferences_per_s, model.failures_per_s) == (0.0, 0.0, 0.0)
     averages = (model.avg_request_us, model.avg_queue_us, model.avg_compute_us, model.avg_batch, model.queue_share)
     assert averages == (None,) * 5
-    assert (model.failure_rate, model.cache_hit_rate) == (None, None)
+    assert model.cache_hit_rate is None
     # counter_latencies=false: no durations, and the other counters stay at 0 for ever
     frozen = rows(success=0, count=0, execs=0, pending=2, failures={"OTHER": 0})
     model = rates(scrape(frozen, 0), scrape(frozen, 1)).models[KEY]
@@ -361,7 +360,6 @@ def test_real_server_agrees_with_what_was_sent(triton: tuple[str, str]) -> None:
         "BACKEND": pytest.approx(1 / window_s),
         "OTHER": 0,
     }
-    assert model.failure_rate == pytest.approx(1 / 21)
     assert model.avg_batch is not None
     assert 2 < model.avg_batch <= 8  # four clients of two inferences each were batched
     assert model.avg_request_us is not None

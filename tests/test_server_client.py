@@ -123,15 +123,6 @@ async def test_statistics_count_what_was_asked(server: Running) -> None:
         assert row.avg_request_us == pytest.approx(told.success_ns / 3000)
 
 
-async def test_log_settings_are_read_and_changed(server: Running) -> None:
-    async with ServerClient(address(server)) as client:
-        before = await client.log_settings()
-        assert before["log_verbose_level"] == 0
-        assert (await client.log_settings({"log_verbose_level": 1}))["log_verbose_level"] == 1
-        assert (await client.log_settings())["log_verbose_level"] == 1
-        assert (await client.log_settings({"log_verbose_level": 0})) == before
-
-
 async def test_a_load_and_an_unload(server: Running) -> None:
     async with ServerClient(address(server)) as client:
         await client.load("member")

@@ -27,6 +27,7 @@ FAILED = (
 LOADING = 'I1121 01:32:16.336146 23868 model_lifecycle.cc:472] "loading: m:1"'
 LOADED = "I1121 01:32:20.336146 23868 model_lifecycle.cc:839] \"successfully loaded 'm'\""
 CHATTER = 'I1121 01:33:00.000000 23868 infer_handler.cc:1] "a request of no interest to anybody at all"'
+VERBOSE = 'I1121 01:33:00.000000 23868 http_server.cc:4592] "HTTP request: 2 /v2/models/m/infer"'
 
 
 def read(*lines: str) -> LogReading:
@@ -207,17 +208,17 @@ print(json.dumps({
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
-def test_200_mb_are_searched_within_2_s_and_100_mb(tmp_path: Path, at: float) -> None:
+@pytest.mark.parametrize(("at", "filler"), [(0.0, CHATTER), (0.5, CHATTER), (1.0, CHATTER), (0.0, VERBOSE)])
+def test_200_mb_are_searched_within_2_s_and_100_mb(tmp_path: Path, at: float, filler: str) -> None:
     path = tmp_path / "log"
-    large(path, at=at)
-    for _ in range(3):  # the best of several, in processor time: others use this machine too
+    large(path, at=at, filler=filler)
+    for _ in range(5):  # the best of several, in processor time: others use this machine too
         done = subprocess.run(
             [sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True, timeout=60, check=True
         )
         measured = json.loads(done.stdout)
         print(measured)
-        if measured["seconds"] <= 2.0:
+        if measured["seconds"] <= 2.0 and not measured["left_out"]:
             break
     assert measured["models"] == ["m"]
     assert measured["left_out"] == ""

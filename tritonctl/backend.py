@@ -34,9 +34,11 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Everything that exists there now; what was known and is not in it is gone."""
+    """Everything that exists there now; what was known and is not in it is gone. Not `whole`: what is known so far of a
+    list that takes long, to be shown meanwhile; nothing is gone yet, and who needs all of it waits on."""
 
     services: tuple[Service, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ _MEET_TOGETHER = 6  # of the eight requests at once that Azure is asked with, so
 _OTHERS_AFTER_S = 3.0
 _TICK_S = 1.0
 _TOGETHER_S = 0.1
+_SOON_S = 0.25  # between two parts of a list that takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,15 @@ class Watch:
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error of the list of endpoints."""
         self._fault = None
-        await self._first()
+        listing = asyncio.create_task(self._first(), name=f"list {self._backend}")
+        try:
+            while not (await asyncio.wait({listing}, timeout=_SOON_S))[0]:
+                if new := self._take_in():
+                    yield Listed(tuple(each.service for each in new if isinstance(each, Changed)), whole=False)
+            await listing
+        finally:
+            listing.cancel()
+            await asyncio.gather(listing, return_exceptions=True)
         # Not all at one time again: a slow turn of two hundred endpoints is spread over its whole time.
         for entry in self._entries.values():
             entry.read_at -= random.uniform(0, self._pace.slow_s / 2)
@@ -234,15 +243,24 @@ class Watch:
         return any(f"{start}/{each.name}" in self._in_view for each in entry.deployments)
 
     async def _first(self) -> None:
-        """Everything, the deployments of the first page of endpoints while the next page is on its way."""
+        """Everything, the deployments of the first page of endpoints while the next page is on its way.
+
+        Where nothing is known yet, what is read is known at once.
+        """
         here: dict[tuple[Workspace, str], _Entry] = {}
+        anew = not self._entries
+
+        async def read(entry: _Entry) -> None:
+            await self._read_one(entry)
+            if anew:
+                self._entries[entry.workspace, entry.endpoint.name] = entry
 
         async def of(workspace: Workspace) -> None:
             async with asyncio.TaskGroup() as reading:
                 async for page in self._place.endpoint_pages(workspace):
                     for endpoint in page:
                         entry = here[workspace, endpoint.name] = _Entry(workspace, endpoint)
-                        reading.create_task(self._read_one(entry))
+                        reading.create_task(read(entry))
 
         try:
             async with asyncio.TaskGroup() as together:

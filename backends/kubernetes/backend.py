@@ -101,7 +101,15 @@ class KubernetesBackend(Backend):
 
         watch, group = self._group(intent.service)
         assert self._api is not None
-        return await plans.plan(self._api, watch.rights, group, intent, ready_s=self._ready_s, read_only=self.read_only)
+        return await plans.plan(
+            self._api,
+            watch.rights,
+            group,
+            intent,
+            ready_s=self._ready_s,
+            read_only=self.read_only,
+            kubeconfig=str(self._settings.kubeconfig or ""),
+        )
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import describe

@@ -250,7 +250,7 @@ def _pod_spec(document: Object) -> dict[str, Any]:
 def _used(users: list[str], around: Namespace, kinds: Iterable[Kind]) -> str:
     """Who else; and where not all could be looked at, that."""
     blind = around.blind(kinds)
-    parts = [f"{', '.join(users)} uses it too"] if users else []
+    parts = [f"{', '.join(users)} {'use' if len(users) > 1 else 'uses'} it too"] if users else []
     if blind:
         parts.append(f"whether others use it is not known: you may not list {', '.join(blind)}")
     return "; ".join(parts)

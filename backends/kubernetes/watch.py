@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from backends.kubernetes import services
 from backends.kubernetes.api import METADATA, Api, resource
 from backends.kubernetes.denials import denials
+from backends.kubernetes.lastwords import LastWords
 from backends.kubernetes.nodes import shares, summary
 from backends.kubernetes.objects import mapping
 from backends.kubernetes.pod import Owner, read_owner
@@ -35,6 +36,7 @@ class Watch:
     def __init__(self, api: Api, backend: str, namespaces: tuple[str, ...] = ()) -> None:
         self.store = Store()
         self.rights = Rights(api)
+        self._last_words = LastWords(api, self.store)
         self._api = api
         self._backend = backend
         self._wanted = namespaces
@@ -101,6 +103,8 @@ class Watch:
                     if owner.uid not in asked:
                         asked.add(owner.uid)
                         start(self._learn_owner(namespace, owner), f"owner of {owner.name}")
+                for mark, pod, previous in self._last_words.unknown():
+                    start(self._last_words.read(mark, pod, previous), f"last words of {pod.name}")
                 await _first(failed, self.store.news)
                 await asyncio.sleep(_TOGETHER_S)
                 changed = self.store.take_changed()

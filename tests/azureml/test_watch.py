@@ -13,7 +13,9 @@ from tests.azure.emulator import Emulator
 from tests.azure.http import Response
 from tests.azure.sample import Sample, full
 from tests.azure.state import Fault, Script, refuse
-from tests.azureml.place import watched
+from tests.azureml.place import backend, watched
+from tests.waiting import until
+from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level
 from tritonctl.server.address import Speaks
 
@@ -196,6 +198,18 @@ async def test_429_is_obeyed_and_at_most_eight_requests_are_under_way(azure: Emu
     refused = next(each for each in azure.state.made if "ep-010/deployments" in each.path)
     after = [each.at for each in azure.state.made if each.at > refused.at + 0.15]
     assert min(after) - refused.at > 0.9, "somebody asked again before Azure wanted it"
+
+
+async def test_a_list_that_takes_long_is_shown_as_it_comes(azure: Emulator) -> None:
+    """And who needs all of it waits: only then is the place connected."""
+    Sample(azure).crowd(60)
+    azure.state.latency_s = 0.15
+    async with Fleet([backend(azure, SLOW)], probing=False) as fleet:
+        await until(lambda: bool(fleet.snapshot.services), 60.0)
+        assert len(fleet.snapshot.services) < 120
+        assert fleet.snapshot.backends[0].state is BackendState.CONNECTING
+        await until(lambda: fleet.snapshot.backends[0].state is BackendState.CONNECTED, 60.0)
+        assert len(fleet.snapshot.services) == 120
 
 
 async def test_what_nobody_looks_at_is_seldom_asked_for(azure: Emulator) -> None:

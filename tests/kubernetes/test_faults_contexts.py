@@ -57,8 +57,3 @@ async def test_good_contexts_are_not_held_up_by_one_that_hangs_and_one_that_lead
             fleet, lambda now: {each.name: each.state for each in now.backends}["nowhere"] is BackendState.LOST
         )
         assert [each for each in snapshot.services if each.service.backend in ("hangs", "nowhere")] == []
-        hanging = await until_snapshot(
-            fleet, lambda now: {each.name: each.state for each in now.backends}["hangs"] is BackendState.LOST
-        )
-        detail = next(each for each in hanging.backends if each.name == "hangs")
-        assert "hang" in detail.detail

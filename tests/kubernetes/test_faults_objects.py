@@ -33,11 +33,10 @@ async def test_the_largest_annotation_is_neither_kept_nor_in_the_way(space: Spac
 
 
 async def test_a_namespace_that_is_deleted_goes_and_leaves_no_ghost(space: Space) -> None:
-    space.triton("web", replicas=2)
-    space.triton("alone", kind="Pod")
-    await space.until("Deployment", "web", ready(2))
+    space.triton("web")
+    await space.until("Deployment", "web", ready())
     async with watched(space.settings()) as seen:
-        await until(seen.fleet, _service(space), lambda each: len(each.replicas) == 2)
+        await until(seen.fleet, _service(space), lambda each: len(each.replicas) == 1)
         space.cluster.delete("Namespace", space.name)
         await until_snapshot(seen.fleet, lambda now: not now.services)
         assert not seen.watch.store.pods

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,9 @@ async def test_the_headline_is_the_cause(ward: Space, failure: Failure) -> None:
         )
     assert set(causes(diagnosis)) <= right
     assert diagnosis.headline is not None
-    assert diagnosis.headline.next_steps
+    # The steps can be copied: they name this namespace, and no placeholder is left in them.
+    steps = "\n".join(diagnosis.headline.next_steps)
+    assert ward.name in steps or f"k8s/{ward.name}/{failure.name}" in steps or "kubectl get" in steps
+    assert not re.search(r"\b(NAMESPACE|REPLICA|WORKLOAD|POD|KIND|NAME)\b", steps), steps
     assert diagnosis.headline.doc.startswith("https://")
     assert diagnosis.evidence.seconds < 4

@@ -13,6 +13,7 @@ from tests.tui.pilot import Dashboard, dashboard
 from tritonctl.inventory import Level, Platform
 from tritonctl.server.address import ServerAddress
 from tui import keys
+from tui.widgets.sheet import Sheet
 
 NOBODY = ServerAddress("http://127.0.0.1:9")
 BROKEN = "Internal: ModuleNotFoundError: No module named 'shapely'\n\nAt:\n  model.py(5): <module>"
@@ -346,3 +347,16 @@ async def test_pages_do_not_pile_up(tmp_path: Path) -> None:
         await shown.press("escape")
         await shown.sees("fake/parked")
         assert len(shown.app.screen_stack) == 1
+
+
+async def test_a_word_is_found_in_a_description(tmp_path: Path) -> None:
+    async with fleet_of_four(tmp_path, size=(80, 14)) as shown:
+        await shown.press("end", "d")
+        await shown.sees("[7 Describe]", "fake place")
+        sheet = shown.app.screen.query_one("#describe-sheet", Sheet)
+        await shown.filter("FAKE PLACE")
+        await shown.until(lambda: "/FAKE PLACE" in shown.lines[0])
+        assert any(style == "match" for line in sheet.frame(80, sheet.size.height) for _, style in line)
+        await shown.press("escape")
+        await shown.until(lambda: "/FAKE PLACE" not in shown.lines[0])
+        assert not any(style == "match" for line in sheet.frame(80, sheet.size.height) for _, style in line)

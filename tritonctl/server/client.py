@@ -181,12 +181,6 @@ class ServerClient:
         body = json.dumps({"parameters": {"unload_dependents": True}} if dependents else {}).encode()
         await self._change(f"/v2/repository/models/{_segment(name)}/unload", body, timeout_s)
 
-    async def log_settings(self, change: Mapping[str, str | int | bool] | None = None) -> dict[str, Any]:
-        """The log settings in force, after `change` where one is given. Unknown keys are ignored by the server."""
-        if change:
-            return await self._document("POST", "/v2/logging", json.dumps(dict(change)).encode())
-        return await self._document("GET", "/v2/logging")
-
     async def metrics(self, timeout_s: float | None = None, max_bytes: int = 32 * 1024 * 1024) -> str:
         """The metrics page. An answer here says nothing about health: the port answers 200 to any path."""
         url = self.address.metrics

@@ -68,11 +68,6 @@ class Traffic:
         return MappingProxyType(rates)
 
     @property
-    def failure_rate(self) -> float | None:
-        """Share of the ended requests that failed, 0..1."""
-        return self._ratio(lambda of: of.failures, lambda of: of.ended)
-
-    @property
     def avg_request_us(self) -> float | None:
         return self._ratio(lambda of: of.request_us, lambda of: of.requests)
 

@@ -125,7 +125,8 @@ def _earlier(one: float | None, other: float | None) -> bool:
 
 def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str], piece: Piece) -> Finding:
     model = groups.get("model") or piece.model
-    values = {"service": evidence.service, "replica": piece.replica, **groups, "model": model or "a model"}
+    about = {"replica": piece.replica, "node": evidence.node(piece.replica)}
+    values = {**evidence.words, **about, **groups, "model": model or "a model"}
     finding = signature.finding(
         [quote_of(piece, several=evidence.several)], values, replicas=(piece.replica,) if piece.replica else ()
     )

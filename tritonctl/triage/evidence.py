@@ -11,6 +11,8 @@ from tritonctl.inventory import ControlMode, Model, Replica, ServiceStatus
 from tritonctl.server.rates import Rates
 from tritonctl.triage.logreading import LogReading, cleaned
 
+_CLUSTERS = ("kubernetes", "aks")  # whose services are called NAMESPACE/WORKLOAD
+
 
 class Source(StrEnum):
     """Where a text comes from; signatures name these in `where`."""
@@ -114,6 +116,20 @@ class Evidence:
     @property
     def service(self) -> str:
         return self.status.id
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the steps of a finding may name beside what its text tells."""
+        service = self.status.service
+        namespace, _, workload = service.name.partition("/")
+        found = {"service": service.id}
+        if self.place in _CLUSTERS:
+            found |= {"namespace": namespace, "workload": workload, "kind": service.kind}
+        return found
+
+    def node(self, replica: str) -> str:
+        """The machine that it runs on, "" where that is not known."""
+        return next((each.replica.node or "" for each in self.replicas if each.name == replica), "")
 
     @property
     def several(self) -> bool:

@@ -11,17 +11,17 @@ from tritonctl.triage.logreading import LogReader, LogReading
 _BLOCK = 4 * 1024 * 1024
 _SMALL = 8 * 1024 * 1024  # read whole, line by line
 _HEAD = 512 * 1024  # where a run's tables stand
-BUDGET_S = 1.5
+BUDGET_S = 1.8
 _MOST_LINES = 20_000
 _LINE_BYTES = 4096
 
 # Of a large log only the lines that can say something are read one by one: of the information, what these files write.
-_TELLING = (b"model_lifecycle.cc", b"pb_stub.cc", b"http_server.cc", b"grpc_server.cc", b"pinned_memory_manager.cc")
-_INFO = re.compile(rb"model_lifecycle|pb_stub|http_server|grpc_server|pinned_memory_manager")
+# With --log-verbose the servers' own files tell of every request: of them only the start counts.
+_TELLING = (b"model_lifecycle.cc", b"pb_stub.cc", b"pinned_memory_manager.cc", b"Started ")
+_INFO = re.compile(rb"model_lifecycle|pb_stub|pinned_memory_manager|Started (?:HTTP|GRPC|Metrics)")
 _ISO_INFO = re.compile(rb"\d{4}-\d\d-\d\dT\S+ \d+ I ")
 _RUN_BEGINS = (
-    b"Pinned memory pool is created",
-    b"Pinned memory pool disabled",
+    b"Pinned memory pool ",  # is created, or disabled
     b"Unable to allocate pinned system memory",
     b"= Triton Inference Server =",
     b": unrecognized option '",
@@ -68,9 +68,10 @@ def read(path: Path, budget_s: float = BUDGET_S) -> tuple[LogReading, str]:
     for part in reversed(parts):
         reader.feed(line.decode("utf-8", "replace") for line in part)
     searched = size - position
-    left = (
-        "" if complete or position == 0 else f"only the last {searched >> 20} of {size >> 20} MB were searched in time"
-    )
+    left = ""
+    if not complete and position > 0:
+        why = f"they have {kept} lines that may matter" if kept >= _MOST_LINES else "there was no time for more"
+        left = f"only the last {searched >> 20} of {size >> 20} MB were searched: {why}"
     return reader.reading, left
 
 

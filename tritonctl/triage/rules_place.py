@@ -133,7 +133,7 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
             if log is not None and log.loading and not log.started:
                 key, begun = next(iter(log.loading.items()))
                 quotes = [Quote("event", refused[-1].text), Quote(f"log {begun}", f"loading: {key}, and no end of it")]
-                values = {"service": evidence.service, "loading": key.rpartition(":")[0]}
+                values = {**evidence.words, "replica": each.name, "loading": key.rpartition(":")[0]}
                 yield found(catalogue, "probe-kills", quotes, values, (each.name,))
                 return
 

@@ -23,6 +23,8 @@ _DEADLINE_S = 10.0
 class AskedPane(Pane):
     """What the service's place tells, asked beside the screen: when it is opened, and again and again after."""
 
+    can_filter = True
+
     def __init__(self) -> None:
         super().__init__()
         self._told: list[Piece] = []
@@ -42,6 +44,11 @@ class AskedPane(Pane):
             self._ask_after = float("inf")
             self._ask(status)
         self.query_one(Sheet).show(self.pieces(status))
+
+    def set_filter(self, text: str) -> None:
+        """Nothing is hidden: the words are marked, and n and N go from one to the next."""
+        super().set_filter(text)
+        self.query_one(Sheet).set_search(text)
 
     @work(group="ask", exclusive=True, exit_on_error=False)
     async def _ask(self, status: ServiceStatus) -> None:

@@ -195,11 +195,6 @@ class Table(Scroller, can_focus=True):
         return self._rows[self._cursor].key if self._rows else None
 
     @property
-    def cursor_row(self) -> Row | None:
-        """The row with the cursor."""
-        return self._rows[self._cursor] if self._rows else None
-
-    @property
     def keys_in_view(self) -> tuple[str, ...]:
         """Keys of the rows on screen."""
         return tuple(row.key for row in self._rows[self.top : self.top + self.page])
