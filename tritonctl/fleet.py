@@ -160,7 +160,8 @@ class Fleet:
         return [name for name, backend in self.backends.items() if backend.list_all(everything)]
 
     async def struck(self, within_s: float) -> bool:
-        """Waits for that time, or until the place of a service in view tells another state of it; whether it did."""
+        """Waits for that time, or until a place tells another state of a service in view, or what exists for the first
+        time; whether it did."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._struck.wait()
@@ -354,6 +355,8 @@ class Fleet:
                     self._forget(gone)
             for service in update.services:
                 self._keep(service)
+            if update.services and backend.name not in self._listed:
+                self._struck.set()
             self._listed.add(backend.name)
         elif isinstance(update, Changed):
             self._keep(update.service)
