@@ -47,8 +47,8 @@ def rows_of(stage: Stage, runs: int, quick: bool) -> list[Figure]:
             with running(place.command(), place.environ(stage)) as terminal:
                 first.append(terminal.until(_filled, "a screen of deployments", 30.0) - terminal.began)
                 whole.append(terminal.until(_listed, "every deployment", 30.0) - terminal.began)
-                # From the first frame on: what is behind the endpoints is only now asked for.
-                # The worst comes to the top meanwhile, and a row may be the last one at any time: so from end to end.
+                # From the first frame on: what is behind the endpoints is only now asked for. The worst comes to the
+                # top meanwhile, and any row may be the last one: so from end to end.
                 count = 30 if quick else 100
                 tails.append(p99(press_each(terminal, ["Gg"[place % 2] for place in range(count)])) * 1e3)
         with running(place.command(), place.environ(stage)) as terminal:

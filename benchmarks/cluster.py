@@ -39,8 +39,11 @@ _MADE = re.compile(r"\b2/2\b")
 
 def rows_of(stage: Stage, runs: int, quick: bool) -> list[Figure]:
     """First frame, standing cost, and a pod that is killed."""
-    with _crowd() as crowd:
-        return [*_start(crowd, stage, runs), *_stand(crowd, stage, runs, quick), _killed(crowd, stage, quick)]
+    try:
+        with _crowd() as crowd:
+            return [*_start(crowd, stage, runs), *_stand(crowd, stage, runs, quick), _killed(crowd, stage, quick)]
+    except TritonctlError as error:  # the cluster went away
+        raise NotSeen(str(error)) from None
 
 
 @dataclass

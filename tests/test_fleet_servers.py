@@ -120,7 +120,7 @@ async def test_services_come_and_go_while_they_are_looked_at() -> None:
 
 
 async def test_hurry_looks_now_and_so_does_coming_into_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tritonctl.fleet.SLOW_INTERVAL_S", 1e9)  # no slow look falls into the test by chance
+    monkeypatch.setattr("tritonctl.pace.SLOW_INTERVAL_S", 1e9)  # no slow look falls into the test by chance
     async with listening(responding(like_triton)) as port:
         place = Place("here", service("a", local(port)), service("b", local(port)))
         async with Fleet([place], interval_s=30) as fleet:

@@ -112,7 +112,7 @@ async def test_what_is_not_on_screen_waits_and_is_looked_at_when_it_comes_into_v
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = Looks(monkeypatch)
-    monkeypatch.setattr("tritonctl.fleet.SLOW_INTERVAL_S", 1e9)  # no slow look falls into the test by chance
+    monkeypatch.setattr("tritonctl.pace.SLOW_INTERVAL_S", 1e9)  # no slow look falls into the test by chance
     async with Fleet([Many(3)], interval_s=INTERVAL_S) as fleet:
         fleet.look_at(["many/000"])
         await fleet.first_look(20.0)

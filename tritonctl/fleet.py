@@ -26,17 +26,10 @@ from tritonctl.inventory import (
     Snapshot,
 )
 from tritonctl.logreasons import LogReasons
+from tritonctl.pace import INTERVAL_S, Pace, phase
 from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
 
-INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
-SLOW_INTERVAL_S = 10.0  # for what nobody looks at
-# Of all replicas together; where there are more, each is looked at less often. A look takes about 1 ms of CPU, and
-# somebody who only watches must not pay half a core for 200 pods.
-LOOKS_PER_S = 25.0
-_TOGETHER = 8
-_APART_S = 0.02
 _LEAST_WINDOW = 0.8  # of the interval
-_AT_FULL_RATE = 12  # servers in view; a look takes about 2.5 ms of a core
 HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
@@ -92,13 +85,9 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._snapshot: Snapshot | None = None
-        self._in_view: frozenset[str] | None = None  # None: everything
         self._struck = asyncio.Event()  # the platform of what is in view told another state
-        self._detailed: str | None = None
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
-        self._first_looks = 0  # that are still to be made
-        self._stretched = 1.0
-        self._stretched_at = float("-inf")
+        self._pace = Pace(interval_s, lambda: {key: len(each.probes) for key, each in self._tracked.items()})
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
         self._probing = asyncio.Event()
@@ -129,7 +118,7 @@ class Fleet:
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
         if only is not None:
-            if self._in_view != frozenset({only}):
+            if self._pace.in_view != frozenset({only}):
                 self.look_at((only,))
             self._gate(only).set()
             return
@@ -171,7 +160,8 @@ class Fleet:
         return [name for name, backend in self.backends.items() if backend.list_all(everything)]
 
     async def struck(self, within_s: float) -> bool:
-        """Waits for that time, or until the place of a service in view tells another state of it; whether it did."""
+        """Waits for that time, or until a place tells another state of a service in view, or what exists for the first
+        time; whether it did."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._struck.wait()
@@ -189,15 +179,15 @@ class Fleet:
 
         What comes into view is looked at now; its next look may have been far off.
         """
-        before, was_in_view = self._detailed, self._in_view
-        self._in_view = frozenset(service_ids) if service_ids is not None else None
+        before, was_in_view = self._pace.detailed, self._pace.in_view
+        self._pace.in_view = frozenset(service_ids) if service_ids is not None else None
         for backend in self.backends.values():
-            backend.look_at(self._in_view)
-        self._detailed = detailed
+            backend.look_at(self._pace.in_view)
+        self._pace.detailed = detailed
         if detailed is not None and detailed != before:
             self.hurry(detailed)
         if was_in_view is not None:
-            for service_id in self._tracked if self._in_view is None else self._in_view:
+            for service_id in self._tracked if self._pace.in_view is None else self._pace.in_view:
                 if service_id not in was_in_view and service_id != detailed:
                     self._hurry_if_old(service_id)
 
@@ -348,6 +338,9 @@ class Fleet:
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
+        if isinstance(update, Told) and backend.name not in self._listed:  # what it waits for: a person who signs in
+            self._say_of(backend, update)
+            return
         if isinstance(update, Listed) and not update.whole:
             for service in update.services:
                 self._keep(service)
@@ -362,20 +355,26 @@ class Fleet:
                     self._forget(gone)
             for service in update.services:
                 self._keep(service)
+            if update.services and backend.name not in self._listed:
+                self._struck.set()
             self._listed.add(backend.name)
         elif isinstance(update, Changed):
             self._keep(update.service)
         elif isinstance(update, Removed):
             self._forget(update.service_id)
         elif isinstance(update, Told):
-            self._backend_status[backend.name] = replace(
-                self._backend_status[backend.name], detail=update.text, advice=update.advice, warning=update.warning
-            )
+            self._say_of(backend, update)
+        self._publish()
+
+    def _say_of(self, backend: Backend, told: Told) -> None:
+        self._backend_status[backend.name] = replace(
+            self._backend_status[backend.name], detail=told.text, advice=told.advice, warning=told.warning
+        )
         self._publish()
 
     def _keep(self, service: Service) -> None:
-        tracked = self._tracked.setdefault(service.id, _Tracked(service, _phase(len(self._tracked))))
-        if tracked.service.platform != service.platform and (self._in_view is None or service.id in self._in_view):
+        tracked = self._tracked.setdefault(service.id, _Tracked(service, phase(len(self._tracked))))
+        if tracked.service.platform != service.platform and self._pace.shows(service.id):
             self._struck.set()
         tracked.service = service
         tracked.derived = None
@@ -429,53 +428,27 @@ class Fleet:
             least_window_s=_LEAST_WINDOW * self.interval_s,
         )
         await self._gate(service_id).wait()
-        self._first_looks += 1
-        number = self._first_looks
+        wait_s, met = self._pace.meet(), False
         try:
-            # Hundreds of servers that are found together are met a few at a time: the list of them is to be on screen.
-            await asyncio.sleep((number // _TOGETHER) * _APART_S)
+            await asyncio.sleep(wait_s)
             while True:
                 hurry.clear()
                 seen = await probe.look(
                     tracked.replicas[replica.name],
-                    statistics=self._detailed == service_id,
+                    statistics=self._pace.detailed == service_id,
                     log_reasons=tracked.reasons.by_model,
                 )
                 self._saw(tracked, replica.name, seen)
-                if number:
-                    self._first_looks, number = self._first_looks - 1, 0
+                if not met:
+                    self._pace.met()
+                    met = True
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause(tracked)):
+                    async with asyncio.timeout(self._pace.pause_s(service_id, tracked.phase)):
                         await hurry.wait()
         finally:
-            self._first_looks -= bool(number)
+            if not met:
+                self._pace.met()
             await probe.aclose()
-
-    def _pause(self, tracked: _Tracked) -> float:
-        """Seconds to the next look: at its beat, or, where a look ended just before that, somewhat after it."""
-        service_id = tracked.service.id
-        interval = self._interval(service_id)
-        if service_id != self._detailed:
-            interval *= self._stretch()
-        pause = interval - (time.monotonic() - tracked.phase * interval) % interval
-        return pause if pause > interval / 4 else interval / 2
-
-    def _interval(self, service_id: str) -> float:
-        """A long list on screen is looked at less often, so that standing on it costs what a shorter one costs."""
-        if self._in_view is None or service_id == self._detailed:
-            return self.interval_s
-        if service_id not in self._in_view:
-            return max(self.interval_s, SLOW_INTERVAL_S)
-        many = sum(len(self._tracked[each].probes) for each in self._in_view if each in self._tracked)
-        return self.interval_s * max(1.0, many / _AT_FULL_RATE)
-
-    def _stretch(self) -> float:
-        """How many times longer than usual each replica waits for its look, so that all keep to LOOKS_PER_S."""
-        now = time.monotonic()
-        if now - self._stretched_at > self.interval_s / 2:
-            wanted = sum(len(each.probes) / self._interval(key) for key, each in self._tracked.items())
-            self._stretched, self._stretched_at = max(1.0, wanted / LOOKS_PER_S), now
-        return self._stretched
 
     def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
         before = tracked.replicas.get(replica)
@@ -539,15 +512,6 @@ class Fleet:
             if only is None or service_id in only
             for seen in each.replicas.values()
         )
-
-
-def _phase(number: int) -> float:
-    """Eight services are looked at together, so that one frame shows what they saw; the next eight at another time.
-
-    A thousand looks at one beat would keep the event loop from the keys for as long as they all take (measured: 2 s).
-    Steps of the golden ratio spread any number of groups evenly.
-    """
-    return (number // _TOGETHER) * 0.618034 % 1.0
 
 
 def _has_no_server(replica: Replica) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import ssl
@@ -310,13 +311,15 @@ class Arm:
         return self._client
 
     def _tls(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context()
-            if self.cloud.ca is not None:
-                context.load_verify_locations(cafile=str(self.cloud.ca))
-        except (OSError, ssl.SSLError) as error:
-            advice = "set ca to a readable PEM file"
-            raise Unreachable(f"read the CA file {self.cloud.ca}", str(error), advice, kind="tls") from None
+        context = ssl.create_default_context()
+        # The variable is what Azure's documentation tells people behind a proxy to set, for `az` and its libraries.
+        given = str(self.cloud.ca) if self.cloud.ca is not None else os.environ.get("REQUESTS_CA_BUNDLE")
+        if given:
+            try:
+                context.load_verify_locations(**{"capath" if os.path.isdir(given) else "cafile": given})
+            except (OSError, ssl.SSLError) as error:
+                advice = "set ca, or REQUESTS_CA_BUNDLE, to a readable PEM file"
+                raise Unreachable(f"read the CA file {given}", str(error), advice, kind="tls") from None
         return context
 
     def _url(self, path: str) -> str:

@@ -99,7 +99,7 @@ class DockerBackend(Backend):
             run = logs.previous_run(container, await events.starts(engine, container))
             if run is None:
                 raise OperationFailed(
-                    f"previous log of {container.name}", "it was started once only", "leave out --previous"
+                    f"previous log of {container.name}", "it was started once only", "there is no run before this one"
                 )
         assert run is not None
         return logs.read(engine, container, container.name, run, tail=tail, follow=follow and not previous)

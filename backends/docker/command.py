@@ -78,8 +78,9 @@ def _of_config(body: Mapping[str, Any], image: Mapping[str, Any]) -> Iterable[st
     for label, value in mapping(body, "Labels").items():
         if mapping(image, "Labels").get(label) != value:
             yield from ("-l", mask_argument(f"{label}={value}"))
+    bound = {target for each in listing(mapping(body, "HostConfig"), "Binds") for target in str(each).split(":")[1:2]}
     for volume in mapping(body, "Volumes"):
-        if volume not in mapping(image, "Volumes"):
+        if volume not in mapping(image, "Volumes") and volume not in bound:
             yield from ("-v", volume)
     yield from _health(mapping(body, "Healthcheck") if body.get("Healthcheck") != image.get("Healthcheck") else {})
 

@@ -101,14 +101,23 @@ class KubernetesBackend(Backend):
 
         watch, group = self._group(intent.service)
         assert self._api is not None
-        return await plans.plan(self._api, watch.rights, group, intent, ready_s=self._ready_s, read_only=self.read_only)
+        return await plans.plan(
+            self._api,
+            watch.rights,
+            group,
+            intent,
+            ready_s=self._ready_s,
+            read_only=self.read_only,
+            kubeconfig=str(self._settings.kubeconfig or ""),
+        )
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import describe
 
         watch, group = self._group(service)
         assert self._api is not None
-        return await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
+        found = await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
+        return (*found, Section("reached", await watch.ways(group)))
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import evidence

@@ -28,12 +28,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Kubectl:
-    """`context` is "" where the kubeconfig's current one is meant."""
+    """`context` is "" where the kubeconfig's current one is meant, `kubeconfig` where kubectl's own file is."""
 
     context: str = ""
+    kubeconfig: str = ""
 
     def __call__(self, namespace: str, *words: str) -> str:
-        head = ["kubectl", *(["--context", self.context] if self.context else []), "-n", namespace]
+        head = ["kubectl"]
+        if self.kubeconfig:
+            head += ["--kubeconfig", self.kubeconfig]
+        if self.context:
+            head += ["--context", self.context]
+        head += ["-n", namespace]
         return " ".join([*map(shlex.quote, head), *map(_quoted, words)])
 
     def patch(self, target: Target, patch: object, kind: str = "strategic", part: str = "") -> str:

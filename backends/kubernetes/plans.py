@@ -17,8 +17,13 @@ from tritonctl.plan import Plan
 ABLE = frozenset((Capability.MODE, Capability.RESTART, Capability.SCALE, Capability.DELETE))
 
 
-async def plan(api: Api, rights: Rights, group: Group, intent: Intent, *, ready_s: float, read_only: bool) -> Plan:
-    """Of what the API server says now, not of what was on the screen. Raises OperationFailed, Forbidden."""
+async def plan(
+    api: Api, rights: Rights, group: Group, intent: Intent, *, ready_s: float, read_only: bool, kubeconfig: str = ""
+) -> Plan:
+    """Of what the API server says now, not of what was on the screen. Raises OperationFailed, Forbidden.
+
+    `kubeconfig` is the file that the settings name, for the calls as text.
+    """
     target = target_of(group, intent.action)
     if target is None:
         raise OperationFailed(
@@ -30,9 +35,8 @@ async def plan(api: Api, rights: Rights, group: Group, intent: Intent, *, ready_
         document = await read(api, target)
     except Forbidden as error:
         raise Forbidden(f"{intent.action} {intent.service.id}", error.answer, error.advice) from None
-    ground = Ground(
-        api, rights, intent, target, document, Kubectl(api.access.context), ready_s=ready_s, read_only=read_only
-    )
+    kubectl = Kubectl(api.access.context, kubeconfig)
+    ground = Ground(api, rights, intent, target, document, kubectl, ready_s=ready_s, read_only=read_only)
     match intent.action:
         case Capability.MODE:
             return await switch.plan(ground)

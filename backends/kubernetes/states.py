@@ -108,12 +108,12 @@ def _why_not_ready(pod: Pod) -> str:
 
 
 def exit_words(ended: Ended) -> str:
-    """As "OOMKilled exit 137", with the first line of what it left as its last message."""
+    """As "OOMKilled exit 137", after the last line of what it left as its last message."""
     signal = _SIGNALS.get(ended.exit_code, "")
     reason = ended.reason if ended.reason not in ("", "Error") else signal
     words = " ".join(filter(None, (reason, f"exit {ended.exit_code}")))
     said = _last(ended.message)
-    return f"{words}: {said}" if said else words
+    return f"{said} ({words})" if said else words
 
 
 def _first(text: str) -> str:

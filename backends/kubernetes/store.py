@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class Store:
 
     def __init__(self) -> None:
         self.news = asyncio.Event()
+        self.complete: Callable[[SeenPod], SeenPod] = lambda seen: seen  # adds what else is known of a pod
         self.pods: dict[tuple[str, str], SeenPod] = {}
         self.workloads: dict[Key, SeenWorkload] = {}
         self.inference: dict[tuple[str, str], InferenceService] = {}
@@ -179,7 +180,13 @@ class Store:
             if load is not None:
                 self.loads[place] = load
 
+    def touch_pod(self, namespace: str, name: str) -> None:
+        """More is known of it now."""
+        if seen := self.pods.get((namespace, name)):
+            self._place(seen)
+
     def _place(self, seen: SeenPod) -> None:
+        seen = self.complete(seen)
         place = (seen.pod.namespace, seen.pod.name)
         key = self._key(seen.pod)
         before = self._key_of.get(place)

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from backends.kubernetes import services
 from backends.kubernetes.api import METADATA, Api, resource
 from backends.kubernetes.denials import denials
+from backends.kubernetes.lastwords import LastWords
 from backends.kubernetes.nodes import shares, summary
 from backends.kubernetes.objects import mapping
 from backends.kubernetes.pod import Owner, read_owner
-from backends.kubernetes.reach import Reach, reach
+from backends.kubernetes.reach import Reach, in_words, reach
 from backends.kubernetes.reflector import Reflector
 from backends.kubernetes.rights import Rights
 from backends.kubernetes.scopes import Scopes, find_scopes
@@ -25,6 +26,7 @@ from tritonctl.errors import TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service
 
 _TOGETHER_S = 0.02  # what happens within this time is shown at once
+_DESCRIBED = 30  # replicas
 _PING_S = 15.0  # the watches are silent where nothing happens: whether the API server still answers
 _PING_DEADLINE_S = 5.0
 
@@ -35,6 +37,7 @@ class Watch:
     def __init__(self, api: Api, backend: str, namespaces: tuple[str, ...] = ()) -> None:
         self.store = Store()
         self.rights = Rights(api)
+        self._last_words = LastWords(api, self.store)
         self._api = api
         self._backend = backend
         self._wanted = namespaces
@@ -56,6 +59,12 @@ class Watch:
         """What the service is made of now; None: there is none of this name."""
         key = next((key for key, name in self._names.items() if name == service_name), None)
         return services.group(self.store, key, service_name) if key is not None else None
+
+    async def ways(self, group: Group) -> tuple[tuple[str, str], ...]:
+        """For a description: each replica's name, and how its server is reached."""
+        seats = group.seats()[:_DESCRIBED]
+        found = await asyncio.gather(*(self._reach(group, seat) for seat in seats))
+        return tuple((seat.name, in_words(way)) for seat, way in zip(seats, found, strict=True))
 
     @property
     def whole_cluster(self) -> bool:
@@ -101,6 +110,8 @@ class Watch:
                     if owner.uid not in asked:
                         asked.add(owner.uid)
                         start(self._learn_owner(namespace, owner), f"owner of {owner.name}")
+                for mark, pod, previous in self._last_words.unknown():
+                    start(self._last_words.read(mark, pod, previous), f"last words of {pod.name}")
                 await _first(failed, self.store.news)
                 await asyncio.sleep(_TOGETHER_S)
                 changed = self.store.take_changed()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 _LET_GO_S = 0.5
-_LET_GO_AT_S = (0.2, 2.0, 6.0)  # again: a look that is under way takes up to 5 s
+_LET_GO_AT_S = (0.2, 2.0, 6.0, 15.0)  # again: a look that is under way takes up to 5 s
 _KEPT = 2  # connections that Go's HTTP transport keeps to one host
 _STARTING = "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port"
 
@@ -86,8 +86,8 @@ class ProxyWay(_PodWay):
         """kubectl's own way to send a POST without showing a credential."""
         path = shlex.quote(urlsplit(url).path)
         if method == "GET":
-            return f"kubectl get --raw {path}"
-        return f"echo {shlex.quote(body or '{}')} | kubectl create --raw {path} -f -"
+            return f"{_kubectl(self.api)} get --raw {path}"
+        return f"echo {shlex.quote(body or '{}')} | {_kubectl(self.api)} create --raw {path} -f -"
 
 
 class _ProxyCarrier:
@@ -115,7 +115,8 @@ class PortWay(_PodWay):
     def typed(self, method: str, url: str, body: str) -> str:
         parts = urlsplit(url)
         data = f" -d {shlex.quote(body)}" if body else ""
-        forward = f"kubectl -n {self.ports.namespace} port-forward pod/{self.ports.pod} {parts.port}"
+        ports = self.ports
+        forward = f"{_kubectl(self.api)} -n {ports.namespace} port-forward pod/{ports.pod} {parts.port}"
         return f"curl -X {method} {shlex.quote(f'http://127.0.0.1:{parts.port}{parts.path}')}{data}   # after {forward}"
 
 
@@ -165,6 +166,10 @@ def through_ports(api: Api, ports: PodPorts, find_pod: FindPod) -> ServerAddress
         grpc_tls=ports.grpc_tls,
         way=PortWay(api, ports, find_pod),
     )
+
+
+def _kubectl(api: Api) -> str:
+    return f"kubectl --context {shlex.quote(api.access.context)}" if api.access.context else "kubectl"
 
 
 async def let_go(api: Api, ports: PodPorts) -> None:

@@ -284,6 +284,22 @@ async def test_a_certificate_of_another_authority_is_refused(azure: Emulator, wo
     assert azure.state.made == []
 
 
+async def test_the_authority_of_a_proxy_in_the_environment(
+    azure: Emulator, workspace: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = cloud(azure)
+    plain = Cloud(there.name, there.resource_manager, there.authority, there.aml_resource, there.portal, own=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azure.ca))
+    client = Arm(plain, Login("cli", plain))
+    assert await client.get(workspace.path, API)
+    await client.aclose()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    client = Arm(plain, Login("cli", plain))
+    with pytest.raises(Unreachable, match=r"/nonexistent\.pem"):
+        await client.get(workspace.path, API)
+    await client.aclose()
+
+
 async def test_a_manager_that_is_not_there(azure: Emulator) -> None:
     there = cloud(azure)
     gone = Cloud(there.name, "https://localhost:9", there.authority, there.aml_resource, there.portal, own=True)

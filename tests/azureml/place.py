@@ -14,7 +14,7 @@ from tests.azure.shapes import GROUP, SUBSCRIPTION
 from tests.waiting import until
 from tritonctl.backend import Capability, Intent
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import Service, ServiceStatus
+from tritonctl.inventory import BackendState, Service, ServiceStatus
 from tritonctl.plan import AuditLog, Outcome, Plan, carry_out
 from tritonctl.settings_backends import AzureMlSettings
 
@@ -77,7 +77,7 @@ async def watched(azure: Emulator, *, probing: bool = False, **more: Any) -> Asy
     """Once it has listed. Without `probing` no server is looked at."""
     place = backend(azure, **more)
     async with Fleet([place], probing=probing, interval_s=0.3) as fleet:
-        await until(lambda: bool(fleet.snapshot.services) or bool(fleet.snapshot.backends[0].detail), 60.0)
+        await until(lambda: fleet.snapshot.backends[0].state is not BackendState.CONNECTING, 60.0)
         yield Place(fleet, place)
 
 

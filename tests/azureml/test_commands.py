@@ -13,7 +13,7 @@ from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
 from tests.azure.state import Script
 from tests.commands.process import Tritonctl
-from tests.servers import Factory, Running
+from tests.servers import Factory, Running, write_model
 
 KEY = "TheKeyThatNobodyMaySee0123456789"
 
@@ -62,6 +62,21 @@ def test_a_bad_request_says_what_triton_said(azure: Emulator, sample: Sample, tr
     asked = tritonctl("infer", "triton-ep/blue", "digits", "--version", "99", code=None)
     assert asked.code != 0
     assert "digits" in asked.err
+
+
+def test_a_server_that_is_not_ready_is_told_as_such(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, own_triton: Factory, tmp_path: Path
+) -> None:
+    """Triton's 400 arrives as 424 with its status in a header; the platform meanwhile says Succeeded."""
+    write_model(tmp_path / "models", "broken", "import no_such_module")
+    running = own_triton(
+        tmp_path / "models", control_mode="none", flags=("--exit-on-error=false", "--strict-readiness=true")
+    )
+    azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = running.http
+    row = next(each for each in tritonctl("services", "-o", "json").document if each["id"].endswith("/blue"))
+    assert (row["platform"]["state"], row["server"]["live"], row["server"]["ready"]) == ("Succeeded", True, False)
+    assert row["disagree"] is True
+    assert row["models"]["failed"] == 1
 
 
 def test_a_model_is_loaded_and_unloaded_through_the_front(
@@ -204,6 +219,13 @@ def test_a_dashboard_without_azure_in_its_settings_imports_none_of_it(tritonctl:
     traced = tritonctl("services", env={"PYTHONPROFILEIMPORTTIME": "1"}).err
     assert "backends.urls" in traced
     assert not any(name in traced for name in ("azure", "msal"))
+
+
+def test_a_command_tells_the_code_that_it_waits_for(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl.settings(azure.config({"ws": "ws1"}, {}, "device_code"))
+    waited = tritonctl("models", "triton-ep/blue", "--timeout", "6", code=5)
+    assert waited.err.count("open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR") >= 1
+    assert "sign in" in waited.err
 
 
 def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:

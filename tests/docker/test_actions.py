@@ -136,6 +136,8 @@ async def test_the_undo_of_a_delete_makes_the_same_container(place: Place) -> No
         "nofile=1024:2048",
         "-v",
         f"{place.models}:/models:ro",
+        "-v",
+        f"{place.mark}-data:/data",
     )
     name = place.run("t", "tritonserver", "--model-repository=/models", flags=flags, how="create")
     before = place.inspect(name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from backends.kubernetes.store import Key
+import pytest
+
 from tests.kubernetes.cluster import Object
 from tests.kubernetes.space import BROKEN, Space, condition, ready
 from tests.kubernetes.watching import Watched, platform, until, until_snapshot, watched
 from tests.waiting import until as become
 from tritonctl.backend import Section
-from tritonctl.inventory import Level, Service
+from tritonctl.inventory import Service
+from tritonctl.settings_backends import KubernetesSettings
 
 SECRET = "s3cr3t-value"
 IDLE: dict[str, Any] = {"container": {"command": ["sleep", "300"], "args": []}, "probe": False}
@@ -63,28 +65,42 @@ async def test_a_deployment_is_described_and_its_secrets_are_not(space: Space) -
 
 
 async def test_gpus_of_nodes_are_counted_and_shown(space: Space) -> None:
-    with space.cluster.gpus(4):
-        space.triton("web", gpus=1, replicas=2, **{**IDLE, "container": {**IDLE["container"]}})
-        space.apply(_plain_pod(gpus=1))
+    """Others may have pods with GPUs on the same node meanwhile: what is taken is what the API server says."""
+    with space.cluster.gpus(16):
+        space.triton("web", gpus=1, replicas=2, **IDLE)
+        space.apply(_plain_pod(gpus=3))
         await space.until("Deployment", "web", ready(2))
         await space.until("Pod", "plain", condition("Ready"))
-        wide = space.settings()
-        async with watched(type(wide)(name="k8s", where="test", kubeconfig=wide.kubeconfig)) as seen:
+        wide = KubernetesSettings(name="k8s", where="test", kubeconfig=space.cluster.kubeconfig)
+        async with watched(wide) as seen:
             await until(seen.fleet, key(space), platform("2/2"))
-            print(
-                seen.fleet.snapshot.by_id[key(space)].service,
-                seen.watch.store.pods_of(Key(space.name, "Deployment", "web")),
-            )
             assert [each.replica.gpus for each in seen.fleet.snapshot.by_id[key(space)].replicas] == [1, 1]
-            await until_snapshot(seen.fleet, lambda now: now.backends[0].detail == "1/4 GPUs free")
-            found = by_heading(await seen.backend.describe(service(seen, space)))
-            assert found[f"node {space.cluster.node}"]["nvidia.com/gpu"] == "1 of 4 free, 3 allocated"
-            assert found["GPUs of the cluster"][f"{space.cluster.node} nvidia.com/gpu"] == "1 of 4 free, 3 allocated"
+            await become(lambda: seen.status == f"{16 - _taken(space)}/16 GPUs free")
+            assert _taken(space) >= 5
+
+            async def described() -> bool:
+                found, taken = by_heading(await seen.backend.describe(service(seen, space))), _taken(space)
+                words = f"{16 - taken} of 16 free, {taken} allocated"
+                node = found[f"node {space.cluster.node}"]["nvidia.com/gpu"]
+                return node == found["GPUs of the cluster"][f"{space.cluster.node} nvidia.com/gpu"] == words
+
+            await become(described)
             space.delete("Pod", "plain", grace_s=0)
-            await until_snapshot(seen.fleet, lambda now: now.backends[0].detail == "2/4 GPUs free")
+            await become(lambda: seen.status == f"{16 - _taken(space)}/16 GPUs free")
         async with watched(space.settings()) as seen:
             found = by_heading(await seen.backend.describe(service(seen, space)))
             assert "at least 2 allocated" in found[f"node {space.cluster.node}"]["nvidia.com/gpu"]
+
+
+def _taken(space: Space) -> int:
+    """GPUs of every pod that has a node and is not over."""
+    pods = space.cluster.request("GET", "/api/v1/pods")["items"]
+    return sum(
+        int(each.get("resources", {}).get("limits", {}).get("nvidia.com/gpu", 0))
+        for pod in pods
+        if pod["spec"].get("nodeName") and pod["status"]["phase"] not in ("Succeeded", "Failed")
+        for each in pod["spec"]["containers"]
+    )
 
 
 def _plain_pod(gpus: int) -> Object:
@@ -99,7 +115,7 @@ def _plain_pod(gpus: int) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": head, "spec": spec}
 
 
-async def test_triage_is_given_how_runs_ended_and_what_the_scheduler_says(space: Space) -> None:
+async def test_triage_is_given_how_runs_ended_and_what_the_workload_says(space: Space) -> None:
     space.models({"bad": BROKEN}, name="bad")
     space.triton("crash", models="bad")
     space.triton("gpu", gpus=9)
@@ -108,10 +124,8 @@ async def test_triage_is_given_how_runs_ended_and_what_the_scheduler_says(space:
         found = by_heading(await seen.backend.evidence(status.service))
         rows = found[status.service.replicas[0].name]
         assert rows["container triton last state"].startswith("Terminated Error exit code 1")
-        assert int(rows["container triton restarts"]) > 0
-        status = await until(seen.fleet, key(space, "gpu"), platform("0/1 pending"))
+        status = await until(seen.fleet, key(space, "gpu"), lambda each: "Insufficient nvidia.com/gpu" in each.note)
         found = by_heading(await seen.backend.evidence(status.service))
-        assert "Insufficient nvidia.com/gpu" in found[status.service.replicas[0].name]["condition PodScheduled"]
         assert "MinimumReplicasUnavailable" in found[""]["Deployment gpu condition Available"]
 
 
@@ -125,10 +139,28 @@ def _crd() -> Object:
     return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": head, "spec": spec}
 
 
-async def test_a_kserve_service_is_one_with_its_pods(space: Space) -> None:
+async def test_pods_of_a_kserve_service_are_one_service(space: Space) -> None:
+    """Also where its own object cannot be read: the pods' label says whose they are."""
+    mark = {"serving.kserve.io/inferenceservice": "ocr"}
+    for revision in ("ocr-predictor-1", "ocr-predictor-2"):
+        space.triton(revision, labels=mark, spec=_marked(revision, mark, space))
+    async with watched(space.settings()) as seen:
+        status = await until(seen.fleet, key(space, "ocr"), platform("1/1"))
+        assert (status.service.kind, len(status.replicas)) == ("kserve", 2)
+        assert [each.id for each in seen.fleet.snapshot.services] == [key(space, "ocr")]
+        space.delete("Deployment", "ocr-predictor-1")
+        await until(seen.fleet, key(space, "ocr"), lambda each: len(each.replicas) == 1)
+
+
+async def test_a_kserve_services_own_object_is_followed(space: Space) -> None:
+    if space.cluster.own:
+        pytest.skip(
+            "Kubernetes 1.20 built with Go 1.18 or later crashes on custom resources (modern-go/reflect2 before 1.0.2):"
+            " set TRITONCTL_TEST_KUBECONFIG to a newer cluster"
+        )
     space.apply_wide(_crd())
     definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/inferenceservices.serving.kserve.io"
-    await become(lambda: condition("Established")(space.cluster.request("GET", definition)))
+    await become(lambda: "conditions" in space.cluster.request("GET", definition).get("status", {}))
     where = f"/apis/serving.kserve.io/v1beta1/namespaces/{space.name}/inferenceservices"
     body: Object = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
     body |= {"metadata": {"name": "ocr"}, "spec": {"predictor": {"triton": {"storageUri": "s3://bucket"}}}}
@@ -136,23 +168,13 @@ async def test_a_kserve_service_is_one_with_its_pods(space: Space) -> None:
     async with watched(space.settings()) as seen:
         status = await until(seen.fleet, key(space, "ocr"), platform("Unknown"))
         assert (status.service.kind, status.replicas) == ("kserve", ())
-        mark = {"serving.kserve.io/inferenceservice": "ocr"}
-        space.triton("ocr-predictor", labels=mark, spec=_marked("ocr-predictor", mark, space))
-        status = await until(seen.fleet, key(space, "ocr"), lambda each: each.service.platform.level is Level.OK)
-        assert len(status.replicas) == 1
-        assert [each.id for each in seen.fleet.snapshot.services] == [key(space, "ocr")]
         failed = {"type": "Ready", "status": "False", "reason": "ModelNotReady", "message": "no storage"}
-        space.cluster.request(
-            "PATCH",
-            f"{where}/ocr/status",
-            {"status": {"conditions": [failed], "url": "http://ocr"}},
-            kind="application/merge-patch+json",
-        )
+        change = {"status": {"conditions": [failed], "url": "http://ocr"}}
+        space.cluster.request("PATCH", f"{where}/ocr/status", change, kind="application/merge-patch+json")
         status = await until(seen.fleet, key(space, "ocr"), platform("not ready"))
         assert status.note == "ModelNotReady no storage"
         found = by_heading(await seen.backend.describe(status.service))
         assert found["InferenceService ocr"]["url"] == "http://ocr"
-        space.delete("Deployment", "ocr-predictor")
         space.cluster.request("DELETE", f"{where}/ocr")
         await until_snapshot(seen.fleet, lambda now: now.services == ())
 

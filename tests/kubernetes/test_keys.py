@@ -31,7 +31,7 @@ async def test_from_finding_to_deleting(space: Space) -> None:
 
         # It fails on both pods, and says why.
         await shown.press("home", "down", "L")
-        await shown.sees("Load broken on", "kubectl create --raw", "▌[ Cancel ]")
+        await shown.sees("Load broken on", "create --raw", "▌[ Cancel ]")
         await shown.press("tab", "enter")
         await shown.sees("[ Close ]", "torchaudio")
         await shown.press("escape")

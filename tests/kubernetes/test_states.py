@@ -55,7 +55,7 @@ BACK_OFF: Json = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off
         (pod(container(BACK_OFF, restarts=6, last=OOM)), "CrashLoopBackOff", Level.FAILED,
          "c: OOMKilled exit 137, 6 restarts"),
         (pod(container(BACK_OFF, restarts=2, last={"exitCode": 1, "reason": "Error", "message": "a\nno model\n"})),
-         "CrashLoopBackOff", Level.FAILED, "c: exit 1: no model, 2 restarts"),
+         "CrashLoopBackOff", Level.FAILED, "c: no model (exit 1), 2 restarts"),
         (pod(container(BACK_OFF, restarts=2, last={"exitCode": 139, "reason": "Error"})),
          "CrashLoopBackOff", Level.FAILED, "c: SIGSEGV exit 139, 2 restarts"),
         (pod(container({"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}}),

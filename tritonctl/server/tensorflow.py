@@ -130,7 +130,9 @@ class TensorFlowInference:
         except (ValueError, TypeError):
             return None
         if signature not in found:
-            raise NotFound(f"model {model!r}", f"it has no signature {signature!r}", f"it has {', '.join(found)}")
+            raise NotFound(
+                f"model {model!r}", f"it has no signature {signature!r}", f"it has {', '.join(sorted(found))}"
+            )
         return schema_of(model, version, _specs(found[signature].inputs), _specs(found[signature].outputs))
 
     async def _call(self, method: Any, message: bytes, request: InferenceRequest, timeout_s: float) -> bytes:

@@ -23,7 +23,7 @@ _COLUMNS = (
     Column("rate", "REQ/S", 6, numeric=True),
     Column("latency", "LATENCY", 8, numeric=True, drop=3),
     Column("cpu", "CPU", 4, numeric=True, drop=6),
-    Column("ram", "RAM", 9, numeric=True, drop=7),
+    Column("ram", "RAM", 11, numeric=True, drop=7),
     Column("gpus", "GPUS", 4, numeric=True, drop=5),
     Column("restarts", "RESTARTS", 8, numeric=True, drop=2),
     Column("exit", "LAST END", 18, drop=1),
