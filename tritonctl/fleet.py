@@ -338,6 +338,9 @@ class Fleet:
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
+        if isinstance(update, Told) and backend.name not in self._listed:  # what it waits for: a person who signs in
+            self._say_of(backend, update)
+            return
         if isinstance(update, Listed) and not update.whole:
             for service in update.services:
                 self._keep(service)
@@ -360,9 +363,13 @@ class Fleet:
         elif isinstance(update, Removed):
             self._forget(update.service_id)
         elif isinstance(update, Told):
-            self._backend_status[backend.name] = replace(
-                self._backend_status[backend.name], detail=update.text, advice=update.advice, warning=update.warning
-            )
+            self._say_of(backend, update)
+        self._publish()
+
+    def _say_of(self, backend: Backend, told: Told) -> None:
+        self._backend_status[backend.name] = replace(
+            self._backend_status[backend.name], detail=told.text, advice=told.advice, warning=told.warning
+        )
         self._publish()
 
     def _keep(self, service: Service) -> None:

@@ -116,7 +116,8 @@ class KubernetesBackend(Backend):
 
         watch, group = self._group(service)
         assert self._api is not None
-        return await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
+        found = await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
+        return (*found, Section("reached", await watch.ways(group)))
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import evidence

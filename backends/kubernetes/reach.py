@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from backends.kubernetes.api import Api, resource
 from backends.kubernetes.objects import mapping, rows, text
 from backends.kubernetes.rights import Right, Rights
-from backends.kubernetes.ways import PodPorts, through_ports, through_proxy
+from backends.kubernetes.ways import PodPorts, PortWay, through_ports, through_proxy
 from tritonctl.errors import NotFound
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.options import ServerOptions
@@ -51,6 +51,14 @@ class Follow:
         raise NotFound(
             f"reach pod {self.namespace}/{self.pod}", "it is gone, and none is in its place", "look at its events"
         )
+
+
+def in_words(found: Reach) -> str:
+    """For a description: which way is taken, and which right lacks for the other."""
+    if found.address is None:
+        return found.no_address or "not at all"
+    way = "by port-forward" if isinstance(found.address.way, PortWay) else "through the API server's proxy"
+    return f"{way}; {found.lack}" if found.lack else way
 
 
 async def reach(

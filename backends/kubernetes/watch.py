@@ -12,7 +12,7 @@ from backends.kubernetes.lastwords import LastWords
 from backends.kubernetes.nodes import shares, summary
 from backends.kubernetes.objects import mapping
 from backends.kubernetes.pod import Owner, read_owner
-from backends.kubernetes.reach import Reach, reach
+from backends.kubernetes.reach import Reach, in_words, reach
 from backends.kubernetes.reflector import Reflector
 from backends.kubernetes.rights import Rights
 from backends.kubernetes.scopes import Scopes, find_scopes
@@ -26,6 +26,7 @@ from tritonctl.errors import TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service
 
 _TOGETHER_S = 0.02  # what happens within this time is shown at once
+_DESCRIBED = 30  # replicas
 _PING_S = 15.0  # the watches are silent where nothing happens: whether the API server still answers
 _PING_DEADLINE_S = 5.0
 
@@ -58,6 +59,12 @@ class Watch:
         """What the service is made of now; None: there is none of this name."""
         key = next((key for key, name in self._names.items() if name == service_name), None)
         return services.group(self.store, key, service_name) if key is not None else None
+
+    async def ways(self, group: Group) -> tuple[tuple[str, str], ...]:
+        """For a description: each replica's name, and how its server is reached."""
+        seats = group.seats()[:_DESCRIBED]
+        found = await asyncio.gather(*(self._reach(group, seat) for seat in seats))
+        return tuple((seat.name, in_words(way)) for seat, way in zip(seats, found, strict=True))
 
     @property
     def whole_cluster(self) -> bool:

@@ -249,6 +249,12 @@ async def test_a_fleet_that_may_only_forward_sees_everything_and_leaves_nothing_
         assert address is not None
         assert isinstance(address.way, PortWay)
         assert listens() == before
+        # What lacks is told where the service is described.
+        found = status.service
+        sections = {each.heading: each.rows for each in await fleet.backend_of(found).describe(found)}
+        assert all(
+            "by port-forward; you may not get and create pods/proxy" in words for _, words in sections["reached"]
+        )
     assert listens() == before
 
 
