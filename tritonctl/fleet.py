@@ -160,7 +160,8 @@ class Fleet:
         return [name for name, backend in self.backends.items() if backend.list_all(everything)]
 
     async def struck(self, within_s: float) -> bool:
-        """Waits for that time, or until the place of a service in view tells another state of it; whether it did."""
+        """Waits for that time, or until a place tells another state of a service in view, or what exists for the first
+        time; whether it did."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._struck.wait()
@@ -337,6 +338,9 @@ class Fleet:
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:
+        if isinstance(update, Told) and backend.name not in self._listed:  # what it waits for: a person who signs in
+            self._say_of(backend, update)
+            return
         if isinstance(update, Listed) and not update.whole:
             for service in update.services:
                 self._keep(service)
@@ -351,15 +355,21 @@ class Fleet:
                     self._forget(gone)
             for service in update.services:
                 self._keep(service)
+            if update.services and backend.name not in self._listed:
+                self._struck.set()
             self._listed.add(backend.name)
         elif isinstance(update, Changed):
             self._keep(update.service)
         elif isinstance(update, Removed):
             self._forget(update.service_id)
         elif isinstance(update, Told):
-            self._backend_status[backend.name] = replace(
-                self._backend_status[backend.name], detail=update.text, advice=update.advice, warning=update.warning
-            )
+            self._say_of(backend, update)
+        self._publish()
+
+    def _say_of(self, backend: Backend, told: Told) -> None:
+        self._backend_status[backend.name] = replace(
+            self._backend_status[backend.name], detail=told.text, advice=told.advice, warning=told.warning
+        )
         self._publish()
 
     def _keep(self, service: Service) -> None:

@@ -184,7 +184,8 @@ def why_no_server(seat: Seat) -> str | None:
     if pod.over:
         return f"the pod is over ({pod_platform(pod).state})"
     if status is None or status.running_since is None:
-        return f"the container does not run ({pod_platform(pod).state})"
+        state = pod_platform(pod)
+        return f"{state.state}: {state.reason}" if state.reason else f"the container does not run ({state.state})"
     if not pod.ip:
         return "the pod has no address yet"
     return None

@@ -78,7 +78,7 @@ async def test_in_a_list_of_clusters_the_name_comes_first(azure: Emulator, real:
         assert plan.service == service
         assert "web" in plan.steps[0].call
         denied = dict(web.denied)
-        assert "number of replicas" in denied[Capability.STOP]
+        assert "scale it to 0" in denied[Capability.STOP]
         aks.backend.look_at(frozenset({service}))
         space.delete("Deployment", "web")
         await aks.until(lambda known: service not in known.services)

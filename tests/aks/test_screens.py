@@ -28,7 +28,7 @@ async def test_a_cluster_is_stopped_by_keys(azure: Emulator, workspace: Sample, 
         await terminal.sees("Stopped", "[ Close ]")
         terminal.type("\r")
         await terminal.until(lambda: "[ Close ]" not in terminal.text)
-        terminal.type("q")
+        terminal.hang_up()
         await terminal.ends()
     document = azure.state.get(cluster_path("prod-aks"))
     assert document is not None

@@ -43,7 +43,7 @@ async def test_no_more_than_eight_at_once(azure: Emulator, workspace: Sample) ->
     workspace.endpoint("the-ep")
     async with arm(azure) as client:
         await asyncio.gather(*(client.get(f"{workspace.path}/onlineEndpoints/the-ep", API) for _ in range(60)))
-    assert azure.state.most_in_flight == 8
+    assert 2 <= azure.state.most_in_flight <= 8
     assert len(azure.az.calls) == 1
 
 

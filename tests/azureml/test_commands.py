@@ -221,6 +221,13 @@ def test_a_dashboard_without_azure_in_its_settings_imports_none_of_it(tritonctl:
     assert not any(name in traced for name in ("azure", "msal"))
 
 
+def test_a_command_tells_the_code_that_it_waits_for(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl.settings(azure.config({"ws": "ws1"}, {}, "device_code"))
+    waited = tritonctl("models", "triton-ep/blue", "--timeout", "6", code=5)
+    assert waited.err.count("open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR") >= 1
+    assert "sign in" in waited.err
+
+
 def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
     done = tritonctl("scale", "triton-ep/blue", "2", "--yes", "-o", "json")
     assert json.loads(done.out)["steps"][0]["state"] == "done"

@@ -12,6 +12,7 @@ from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.http import Response
 from tests.azure.sample import Sample, full
+from tests.azure.shapes import TENANT
 from tests.azure.state import Fault, Script, refuse
 from tests.azureml.place import backend, watched
 from tests.waiting import until
@@ -259,6 +260,19 @@ async def test_a_lost_login_says_what_to_type(azure: Emulator) -> None:
         backend = place.fleet.snapshot.backends[0]
         assert backend.state is BackendState.LOST
         assert "az login" in backend.advice
+
+
+async def test_a_code_to_sign_in_with_is_told_and_waited_for(azure: Emulator) -> None:
+    Sample(azure).endpoint("ep", crowd=True)
+    place = backend(azure, credential="device_code", tenant=TENANT)
+    async with Fleet([place], probing=False) as fleet:
+        await until(lambda: "EZ4UTEXGR" in fleet.snapshot.backends[0].detail, 60.0)
+        waiting = fleet.snapshot.backends[0]
+        assert (waiting.state, waiting.warning) == (BackendState.CONNECTING, True)
+        assert "open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR" in waiting.advice
+        azure.entra.approved = True
+        await until(lambda: fleet.snapshot.backends[0].state is BackendState.CONNECTED, 60.0)
+        assert [each.service.name for each in fleet.snapshot.services] == ["ep"]
 
 
 async def test_the_header_tells_how_long_the_login_lasts(azure: Emulator) -> None:

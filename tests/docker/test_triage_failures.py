@@ -206,5 +206,5 @@ async def test_an_image_of_another_processor_is_told_with_both(place: Place) -> 
     name = place.run("t", image=foreign_image(place), how="create")
     async with place.fleet() as fleet:
         status = await until(fleet, place.service(name), lambda each: True)
-        (section,) = await fleet.backends["docker"].evidence(status.service)
+        section = next(each for each in await fleet.backends["docker"].evidence(status.service) if each.heading == name)
     assert dict(section.rows)["architecture"] == "the image is made for arm64, the engine's machine is amd64"

@@ -137,7 +137,7 @@ FAILURES = (
         "probe-kills",
         "iveness probe failed",
     ),
-    Failure("no-gpu", _plain(gpus=4), "no-gpu-free", "Insufficient nvidia.com/gpu"),
+    Failure("no-gpu", _plain(gpus=64), "no-gpu-free", "Insufficient nvidia.com/gpu"),
     Failure(
         "no-memory",
         _container(resources={"requests": {"memory": "9000Gi"}}),

@@ -124,9 +124,8 @@ async def test_triage_is_given_how_runs_ended_and_what_the_workload_says(space: 
         found = by_heading(await seen.backend.evidence(status.service))
         rows = found[status.service.replicas[0].name]
         assert rows["container triton last state"].startswith("Terminated Error exit code 1")
-        status = await until(seen.fleet, key(space, "gpu"), platform("0/1 pending"))
+        status = await until(seen.fleet, key(space, "gpu"), lambda each: "Insufficient nvidia.com/gpu" in each.note)
         found = by_heading(await seen.backend.evidence(status.service))
-        assert "Insufficient nvidia.com/gpu" in status.note
         assert "MinimumReplicasUnavailable" in found[""]["Deployment gpu condition Available"]
 
 

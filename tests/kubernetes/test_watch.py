@@ -88,9 +88,8 @@ async def test_failures_are_told_in_the_platforms_words(space: Space) -> None:
     space.triton("hungry", command=("sh", "-c", "tritonserver --help > /dev/null; exec tail /dev/zero"), probe=False,
                  container={"resources": {"limits": {"memory": "40Mi"}}})  # fmt: skip
     async with watched(space.settings()) as seen:
-        status = await until(seen.fleet, key(space, "gpu"), platform("0/1 pending"))
-        assert "Insufficient nvidia.com/gpu" in status.note
-        assert status.level is Level.FAILED
+        status = await until(seen.fleet, key(space, "gpu"), lambda each: "Insufficient nvidia.com/gpu" in each.note)
+        assert (status.service.platform.state, status.level) == ("0/1 pending", Level.FAILED)
         status = await until(seen.fleet, key(space, "crash"), platform("0/1 CrashLoopBackOff"), 90)
         status = await until(seen.fleet, key(space, "crash"), lambda each: "torchaudio" in each.note)
         assert status.note.startswith("triton: bad: ")

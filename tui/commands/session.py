@@ -94,7 +94,12 @@ class Session:
         ) as fleet:
             if one:
                 fleet.look_at(())
-            yield fleet
+            telling = asyncio.create_task(_tell_what_is_waited_for(fleet))
+            try:
+                yield fleet
+            finally:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
 
     async def named(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
         """The service that the command names, as soon as its place has listed it: a slow place delays no other one.
@@ -159,6 +164,18 @@ def _is_known(fleet: Fleet, name: str) -> bool:
     except UsageError:  # several have it: waiting longer makes it no clearer
         return True
     return True
+
+
+async def _tell_what_is_waited_for(fleet: Fleet) -> None:
+    """To stderr, once: what a person must do before a place can be asked at all, such as a code to be entered."""
+    told: set[str] = set()
+    snapshot = fleet.snapshot
+    while True:
+        for each in snapshot.backends:
+            if each.state is BackendState.CONNECTING and each.warning and each.advice not in told:
+                told.add(each.advice)
+                say(f"backend {each.name}: {each.advice or each.detail}")
+        snapshot = await fleet.changed(snapshot)
 
 
 def is_lost(backend: BackendStatus) -> bool:

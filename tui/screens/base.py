@@ -145,7 +145,7 @@ class LiveScreen(QuietScreen):
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
                 right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
-            elif backend.state is BackendState.CONNECTED and backend.detail:
+            elif backend.state is not BackendState.LOST and backend.detail:
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
                 right.append(Part(f"{backend.name}: {backend.detail}"[:60], style, keep))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))

@@ -128,7 +128,7 @@ class ServicesScreen(LiveScreen):
         lines = ["No Triton service found.", "", "Looked in:"]
         for backend in snapshot.backends:
             state = {
-                BackendState.CONNECTING: "asking …",
+                BackendState.CONNECTING: backend.detail or "asking …",
                 BackendState.CONNECTED: backend.detail or "nothing there",
                 BackendState.LOST: backend.detail,
             }[backend.state]
