@@ -57,18 +57,23 @@ class Crowd:
     def command(self) -> list[str]:
         return command("--config", str(self.settings))
 
-    def kill(self, chance: random.Random) -> tuple[str, float]:
-        """The service that loses a pod, and the perf_counter time just before the API server is asked."""
-        return asyncio.run(self._kill(chance))
+    def kill(self, chance: random.Random, before: set[str]) -> tuple[str, float]:
+        """The service that loses a pod, none of `before`, and the perf_counter time just before it is asked for."""
+        return asyncio.run(self._kill(chance, before))
 
-    async def _kill(self, chance: random.Random) -> tuple[str, float]:
+    async def _kill(self, chance: random.Random, before: set[str]) -> tuple[str, float]:
         async with _opened(self.kubeconfig) as api:
             pods = await api.list(resource("v1", "pods", self.namespaces[0]), {"labelSelector": "app"})
             ready = [each for each in pods if text(mapping(each, "status"), "phase") == "Running"]
-            meta = mapping(chance.choice(ready[:40]), "metadata")
+            whole = [each for each in ready[:60] if _app(each) not in before]
+            meta = mapping(chance.choice(whole), "metadata")
             began = time.perf_counter()
             await api.delete(resource("v1", "pods", text(meta, "namespace"), text(meta, "name")))
             return text(mapping(meta, "labels"), "app"), began
+
+
+def _app(pod: dict[str, Any]) -> str:
+    return text(mapping(mapping(pod, "metadata"), "labels"), "app")
 
 
 def _start(crowd: Crowd, stage: Stage, runs: int) -> list[Figure]:
@@ -99,14 +104,16 @@ def _stand(crowd: Crowd, stage: Stage, runs: int, quick: bool) -> list[Figure]:
 
 def _killed(crowd: Crowd, stage: Stage, quick: bool) -> Figure:
     chance = random.Random(5)
-    delays = []
+    delays: list[float] = []
+    killed: set[str] = set()
     with running(crowd.command(), stage.environ()) as terminal:
         terminal.until(_listed, "the services")
         terminal.watch(SETTLE_S)
         for _ in range(4 if quick else 12):
             terminal.send("g")  # to the top: the worst is there, and the cursor stays with its service
             terminal.watch(chance.uniform(0.5, 1.5))
-            service, began = crowd.kill(chance)
+            service, began = crowd.kill(chance, killed)
+            killed.add(service)
             delays.append(_until_lost(terminal, service) - began)
     note = f"longest of {len(delays)}: {max(delays):.2f} s"
     return Figure("cluster", "… a pod killed → on screen", "s", (statistics.median(delays),), 0.3, note=note)
