@@ -242,8 +242,8 @@ async def _one(
 
 
 def _raise_if_gone(source: Source, line: LogLine) -> None:
-    """The kubelet says it with status 200, as the log's only line and without a time (its GetContainerLogs)."""
-    if line.at is None and line.text.startswith("unable to retrieve container logs for"):
+    """Raises OperationFailed where the kubelet has no log of that run any more."""
+    if line.at is None and line.text.startswith(podlog.GONE):
         raise OperationFailed(
             f"log of {source.replica}",
             "its node has it no more: the container of that run was removed",

@@ -11,6 +11,8 @@ from tritonctl.backend import LogLine
 MAX_LINE = 64 * 1024
 _CUT = b" \xe2\x80\xa6 (the line is longer than 64 KiB)"
 _TAIL = 2000
+# The kubelet says it with status 200, as the log's only line and without a time (its GetContainerLogs).
+GONE = "unable to retrieve container logs for"
 
 
 class Lines:

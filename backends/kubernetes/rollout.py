@@ -51,7 +51,7 @@ async def wait(api: Api, target: Target, is_new: IsNew, within_s: float, *, pati
             raise OperationFailed(tried, "its template was set back, or changed again, by somebody else", _WHO)
         if done(target, document):
             return f"{_wanted(target, document)} of {_wanted(target, document)} ready"
-        fresh = [pod for pod in pods if is_new(pod)]
+        fresh = [pod for pod in pods if is_new(pod) and "deletionTimestamp" not in mapping(pod, "metadata")]
         failed = next((pod for pod in fresh if is_hopeless(pod)), None)
         if failed is not None and not patient:
             raise OperationFailed(tried, await why_not(api, failed))
@@ -137,6 +137,8 @@ async def words(api: Api, pod: Mapping[str, Any], container: str, *, failures_on
             async with asyncio.timeout(5.0):
                 lines = await podlog.tail(api, text(meta, "namespace"), text(meta, "name"), container, previous)
         except (TritonctlError, TimeoutError):
+            continue
+        if any(line.startswith(podlog.GONE) for line in lines[:1]):
             continue
         said = log.last_words(lines) if not failures_only or log.reasons(lines) else ""
         if said:

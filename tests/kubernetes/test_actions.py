@@ -74,8 +74,10 @@ async def test_scaling_and_its_way_back(space: Space) -> None:
 
 
 async def test_more_replicas_than_the_gpus_allow_are_told_and_undone(space: Space) -> None:
-    with space.cluster.gpus(2):
-        space.triton("web", gpus=1)
+    # A resource of its own: other tests grant and take the node's whole GPUs meanwhile.
+    slice_ = "nvidia.com/mig-3g.40gb"
+    with space.cluster.gpus(2, slice_):
+        space.triton("web", container={"resources": {"limits": {slice_: "1"}}})
         await space.until("Deployment", "web", ready(1))
         async with acting(space, ready_s=8.0) as fleet:
             await until(fleet, service(space), serving(1))
@@ -85,18 +87,20 @@ async def test_more_replicas_than_the_gpus_allow_are_told_and_undone(space: Spac
                 if "Pending" in each
             ]
             plan = await make_plan(fleet, service(space), Capability.SCALE, "4")
-            assert any("allow 1 more pods of 3" in each and "nvidia.com/gpu" in each for each in plan.warnings)
+            assert any("allow 1 more pods of 3" in each and slice_ in each for each in plan.warnings)
             outcome = await do(plan, space.folder)
             assert outcome.error is not None
-            assert "Insufficient nvidia.com/gpu" in outcome.error.answer, outcome.error
+            assert f"Insufficient {slice_}" in outcome.error.answer, outcome.error
             found = space.get("Deployment", "web")
             assert found is not None
             assert found["spec"]["replicas"] == 1
+        async with acting(space) as fleet:
+            await until(fleet, service(space), serving(1))
             # No GPU for a pod more: a mode switch would not get ready beside the old pod.
             outcome = await do(await make_plan(fleet, service(space), Capability.SCALE, "2"), space.folder)
             assert outcome.error is None, outcome.error
             mode = await make_plan(fleet, service(space), Capability.MODE, "poll")
-            assert any("no node has nvidia.com/gpu free" in each for each in mode.warnings), mode.warnings
+            assert any(f"no node has {slice_} free" in each for each in mode.warnings), mode.warnings
         space.delete("Deployment", "web", grace_s=0)
         await space.until_gone("Deployment", "web")
 
