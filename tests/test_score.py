@@ -192,6 +192,7 @@ async def test_an_answer_of_hundreds_of_megabytes_is_not_read_to_its_end(service
         with pytest.raises(Unreachable, match="larger than 8 MiB") as caught:
             await anext(client.ask(Body(b"{}"), 60.0))
     assert caught.value.kind == "too large"
+    assert "--max-answer" in caught.value.advice
     assert service.sent < 100  # what the sockets between hold may have gone out
 
 

@@ -167,6 +167,19 @@ async def test_statuses(status: int, kind: type[TritonctlError], exit_code: int,
     assert status == 404 or "its own words" in error.answer
 
 
+async def test_an_answer_that_breaks_off_is_a_lost_connection() -> None:
+    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"a":')
+        await writer.drain()
+
+    error = await failure_at(dies)
+    assert isinstance(error, Unreachable)
+    assert error.kind == "lost"
+    assert "received 5 bytes, expected 1000" in error.answer
+    assert "8001" not in error.advice
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[" * 100_000, b"<html>" + b"x" * 100_000, b'{"error": 7}'])
 async def test_a_failure_in_no_known_form_is_quoted_in_short(body: bytes) -> None:
     error = await failure_at(always(body, 500))

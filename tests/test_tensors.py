@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,11 @@ def test_what_is_written_as_json_is_read_back_as_the_same_values(tensor: Tensor)
     else:
         assert same_bits(flat, back)
     assert written["shape"] == list(tensor.shape)
+
+
+def test_an_argument_that_is_not_utf_8_is_sent_as_the_bytes_it_is() -> None:
+    spec = TensorSpec("T", "BYTES", (1,))
+    assert parse_value(spec, os.fsdecode(b"h\xe9llo")).data.item() == b"h\xe9llo"
 
 
 def test_assignments_and_names() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.binding import BindingType
 from textual.css.query import NoMatches
 
@@ -83,6 +83,14 @@ class TritonctlApp(CommandedApp):
         self.call_after_refresh(self._begin)
         # That waits for the first screen to be drawn: a key that was typed ahead may have covered it before.
         self.set_timer(_BEGIN_AT_LATEST_S, self._begin)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys that came in one burst with the one that opens the prompt went to who had the focus before: they come
+        by here on their way to the bindings, and are the prompt's."""
+        if isinstance(event, events.Key) and event.is_forwarded and isinstance(self.screen, LiveScreen):
+            if self.screen.typed_ahead(event):
+                return
+        await super().on_event(event)
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()

@@ -94,8 +94,9 @@ def _finish(ground: Ground, cut: _Cut) -> list[Step]:
         )
     )
     steps.append(switchsteps.wait_step(ground, made, name))
-    gone = () if old is None or (old.auto_remove and old.name == name) else (old,)
-    return [*steps, *(switchsteps.remove_step(engine, each) for each in (*gone, *cut.remains))]
+    if old is not None and not (old.auto_remove and old.name == name):
+        steps.append(switchsteps.remove_step(engine, old, name + OLD))
+    return [*steps, *(switchsteps.remove_step(engine, each) for each in cut.remains)]
 
 
 def _go_back(ground: Ground, cut: _Cut) -> list[Step]:
@@ -104,7 +105,8 @@ def _go_back(ground: Ground, cut: _Cut) -> list[Step]:
     steps: list[Step] = []
     if new is not None and new.state.running:
         steps.append(actions.stop_step(engine, new, switchsteps.NEW_STOP_S))
-    if new is not None and new.name == name and not new.auto_remove:
+    ends_itself = new is not None and new.auto_remove and new.state.running  # its stop takes it away
+    if new is not None and new.name == name and not ends_itself:
         steps.append(switchsteps.rename_step(engine, new, name + NEW))
     if old.name != name:
         steps.append(switchsteps.rename_step(engine, old, name))
@@ -112,8 +114,9 @@ def _go_back(ground: Ground, cut: _Cut) -> list[Step]:
         run = partial(actions.post, engine, old, "start")
         steps.append(Step(call=f"docker start {name}", run=run, replica=name, deadline_s=_CALL_S))
     steps.append(actions.ready_step(engine, old.id, ground.ready_s, name))
-    gone = () if new is None else (new,)
-    return [*steps, *(switchsteps.remove_step(engine, each) for each in (*gone, *cut.remains))]
+    if new is not None and not ends_itself:
+        steps.append(switchsteps.remove_step(engine, new, name + NEW))
+    return [*steps, *(switchsteps.remove_step(engine, each) for each in cut.remains)]
 
 
 def _mode_now(container: Container) -> ControlMode | None:

@@ -138,9 +138,11 @@ def wait_step(ground: Ground, made: Made, name: str) -> Step:
     )
 
 
-def remove_step(engine: Engine, container: Container) -> Step:
-    run = partial(remove_left, engine, container.id, container.name)
-    return Step(call=f"docker rm {container.name}", run=run, replica=container.name, deadline_s=_CALL_S)
+def remove_step(engine: Engine, container: Container, name: str = "") -> Step:
+    """`name` where a step before this one gives the container another name than it has now."""
+    name = name or container.name
+    run = partial(remove_left, engine, container.id, name)
+    return Step(call=f"docker rm {name}", run=run, replica=container.name, deadline_s=_CALL_S)
 
 
 def rename_step(engine: Engine, container: Container, name: str) -> Step:

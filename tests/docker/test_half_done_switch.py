@@ -71,6 +71,8 @@ async def test_a_switch_cut_off_before_any_step_is_mended(
             await make_plan(fleet, place.service(name), Capability.MODE, "poll")
         plan = await make_plan(fleet, place.service(name), Capability.MODE, mode)
         assert plan.title.startswith("Finish" if mode == "explicit" else "Undo")
+        calls = [each.call for each in plan.steps]  # typed by hand they remove what was put aside, never what serves
+        assert f"docker rm {name}" not in calls, calls
         outcome = await do(plan, place.folder)
         assert outcome.error is None, outcome.error
         status = await until(

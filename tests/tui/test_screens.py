@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from tests.fakes import RUNNING, FakeBackend, FakeModel, FakeTriton, service
 from tests.tui.pilot import Dashboard, dashboard
@@ -177,6 +178,18 @@ async def quoted(shown: Dashboard, text: str) -> None:
     await shown.press("colon")
     await shown.type(text.rstrip("'"))
     await shown.press("apostrophe", "enter")
+
+
+async def test_what_is_typed_in_one_burst_with_the_colon_is_the_commands(tmp_path: Path) -> None:
+    async with fleet_of_four(tmp_path) as shown:
+        for key, character in (("colon", ":"), *((letter, letter) for letter in "all")):
+            shown.app.post_message(events.Key(key, character))
+        await shown.until(lambda: ":all" in shown.notice)
+        assert "fake/fine" in shown.text  # `l` has not opened a log
+        for key in ("escape", "slash", "f", "i", "n", "enter"):
+            shown.app.post_message(events.Key(key, {"slash": "/", "escape": None, "enter": "\r"}.get(key, key)))
+        await shown.loses("fake/half")
+        await shown.sees("fake/fine")
 
 
 async def test_completion_and_history(tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def _too_large(tried: str, max_bytes: int, more: str = "") -> Unreachable:
     return Unreachable(
         tried,
         f"the answer is larger than {max_bytes // (1024 * 1024)} MiB{more}",
-        "this is not what Triton sends; check that the address is right",
+        "a larger one: tritonctl infer --max-answer MIB; where none is expected, check that the address is right",
         kind="too large",
     )
 
@@ -349,7 +349,8 @@ def _in_words(tried: str, url: str, error: Exception) -> TritonctlError:
             "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port",
             kind="refused",
         )
-    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in said:
+    cut = "disconnected" in said or "closed connection" in said  # before the answer, or in the middle of it
+    if isinstance(error, httpx.RemoteProtocolError) and not cut:
         return Unreachable(
             tried,
             f"{where} answers, but not in HTTP ({said})",

@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tritonctl.errors import UsageError
@@ -152,8 +153,10 @@ def _element_bytes(spec: TensorSpec, value: object) -> bytes:
     if isinstance(value, str):
         try:
             return value.encode()
-        except UnicodeEncodeError:  # half a surrogate pair: from "\ud800" in JSON, or an argument that is not UTF-8
-            return value.encode("utf-8", "surrogateescape" if value.isascii() else "surrogatepass")
+        except UnicodeEncodeError:  # half a surrogate pair: an argument that is not UTF-8, or "\ud800" in JSON
+            with suppress(UnicodeEncodeError):
+                return value.encode("utf-8", "surrogateescape")
+            return value.encode("utf-8", "surrogatepass")
     if isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
             return base64.b64decode(value["b64"], validate=True)

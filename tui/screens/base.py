@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, cast
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widget import Widget
@@ -255,6 +255,13 @@ class LiveScreen(QuietScreen):
         """Open the prompt in the reserved line; `then` is given what was entered."""
         self._then = then
         self.query_one(Prompt).open(prefix, text, complete=complete)
+
+    def typed_ahead(self, event: events.Key) -> bool:
+        """Whether the prompt is open, which is then given the key."""
+        if not self.is_mounted or not (prompt := self.query_one(Prompt)).is_open:
+            return False
+        prompt.on_key(event)
+        return True
 
     def set_filter(self, text: str) -> None:
         """Show only what matches; screens with something to filter override this."""
