@@ -87,9 +87,13 @@ class TritonctlApp(CommandedApp):
     async def on_event(self, event: events.Event) -> None:
         """Keys that came in one burst with the one that opens the prompt went to who had the focus before: they come
         by here on their way to the bindings, and are the prompt's."""
-        if isinstance(event, events.Key) and event.is_forwarded and isinstance(self.screen, LiveScreen):
-            if self.screen.typed_ahead(event):
-                return
+        if (
+            isinstance(event, events.Key)
+            and event.is_forwarded
+            and isinstance(screen := self.screen, LiveScreen)
+            and screen.typed_ahead(event)
+        ):
+            return
         await super().on_event(event)
 
     def _leave_by(self, name: signal.Signals) -> None:

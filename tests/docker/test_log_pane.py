@@ -80,3 +80,19 @@ async def test_the_run_before_the_last_restart(place: Place, tmp_path: Path) -> 
         assert "again run" not in shown.text
         await shown.press("p")
         await shown.sees("again run")
+
+
+async def test_a_container_that_is_made_anew_under_its_open_log(place: Place, tmp_path: Path) -> None:
+    words = ("sh", "-c", "echo the first one; exec tritonserver --model-repository=/models")
+    mount = ("-v", f"{place.models}:/models:ro", "--shm-size=64m")
+    name = place.run("t", *words, flags=mount)
+    async with dashboard(place.backend(), work=tmp_path) as shown:
+        await open_log(shown, name)
+        await shown.sees("Started HTTPService")
+        log = shown.app.screen.query_one(LogLines)
+        assert "the first one" in log.text()
+        place.docker("rm", "-f", name)
+        await shown.sees("the log ends here")
+        place.run("t", *(word.replace("first", "second") for word in words), flags=mount)
+        await shown.until(lambda: "the second one" in log.text())
+        assert "the first one" not in log.text()

@@ -229,7 +229,9 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         for place, result in enumerate(results):
             if told.get(place) is not result.state and result.state is not StepState.WAITING:
                 told[place] = result.state
-                where = f"{result.step.replica}: " if result.step.replica and len(results) > 1 else ""
+                where = f"{result.step.replica}: " if result.step.replica and plan.parallel else ""
+                if not plan.parallel and len(results) > 1:
+                    where = f"{place + 1} {result.step.call[:80]}: "
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 say(f"{where}{result.state}{seconds}")
 

@@ -51,6 +51,7 @@ class LogsPane(Pane):
         self._status: ServiceStatus | None = None
         self._reading = _Reading()
         self._is_longer = False  # than what is kept here of it
+        self._ended: tuple[object, ...] | None = None  # the processes whose log came to its end
         self._search: Timer | None = None
         self._errors_only = False
 
@@ -61,6 +62,9 @@ class LogsPane(Pane):
         first = self._status is None
         self._status = status
         if first:
+            self._follow(status, self._reading)
+        elif self._ended is not None and self._ended != _processes(status) and status.live:
+            self.query_one(LogLines).clear()
             self._follow(status, self._reading)
 
     def _read(self, reading: _Reading) -> None:
@@ -78,6 +82,7 @@ class LogsPane(Pane):
         if (why := backend.why_not(needed, status.service)) is not None:
             log.append([(why, "muted")])
             return
+        self._ended, log.older = None, False
         several = len(status.replicas) > 1
         oldest = time.time() - reading.since_s if reading.since_s is not None else None
         read = told = 0
@@ -103,13 +108,19 @@ class LogsPane(Pane):
                 log.append(lines)
                 if reading.only is None:
                     self._is_longer = self._is_longer or read >= _TAIL
+                    log.older = self._is_longer and reading.since_s is None
                 elif read >= told + _TELL_EVERY:
                     told = read
                     self._screen.say(f"searched {read:,} lines of the log", "busy")
+            if reading is not self._reading:
+                return  # another one was begun meanwhile
             if reading.previous:
                 log.append([("the end of the run before; p shows the present one", "muted")])
+            else:
+                log.append([("the log ends here", "muted")])
         except TritonctlError as error:
             log.append([(str(error), "failed")])
+        self._ended = _processes(status)
 
     # What is shown of it
 
@@ -172,6 +183,11 @@ class LogsPane(Pane):
         screen = self.screen
         assert isinstance(screen, LiveScreen)
         return screen
+
+
+def _processes(status: ServiceStatus) -> tuple[object, ...]:
+    """What tells a process from one that took its place."""
+    return tuple((each.replica.name, each.replica.started_at) for each in status.replicas)
 
 
 def _style(text: str) -> str:

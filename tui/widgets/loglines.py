@@ -70,6 +70,7 @@ class LogLines(Scroller, can_focus=True):
         self._store: list[LogLine] = []
         self._characters = 0
         self.dropped = 0
+        self.older = False  # lines before these were not read
         self.following = True
         self.wrapped = False
         self._left = 0
@@ -258,6 +259,8 @@ class LogLines(Scroller, can_focus=True):
         parts = ["following" if self.following else "held (end follows)", f"{len(self._store):,} lines"]
         if self.dropped:
             parts.append(f"{self.dropped:,} older ones dropped")
+        elif self.older:
+            parts.append("older ones not read, / searches them")
         if self._pattern is not None:
             parts.append(f"{len(self._hits):,} match" + (", searching" if self.scanning else ""))
         if self._left and not self.wrapped:
