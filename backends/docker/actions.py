@@ -117,6 +117,7 @@ async def delete(ground: Ground) -> Plan:
             steps.append(_step(belonging.call, partial(_remove_object, engine, belonging.path)))
             warnings.append(belonging.loss)
     warnings += [word for each in ground.containers for word in await _loss_of_delete(engine, each, choices)]
+    warnings += await belongings.shared_images(engine, ground.containers)
     if ground.containers[0].compose is not None:
         warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
     warnings.append("what it wrote inside itself and its log are gone for good")
