@@ -16,6 +16,7 @@ _OWN_LABEL = "tritonctl.server"  # true or false: somebody says so
 _NVIDIA_LABEL = "com.nvidia.tritonserver.version"  # put into the image by Triton's build.py
 _AZUREML_LOCAL = "azureml-local-endpoint"
 _AZUREML_V1 = "amlIsService"
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"))
 _POD = "io.kubernetes.pod.uid"  # a kubelet's: it is the cluster's to show, and undoes whatever is done to it here
 
 
@@ -32,6 +33,7 @@ class Found:
     servers: tuple[ServerOptions, ...]
     known: bool = True
     scoring_port: int | None = None
+    instead: str = ""  # what runs in it where that is no tritonserver, and no script that may start one
 
     @property
     def service_name(self) -> str:
@@ -93,7 +95,7 @@ def classify(
     by_name = _is_triton_image(container.image) or _NVIDIA_LABEL in labels or _OWN_LABEL in labels
     by_ports = container.ports >= TRITON_PORTS and processes is None
     if by_name or by_ports:
-        return Found(container, kind, (ServerOptions(),), known=False)
+        return Found(container, kind, (ServerOptions(),), known=False, instead=_instead(processes or ()))
     return Found(container, OTHER, ()) if everything else None
 
 
@@ -110,6 +112,17 @@ def with_container(found: Found, container: Container) -> Found:
 def _is_triton_image(image: str) -> bool:
     name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
     return "tritonserver" in name and not tag.endswith("-sdk")  # the SDK images hold clients only
+
+
+def _instead(processes: Sequence[Sequence[str]]) -> str:
+    """A shell that is given nothing to run waits for somebody's typing; one with a script may start a server later."""
+    for line in processes:
+        name = line[0].rpartition("/")[2].lstrip("-") if line else ""
+        if name.startswith(("python", "perl")) or (
+            name in _SHELLS and any(not each.startswith("-") for each in line[1:])
+        ):
+            return ""
+    return " ".join(processes[0])[:80] if processes else ""
 
 
 def _port(value: str | None, default: int) -> int:
