@@ -14,7 +14,6 @@ from functools import partial
 
 from backends.docker import actions, logs, look, mend, ready, switchsteps
 from backends.docker.actions import STOP_S, Ground
-from backends.docker.command import create_command
 from backends.docker.container import Container, mapping, text
 from backends.docker.discovery import NEW, OLD
 from backends.docker.engine import Engine
@@ -81,9 +80,7 @@ async def _switch_one(
         warnings.append(f"carried over as --load-model: {', '.join(carried)}")
     ran = container.state.status in ("running", "paused")
     made = switchsteps.Made()
-    call = create_command(name + NEW, wanted.body, image, text(mapping(container.document, "HostConfig"), "Runtime"))
-    for network, _ in wanted.networks:
-        call += f" && docker network connect {network} {name + NEW}"
+    call = await actions.create_line(engine, name + NEW, wanted, image)
     twin: Order | None = None
     if container.auto_remove:
         twin = order(container.document, container.argv, same_image=same_image)
