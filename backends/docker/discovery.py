@@ -16,6 +16,7 @@ _OWN_LABEL = "tritonctl.server"  # true or false: somebody says so
 _NVIDIA_LABEL = "com.nvidia.tritonserver.version"  # put into the image by Triton's build.py
 _AZUREML_LOCAL = "azureml-local-endpoint"
 _AZUREML_V1 = "amlIsService"
+_AZUREML_V1_NAME = "amlServiceName"
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"))
 _POD = "io.kubernetes.pod.uid"  # a kubelet's: it is the cluster's to show, and undoes whatever is done to it here
 
@@ -37,9 +38,13 @@ class Found:
 
     @property
     def service_name(self) -> str:
-        """What people mean by it: the compose project and service, or the container's own name."""
-        compose = self.container.compose
-        return "/".join(compose) if compose is not None else base_name(self.container.name)
+        """What people mean by it: the compose project and service, Azure ML's name, or the container's own."""
+        compose, named = self.container.compose, self.container.labels.get(_AZUREML_V1_NAME, "")
+        if compose is not None:
+            return "/".join(compose)
+        if self.kind == "azureml-v1" and named.isprintable() and named.strip("/ "):
+            return f"azureml/{named}"  # no container's name has a stroke in it
+        return base_name(self.container.name)
 
     @property
     def from_script(self) -> bool:
