@@ -152,6 +152,8 @@ async def _new_command(
     said = f"switch {ground.service_id} to {mode}"
     found = await look.judge(ground.engine, container)
     servers = server_options.servers_of(container.argv, container.environ)
+    if found is not None and look.serves_nothing(found):
+        raise OperationFailed(said, f"no tritonserver runs in {container.name}, only: {found.instead}")
     if found is None or not servers:
         raise OperationFailed(
             said,
