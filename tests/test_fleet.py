@@ -15,7 +15,7 @@ from tests.waiting import until
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import NotFound, Unreachable, UsageError
 from tritonctl.fleet import HISTORY, Fleet
-from tritonctl.inventory import BackendState, Level
+from tritonctl.inventory import BackendState, Level, Platform, Replica, Service
 
 
 @pytest.fixture
@@ -171,6 +171,24 @@ async def test_names_are_resolved() -> None:
 
 
 # What is left
+
+
+async def test_a_service_is_found_by_what_its_place_calls_a_replica() -> None:
+    def made_of(name: str, *replicas: str) -> Service:
+        return replace(service(name), replicas=tuple(Replica(each, Platform("running", Level.OK)) for each in replicas))
+
+    place = Place(
+        "here", made_of("p/web", "p-web-1", "p-web-2"), made_of("two", "box:8000", "box:9000"), made_of("p-web-2")
+    )
+    async with Fleet([place]) as fleet:
+        await fleet.first_look(20)
+        for name in ("p-web-1", "here/p-web-1"):
+            assert fleet.resolve(name).id == "here/p/web"
+        assert fleet.resolve("box").id == "here/two"
+        assert fleet.resolve("box:9000").id == "here/two"
+        assert fleet.resolve("p-web-2").id == "here/p-web-2"
+        with pytest.raises(NotFound):
+            fleet.resolve("p-web")
 
 
 async def test_leaving_ends_every_task_and_closes_everything() -> None:

@@ -220,7 +220,7 @@ class Fleet:
         return self.snapshot
 
     def resolve(self, name: str) -> ServiceStatus:
-        """The service that an address or a unique end of one means.
+        """The service that an address or a unique end of one means, else the one with a replica of that name.
 
         Raises NotFound, or UsageError with the candidates when several match.
         """
@@ -228,6 +228,7 @@ class Fleet:
         if name in snapshot.by_id:
             return snapshot.by_id[name]
         found = [each for each in snapshot.services if _is_end(each, name)]
+        found = found or [each for each in snapshot.services if _has_replica(each, name)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -521,6 +522,12 @@ def _has_no_server(replica: Replica) -> bool:
 
 def _is_end(service: ServiceStatus, name: str) -> bool:
     return service.id.endswith("/" + name)
+
+
+def _has_replica(status: ServiceStatus, name: str) -> bool:
+    """As the place calls it: a container of a compose service, a pod; `name:port` is one server of several."""
+    wanted = name.removeprefix(status.service.backend + "/")
+    return any(wanted in (each.name, each.name.partition(":")[0]) for each in status.service.replicas)
 
 
 def _is_end_of(name: str, address: str) -> bool:

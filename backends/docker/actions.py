@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from backends.docker import belongings, look, ready
-from backends.docker.command import create_command
+from backends.docker.command import connect_command, create_command
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.engine import Engine
-from backends.docker.recreate import order
+from backends.docker.recreate import Order, order
 from tritonctl.backend import Intent
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode
@@ -117,6 +117,7 @@ async def delete(ground: Ground) -> Plan:
             steps.append(_step(belonging.call, partial(_remove_object, engine, belonging.path)))
             warnings.append(belonging.loss)
     warnings += [word for each in ground.containers for word in await _loss_of_delete(engine, each, choices)]
+    warnings += await belongings.shared_images(engine, ground.containers)
     if ground.containers[0].compose is not None:
         warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
     warnings.append("what it wrote inside itself and its log are gone for good")
@@ -267,8 +268,18 @@ async def _remove_object(engine: Engine, path: str) -> str:
 async def recreate_command(engine: Engine, container: Container) -> str:
     """The `docker create` that makes the same container again."""
     config, same = await image_config(engine, container)
-    body = order(container.document, container.argv, same_image=same).body
-    return create_command(container.name, body, config)
+    return await create_line(engine, container.name, order(container.document, container.argv, same_image=same), config)
+
+
+async def create_line(engine: Engine, name: str, wanted: Order, image: Mapping[str, Any]) -> str:
+    """What to type for an order, with the networks beyond the first."""
+    try:
+        runtime = text(await engine.get("/info"), "DefaultRuntime")
+    except TritonctlError:
+        runtime = ""
+    calls = [create_command(name, wanted.body, image, runtime)]
+    calls += [connect_command(network, settings, name) for network, settings in wanted.networks]
+    return " && ".join(calls)
 
 
 async def image_config(engine: Engine, container: Container) -> tuple[dict[str, Any], bool]:

@@ -45,6 +45,16 @@ async def of(engine: Engine, owners: Sequence[Container]) -> list[Belonging]:
     return found
 
 
+async def shared_images(engine: Engine, owners: Sequence[Container]) -> list[str]:
+    """Why an image cannot go along: who else was made from it."""
+    mine = {each.id for each in owners}
+    words = []
+    for image_id, name in {each.image_id: each.image for each in owners}.items():
+        if others := await users(engine, {"ancestor": [image_id]}, mine):
+            words.append(f"the image {name} stays: {', '.join(others)} {'uses' if len(others) == 1 else 'use'} it")
+    return words
+
+
 def spelled_out(offered: Sequence[Belonging], options: Collection[str]) -> list[str]:
     """The options with `volumes` and `image` as the ids of all of their kind; where there is none of it, as `none`."""
     ids: list[str] = []

@@ -10,9 +10,10 @@ from backends.docker.container import listing, mapping, text
 from backends.secrets import is_secret, mask_argument
 
 _DEFAULT_SHM = 64 * 2**20
+_SAID = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "'": r"\'", "\\": r"\\"}
 # Of HostConfig: the field, the flag, and what need not be said.
 _PLAIN = (
-    ("IpcMode", "--ipc", ("", "private", "shareable")),
+    ("IpcMode", "--ipc", ("", "private")),
     ("PidMode", "--pid", ("",)),
     ("UTSMode", "--uts", ("",)),
     ("UsernsMode", "--userns", ("",)),
@@ -53,7 +54,42 @@ def create_command(name: str, body: Mapping[str, Any], image_config: Mapping[str
         flags += ["--entrypoint", entry[0]]
         command = [*entry[1:], *command]
     words = ["docker", "create", "--name", name, *flags, text(body, "Image"), *map(mask_argument, command)]
-    return " ".join(shlex.quote(word) for word in words)
+    return line(words)
+
+
+def connect_command(network: str, settings: Mapping[str, Any], container: str) -> str:
+    """The `docker network connect` for one of the networks beyond the first."""
+    flags: list[str] = []
+    # The engine takes the container's own name for it by itself.
+    for alias in dict.fromkeys(map(str, listing(settings, "Aliases"))):
+        flags += ["--alias", alias]
+    for link in listing(settings, "Links"):
+        flags += ["--link", str(link)]
+    address = mapping(settings, "IPAMConfig")
+    for field, flag in (("IPv4Address", "--ip"), ("IPv6Address", "--ip6")):
+        if address.get(field):
+            flags += [flag, text(address, field)]
+    for address_local in listing(address, "LinkLocalIPs"):
+        flags += ["--link-local-ip", str(address_local)]
+    for name, value in mapping(settings, "DriverOpts").items():
+        flags += ["--driver-opt", f"{name}={value}"]
+    return line(["docker", "network", "connect", *flags, network, container])
+
+
+def line(words: Iterable[str]) -> str:
+    """Words as a shell takes them, on one line: a control character is written as bash, zsh and ksh read it ($'…')."""
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(_SAID.get(each) or (each if each.isprintable() else _escaped(each)) for each in word) + "'"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\U{code:08x}" if code > 0x7F else f"\\{code:03o}"
 
 
 def _of_config(body: Mapping[str, Any], image: Mapping[str, Any]) -> Iterable[str]:
@@ -78,10 +114,16 @@ def _of_config(body: Mapping[str, Any], image: Mapping[str, Any]) -> Iterable[st
     for label, value in mapping(body, "Labels").items():
         if mapping(image, "Labels").get(label) != value:
             yield from ("-l", mask_argument(f"{label}={value}"))
-    bound = {target for each in listing(mapping(body, "HostConfig"), "Binds") for target in str(each).split(":")[1:2]}
+    host = mapping(body, "HostConfig")
+    bound = {target for each in listing(host, "Binds") for target in str(each).split(":")[1:2]}
+    bound |= {text(each, "Target") for each in listing(host, "Mounts") if isinstance(each, dict)}
+    bound = {each.rstrip("/") for each in bound}
     for volume in mapping(body, "Volumes"):
-        if volume not in mapping(image, "Volumes") and volume not in bound:
+        if volume not in mapping(image, "Volumes") and volume.rstrip("/") not in bound:
             yield from ("-v", volume)
+    for port in mapping(body, "ExposedPorts"):
+        if port not in mapping(image, "ExposedPorts") and port not in mapping(host, "PortBindings"):
+            yield from ("--expose", port.removesuffix("/tcp"))
     yield from _health(mapping(body, "Healthcheck") if body.get("Healthcheck") != image.get("Healthcheck") else {})
 
 

@@ -16,6 +16,8 @@ _OWN_LABEL = "tritonctl.server"  # true or false: somebody says so
 _NVIDIA_LABEL = "com.nvidia.tritonserver.version"  # put into the image by Triton's build.py
 _AZUREML_LOCAL = "azureml-local-endpoint"
 _AZUREML_V1 = "amlIsService"
+_AZUREML_V1_NAME = "amlServiceName"
+_SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"))
 _POD = "io.kubernetes.pod.uid"  # a kubelet's: it is the cluster's to show, and undoes whatever is done to it here
 
 
@@ -32,12 +34,17 @@ class Found:
     servers: tuple[ServerOptions, ...]
     known: bool = True
     scoring_port: int | None = None
+    instead: str = ""  # what runs in it where that is no tritonserver, and no script that may start one
 
     @property
     def service_name(self) -> str:
-        """What people mean by it: the compose project and service, or the container's own name."""
-        compose = self.container.compose
-        return "/".join(compose) if compose is not None else base_name(self.container.name)
+        """What people mean by it: the compose project and service, Azure ML's name, or the container's own."""
+        compose, named = self.container.compose, self.container.labels.get(_AZUREML_V1_NAME, "")
+        if compose is not None:
+            return "/".join(compose)
+        if self.kind == "azureml-v1" and named.isprintable() and named.strip("/ "):
+            return f"azureml/{named}"  # no container's name has a stroke in it
+        return base_name(self.container.name)
 
     @property
     def from_script(self) -> bool:
@@ -93,7 +100,7 @@ def classify(
     by_name = _is_triton_image(container.image) or _NVIDIA_LABEL in labels or _OWN_LABEL in labels
     by_ports = container.ports >= TRITON_PORTS and processes is None
     if by_name or by_ports:
-        return Found(container, kind, (ServerOptions(),), known=False)
+        return Found(container, kind, (ServerOptions(),), known=False, instead=_instead(processes or ()))
     return Found(container, OTHER, ()) if everything else None
 
 
@@ -110,6 +117,17 @@ def with_container(found: Found, container: Container) -> Found:
 def _is_triton_image(image: str) -> bool:
     name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
     return "tritonserver" in name and not tag.endswith("-sdk")  # the SDK images hold clients only
+
+
+def _instead(processes: Sequence[Sequence[str]]) -> str:
+    """A shell that is given nothing to run waits for somebody's typing; one with a script may start a server later."""
+    for line in processes:
+        name = line[0].rpartition("/")[2].lstrip("-") if line else ""
+        if name.startswith(("python", "perl")) or (
+            name in _SHELLS and any(not each.startswith("-") for each in line[1:])
+        ):
+            return ""
+    return " ".join(processes[0])[:80] if processes else ""
 
 
 def _port(value: str | None, default: int) -> int:

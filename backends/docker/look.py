@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 
 from backends.docker import discovery
 from backends.docker.container import Container, listing, read_container, text
@@ -14,6 +15,7 @@ from backends.docker.reach import Reach, reach, reach_scoring
 from tritonctl.errors import NotFound, TritonctlError
 
 _PROCESSES_S = 2.0
+_SERVER_COMES_S = 20.0  # an entry point of an image has handed over to its command by then
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 
@@ -62,9 +64,17 @@ def _shares_our_folders(path: str) -> bool:
     return bool(_CREDENTIALS.unpack(credentials)[0])
 
 
+def serves_nothing(found: Found) -> bool:
+    """What runs in it is no tritonserver, and has had the time to become one."""
+    started = found.container.state.started_at
+    return bool(found.instead) and started is not None and time.time() - started > _SERVER_COMES_S
+
+
 async def ways(engine: Engine, found: Found) -> tuple[Reach, ...]:
     """One for each of its servers, or the one to its scoring server."""
     container, shared = found.container, None
+    if serves_nothing(found):
+        return (Reach(no_address=f"no tritonserver runs in it, only: {found.instead}"),)
     if container.network_mode.startswith("container:") and container.state.status == "running":
         shared = await inspect_or_none(engine, container.network_mode.partition(":")[2])
     reaches: list[Reach] = []

@@ -46,6 +46,8 @@ async def wait_ready(engine: Engine, name: str, within_s: float) -> str:
                 found = await look.judge(engine, container)
                 if found is None or not found.servers:
                     return "runs"
+                if look.serves_nothing(found):
+                    return f"runs, but no tritonserver in it, only: {found.instead}"
                 if await _all_ready(engine, found):
                     return "ready"
                 await asyncio.sleep(_LOOK_S)

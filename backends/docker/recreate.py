@@ -74,7 +74,7 @@ def _identity(document: Mapping[str, Any], config: dict[str, Any], host: Mapping
 def _anonymous_volumes(document: Mapping[str, Any], config: Mapping[str, Any], host: dict[str, Any]) -> list[str]:
     """A volume without a name is made anew for each container; the data is in the old one: it is mounted by name."""
     notes = []
-    declared = mapping(config, "Volumes")
+    declared = {str(each).rstrip("/") for each in mapping(config, "Volumes")}  # as they were typed
     for mount in listing(document, "Mounts"):
         if not isinstance(mount, dict) or mount.get("Type") != "volume":
             continue

@@ -80,7 +80,7 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
 
 
 def _half_done_words(group: Sequence[Seen]) -> str:
-    """Which mode finishes it, and which undoes it."""
+    """Which mode finishes it, and which undoes it: short, to be read whole at 80 columns."""
     modes: dict[str, str] = {}
     for each in group:
         if each.found.servers:
@@ -88,8 +88,8 @@ def _half_done_words(group: Sequence[Seen]) -> str:
             modes[aside] = str(each.found.servers[0].control_mode)
     new = modes.get(NEW, modes.get("" if OLD in modes else NEW))
     old = modes.get(OLD, modes.get(""))
-    way = f": `mode {new}` finishes it, `mode {old}` undoes it" if new and old and new != old else ""
-    return f"a mode switch is half done{way}"
+    way = f": mode {new} finishes, {old} undoes" if new and old and new != old else ""
+    return f"half-done switch{way}"
 
 
 def _replicas(seen: Seen) -> list[Replica]:

@@ -11,11 +11,11 @@ import json
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from pathlib import PurePosixPath
 
 from backends.docker import actions, logs, look, mend, ready, switchsteps
 from backends.docker.actions import STOP_S, Ground
-from backends.docker.command import create_command
-from backends.docker.container import Container, mapping, text
+from backends.docker.container import Container, listing, mapping, text
 from backends.docker.discovery import NEW, OLD
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
@@ -81,9 +81,7 @@ async def _switch_one(
         warnings.append(f"carried over as --load-model: {', '.join(carried)}")
     ran = container.state.status in ("running", "paused")
     made = switchsteps.Made()
-    call = create_command(name + NEW, wanted.body, image, text(mapping(container.document, "HostConfig"), "Runtime"))
-    for network, _ in wanted.networks:
-        call += f" && docker network connect {network} {name + NEW}"
+    call = await actions.create_line(engine, name + NEW, wanted, image)
     twin: Order | None = None
     if container.auto_remove:
         twin = order(container.document, container.argv, same_image=same_image)
@@ -154,6 +152,8 @@ async def _new_command(
     said = f"switch {ground.service_id} to {mode}"
     found = await look.judge(ground.engine, container)
     servers = server_options.servers_of(container.argv, container.environ)
+    if found is not None and look.serves_nothing(found):
+        raise OperationFailed(said, f"no tritonserver runs in {container.name}, only: {found.instead}")
     if found is None or not servers:
         raise OperationFailed(
             said,
@@ -169,7 +169,7 @@ async def _new_command(
         if loaded is None:
             loaded = await _from_log(ground.engine, container) or options.load_models
             if mode is ControlMode.EXPLICIT:
-                words = f"what its log last said was ready: {', '.join(loaded)}" if loaded else "with no model"
+                words = f"what its log last said was ready: {', '.join(loaded)}" if loaded else "no model"
                 warnings.append(f"its server does not answer, so it starts with {words}")
         load.append(loaded)
     try:
@@ -216,11 +216,22 @@ async def _cost(engine: Engine, container: Container) -> list[str]:
     except TritonctlError:
         changes = None
     written = [text(each, "Path") for each in changes or () if isinstance(each, dict) and each.get("Kind") in (0, 1)]
-    files = [path for path in written if not any(other.startswith(path + "/") for other in written)]
-    mounts = [text(each, "Destination") for each in container.document.get("Mounts") or ()]
-    lost = [path for path in files if not any(f"{path}/".startswith(f"{mount}/") for mount in mounts)]
-    lost = [path for path in lost if not path.startswith(("/tmp/", "/run/", "/dev/"))]
-    if lost:
+    if lost := _lost(container, written):
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         warnings.append(f"written inside the container and not carried over: {', '.join(lost[:3])}{more} (docker diff)")
     return warnings
+
+
+def _lost(container: Container, written: Sequence[str]) -> list[str]:
+    """Of the paths that the container's own layer has: those that somebody wrote, and that lie on no mount.
+
+    The engine makes there the places that it mounts on: also those of --tmpfs, and /usr/sbin/docker-init for --init.
+    """
+    host = mapping(container.document, "HostConfig")
+    mounts = [text(each, "Destination") for each in listing(container.document, "Mounts") if isinstance(each, dict)]
+    mounts += [*mapping(host, "Tmpfs"), "/sbin/docker-init", "/usr/sbin/docker-init"]  # /sbin may be a link
+    mounts = [each.rstrip("/") for each in mounts]
+    folders = {str(parent) for path in (*written, *mounts) for parent in PurePosixPath(path).parents}
+    files = [path for path in written if path not in folders]
+    lost = [path for path in files if not any(f"{path}/".startswith(f"{mount}/") for mount in mounts)]
+    return [path for path in lost if not path.startswith(("/tmp/", "/run/", "/dev/"))]

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any
 
 from backends.docker import discovery, logs, look
@@ -265,8 +266,11 @@ class Watch:
             return
 
         async def again() -> None:
-            for pause in _LOOK_FOR_SERVER_S:
+            for pause in chain(_LOOK_FOR_SERVER_S, repeat(_LOOK_FOR_SERVER_S[-1])):
                 await asyncio.sleep(pause)
+                seen = self.seen.get(found.container.id)
+                if seen is None or not discovery.needs_processes(seen.found):
+                    return
                 happened.put_nowait(found.container.id)
 
         task = asyncio.create_task(again(), name=name)

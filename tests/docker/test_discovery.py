@@ -113,7 +113,14 @@ async def test_azure_ml_services_are_listed_with_their_own_protocol(place: Place
     first = place.run(
         "v1",
         *("sleep", "600"),
-        flags=("--label", "amlIsService=true", "--label", "amlServiceName=v1", "-p", "127.0.0.1:16789:5001"),
+        flags=(
+            "--label",
+            "amlIsService=true",
+            "--label",
+            f"amlServiceName={place.mark}-v1",
+            "-p",
+            "127.0.0.1:16789:5001",
+        ),
         image=OTHER,
     )
     async with place.fleet() as fleet:
@@ -122,7 +129,8 @@ async def test_azure_ml_services_are_listed_with_their_own_protocol(place: Place
         address = status.service.replicas[0].address
         assert address is not None
         assert (address.http, address.protocol) == ("http://127.0.0.1:18462/score", Speaks.SCORE)
-        status = await until(fleet, place.service(first), lambda each: True)
+        status = await until(fleet, place.service(f"azureml/{place.mark}-v1"), lambda each: True)
+        assert fleet.resolve(f"{place.mark}-v1").id == fleet.resolve(first).id == status.id
         assert status.service.kind == "azureml-v1"
         address = status.service.replicas[0].address
         assert address is not None

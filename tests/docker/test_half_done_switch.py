@@ -64,9 +64,9 @@ async def test_a_switch_cut_off_before_any_step_is_mended(
     assert len(place.names()) == (3 if flags and step == 1 else 2)
     async with place.fleet() as fleet:
         status = await until(
-            fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or "")
+            fleet, place.service(name), lambda each: "half-done switch" in (each.service.platform.reason or "")
         )
-        assert "`mode explicit` finishes it, `mode none` undoes it" in (status.service.platform.reason or "")
+        assert "half-done switch: mode explicit finishes, none undoes" in (status.service.platform.reason or "")
         with pytest.raises(OperationFailed, match="left half done"):
             await make_plan(fleet, place.service(name), Capability.MODE, "poll")
         plan = await make_plan(fleet, place.service(name), Capability.MODE, mode)
@@ -89,19 +89,19 @@ async def test_the_dashboard_that_is_opened_next_offers_both_by_a_key(
 ) -> None:
     name = place.triton("t")
     await killed_before(place, name, 3)
-    async with dashboard(place.backend(), work=tmp_path, size=(120, 34)) as shown:
+    async with dashboard(place.backend(), work=tmp_path, size=(80, 34)) as shown:
         await shown.filter(name)
         await shown.until(lambda: name in shown.cursor)
-        await shown.until(lambda: "half done: `mode explicit` finishes it, `mode none` undoes it" in shown.notice)
+        await shown.until(lambda: "half-done switch: mode explicit finishes, none undoes" in shown.text)
         await shown.press("m")
         await shown.until(lambda: ":mode" in shown.notice)
         await shown.type(mode)
         await shown.press("enter")
         await shown.sees(f"{does} the", "[ Cancel ]")
         await shown.press("tab", "enter")
-        await shown.sees("[ Close ]", "done in")
+        await shown.sees("[ Close ]")
         await shown.press("escape")
         await shown.until(lambda: " ready " in shown.cursor)
-        await shown.loses("half done")
+        await shown.loses("half-done")
     assert place.names() == {name}
     assert (f"--model-control-mode={mode}" in place.inspect(name)["Args"]) is (mode == "explicit")
