@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 
 from tests.answering import free_port
+from tests.places import Place, one
+from tests.places import service as placed
 from tests.scoring import EXAMPLE, TOKEN, Scoring, scoring
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable, UsageError
+from tritonctl.fleet import Fleet
 from tritonctl.server.address import Secret, ServerAddress, Speaks
+from tritonctl.server.control import plan_load, plan_unload
 from tritonctl.server.score import Body, ScoreClient
 from tritonctl.workbench.load import LoadPlan, run_load
 from tui.cli import main
@@ -46,9 +50,12 @@ class Shell:
         self.out = self.err = ""
 
     def run(self, url: str, *words: str) -> int:
+        return self.command(url, "infer", "s/s", *words)
+
+    def command(self, url: str, *words: str) -> int:
         settings = f'[backends.s]\nkind = "urls"\nservers = [{{ name = "s", protocol = "score", http = "{url}" }}]\n'
         Path("config.toml").write_text(settings)
-        code = main(["--config", "config.toml", "infer", "s/s", *words])
+        code = main(["--config", "config.toml", *words])
         self.out, self.err = self.capsys.readouterr()
         return code
 
@@ -166,6 +173,36 @@ async def test_a_refusal_is_quoted(service: Scoring, path: str, body: bytes, kin
     async with ScoreClient(address(service, path)) as client:
         with pytest.raises(kind, match=said):
             await anext(client.ask(Body(body), 10.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (["load", "s/s", "m", "--yes"], "models"),
+        (["unload", "s/s", "m", "--yes"], "models"),
+        (["models", "s/s"], "models"),
+        (["model", "s/s", "m"], "models"),
+        (["wait", "s/s", "--for", "model=m"], "models"),
+        (["mode", "s/s"], "control mode"),
+        (["mode", "s/s", "explicit", "--yes"], "control mode"),
+        (["metrics", "s/s"], "metrics"),
+    ],
+)
+def test_what_only_triton_has_is_refused_and_nothing_is_asked(
+    service: Scoring, shell: Shell, words: list[str], lacks: str
+) -> None:
+    before = len(service.bodies)
+    assert shell.command(service.url(), *words) == 2
+    assert f"this service is posted to, it has no {lacks}" in shell.err
+    assert len(service.bodies) == before
+
+
+async def test_no_load_is_planned_of_what_is_no_triton(service: Scoring) -> None:
+    async with Fleet([Place("here", placed("s", address(service)))], deadline_s=20) as fleet:
+        status = one(await fleet.first_look(3))
+    for planning in (plan_load(status, "m", config="{}"), plan_unload(status, "m")):
+        with pytest.raises(UsageError, match="it has no models"):
+            await planning
 
 
 async def test_the_token_goes_along_and_is_not_told(service: Scoring) -> None:
