@@ -60,6 +60,8 @@ def shell(
     [
         (["sum", "--input", "A=[1,2,3]"], "expected the shape [-1,4], got [3]", 2),
         (["sum", "--input", "A=[[[1,2,3,4]]]"], "expected 2 dimensions", 2),
+        (["sum", "--input", "A="], "nothing stands after the '='", 2),
+        (["sum", "--input", "A=[1,2,3,4]", "--input", "A=[5,6,7,8]"], "it is given twice", 2),
         (["sum", "--input", "X=1"], "the model has no such input", 2),
         (["sum", "--input", 'A=[1,2,3,"a"]'], "expected numbers", 2),
         (["echo", "--input", "IN_INT8=[[300]]"], "INT8 holds -128 to 127, got 300", 2),

@@ -32,7 +32,7 @@ from tritonctl.server.request import (
     check_request,
 )
 from tritonctl.server.tensors import Tensor
-from tritonctl.server.typed import split_assignment
+from tritonctl.server.typed import split_assignment, values_of
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
@@ -184,7 +184,7 @@ def form_of(arguments: Namespace, history: History) -> Form:
     made = Made(kind, arguments.seed, between)
     given = (Made(), 1) != (made, arguments.batch)
     return Form(
-        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        {**before.values, **values_of(arguments.input)},
         made if given or not arguments.last else before.made,
         {**before.shapes, **dict(forms.shape_assignment(each) for each in arguments.shape)},
         arguments.batch if given or not arguments.last else before.batch,

@@ -15,7 +15,7 @@ from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.inference import Latency
 from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored, lines_of
-from tritonctl.server.typed import split_assignment
+from tritonctl.server.typed import values_of
 from tritonctl.workbench import body as bodies
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.beside import Watching
@@ -106,7 +106,7 @@ def form_of(arguments: Namespace, history: History, service: str) -> Form | None
     if before is None:
         raise UsageError(f"infer {service} --last", "nothing was sent to this service from here yet")
     return Form(
-        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        {**before.values, **values_of(arguments.input)},
         parameters={**before.parameters, **dict(forms.parse_parameter(each) for each in arguments.parameter)},
     )
 
