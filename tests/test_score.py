@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -123,6 +124,29 @@ def test_what_was_sent_last_is_sent_again_with_changes(service: Scoring, shell: 
     shell.run(service.url(), "--input", "data=[[1]]", "--parameter", "n=1")
     shell.run(service.url(), "--last", "--input", "data=[[2]]")
     assert json.loads(service.bodies[-1]) == {"data": [[2]], "n": 1}
+
+
+def test_a_file_that_was_sent_last_is_sent_again(service: Scoring, shell: Shell) -> None:
+    Path("r.json").write_text('{"data": [[7, 7]]}')
+    shell.run(service.url(), "--input", "data=[[1]]")
+    assert shell.run(service.url(), "--request", "r.json") == 0
+    assert shell.run(service.url(), "--last") == 0
+    assert json.loads(service.bodies[-1]) == {"data": [[7, 7]]}
+    assert shell.run(service.url(), "--last", "--input", "data=[[2]]") == 2
+    assert "was a whole body" in shell.err
+
+
+def test_what_came_by_stdin_is_not_taken_for_what_was_sent_before(
+    service: Scoring, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.run(service.url(), "--input", "data=[[1]]")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"data": [[9]]}')))
+    assert shell.run(service.url(), "--request", "-") == 0
+    assert json.loads(service.bodies[-1]) == {"data": [[9]]}
+    before = len(service.bodies)
+    assert shell.run(service.url(), "--last") == 2
+    assert "came by stdin" in shell.err
+    assert len(service.bodies) == before
 
 
 def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> None:

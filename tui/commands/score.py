@@ -68,8 +68,7 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
                 outcome = error.headline
                 raise
             finally:
-                if form is not None:
-                    history.add(service, Sent(time.time(), service, form, latency.p50 if latency else None, outcome))
+                history.add(service, Sent(time.time(), service, form, latency.p50 if latency else None, outcome))
     except UsageError:
         raise
     except TritonctlError as error:
@@ -96,24 +95,32 @@ def _check(arguments: Namespace) -> None:
             raise UsageError(f"infer {option}", "this service tells no schema, and takes what is posted as it is")
 
 
-def form_of(arguments: Namespace, history: History, service: str) -> Form | None:
-    """What was typed, as the history keeps it; None of a file that is sent as it is. Raises UsageError."""
+def form_of(arguments: Namespace, history: History, service: str) -> Form:
+    """What was typed or named, as the history keeps it; of a file its path. Raises UsageError."""
     if arguments.request is not None:
         if arguments.input or arguments.parameter:
             raise UsageError("infer", "--request is the whole body", "give it, or --input and --parameter")
-        return None
+        path = str(arguments.request)
+        return Form({bodies.WHOLE: f"@{path if path == '-' else arguments.request.expanduser().absolute()}"})
     before = history.last(service) if arguments.last else Form()
     if before is None:
         raise UsageError(f"infer {service} --last", "nothing was sent to this service from here yet")
+    whole = before.values.get(bodies.WHOLE)
+    if whole == "@-":
+        raise UsageError(f"infer {service} --last", "what was sent last came by stdin, and is not kept")
+    if whole is not None and (arguments.input or arguments.parameter):
+        raise UsageError(
+            f"infer {service} --last", "what was sent last was a whole body", "leave out --input and --parameter"
+        )
     return Form(
         {**before.values, **values_of(arguments.input)},
         parameters={**before.parameters, **dict(forms.parse_parameter(each) for each in arguments.parameter)},
     )
 
 
-async def _body(arguments: Namespace, form: Form | None, client: ScoreClient) -> Body:
-    if form is None:
-        return bodies.of_file(arguments.request)
+async def _body(arguments: Namespace, form: Form, client: ScoreClient) -> Body:
+    if bodies.WHOLE in form.values:
+        return bodies.of_text(form.values[bodies.WHOLE])
     if form.values or form.parameters:
         return bodies.of_fields(form.values, form.parameters)
     sample = await client.sample()
