@@ -71,6 +71,11 @@ def shell(
         (["sum", "--input", "A=@absent.npy"], "cannot read absent.npy", 2),
         (["sum", "--range", "3"], "expected LOW,HIGH", 2),
         (["sum", "--shape", "A=2,5"], "expected the shape [-1,4], got [2,5]", 2),
+        (["echo", "--batch", "3"], "the model takes no batch", 2),
+        (["sum", "--datatype", "A=INT32"], "the model says that it is FP32", 2),
+        (["sum", "--datatype", "X=INT32"], "the model has no such input", 2),
+        (["sum", "--sequence-start"], "sequence_start belongs to no sequence", 2),
+        (["sum", "--top", "-1"], "'-1' is not a whole number from 0", 2),
         (["sum", "--batch", "9"], "batch-size must be <= 4", 1),
         (["sum", "--parameter", "triton_x=1"], "reserved for Triton", 1),
         (["sum", "--input", "A=[-1,0,0,0]"], "boom in execute", 1),
@@ -88,6 +93,11 @@ def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str],
     assert shell.run("infer", "urls/t", *words) == code
     assert said in shell.err
     assert shell.out == ""
+
+
+def test_a_deployment_that_nobody_chose_by_is_said(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "sum", "--deployment", "green") == 0
+    assert "--deployment green: the answer names none" in shell.err
 
 
 def test_several_wrong_inputs_are_told_together(shell: Shell) -> None:

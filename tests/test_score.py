@@ -159,6 +159,10 @@ def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> Non
     [
         (["model"], "it has no models"),
         (["--zeros"], "no schema"),
+        (["--batch", "3"], "no schema"),
+        (["--sequence-start"], "no schema"),
+        (["--priority", "1"], "no schema"),
+        (["--protocol", "grpc"], "by HTTP alone"),
         (["--save-case", "x"], "no schema"),
         (["--request", "absent.json"], "cannot be read: No such file"),
         (["--request", "broken.json"], "it is not JSON"),

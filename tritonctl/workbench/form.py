@@ -171,7 +171,10 @@ def parameters_line(parameters: Mapping[str, Parameter]) -> str:
 def as_request(
     form: Form, schema: ModelSchema, tensors: Mapping[str, Tensor], outputs: Sequence[WantedOutput] = ()
 ) -> InferenceRequest:
-    """Raises UsageError where a sequence is needed and none is given."""
+    """Raises UsageError where a sequence is needed and none is given, or begins or ends without its id."""
+    marks = [name for name in _SEQUENCE[1:] if form.parameters.get(name)]
+    if marks and not form.parameters.get("sequence_id") and not schema.sequence_batching:
+        raise UsageError(f"model {schema.name!r}", f"{marks[0]} belongs to no sequence", "give sequence_id=1 with it")
     if schema.sequence_batching and not form.parameters.get("sequence_id"):
         raise UsageError(
             f"model {schema.name!r}",

@@ -32,7 +32,7 @@ from tritonctl.server.request import (
     check_request,
 )
 from tritonctl.server.tensors import Tensor
-from tritonctl.server.typed import split_assignment, values_of
+from tritonctl.server.typed import find_spec, split_assignment, values_of
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
@@ -70,6 +70,8 @@ async def infer(session: Session) -> int:
             history = History.usual(os.environ, Path.home())
             form = form_of(arguments, history)
             shape = await _schema(target, client, form, arguments)
+            if speaks(target) is Speaks.TRITON:
+                _check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
@@ -194,6 +196,30 @@ def form_of(arguments: Namespace, history: History) -> Form:
     )
 
 
+def _check_fits(arguments: Namespace, shape: ModelSchema) -> None:
+    """Raises UsageError for options that this model's own schema leaves no room for: they would be ignored."""
+    if arguments.batch > 1 and not any(spec.batched for spec in shape.inputs):
+        raise UsageError(
+            f"infer {shape.name} --batch {arguments.batch}",
+            "the model takes no batch: its max_batch_size is 0",
+            "give a size with --shape where a dimension is free",
+        )
+    for name, datatype in (split_assignment(each) for each in arguments.datatype):
+        spec = find_spec(shape.inputs, name)
+        if datatype.upper() != spec.datatype:
+            raise UsageError(
+                f"infer {shape.name} --datatype {name}={datatype}",
+                f"the model says that it is {spec.datatype}",
+                "leave the option out: it is for servers that do not tell",
+            )
+
+
+def say_unused_deployment(wanted: str | None, answered: str) -> None:
+    """Azure ML names the deployment in each answer; only an answer without it tells that nothing chose by it."""
+    if wanted and not answered:
+        say(f"--deployment {text.clean(wanted)}: the answer names none: no Azure ML endpoint chose by it")
+
+
 def _parameters(arguments: Namespace) -> dict[str, Parameter]:
     found = dict(forms.parse_parameter(each) for each in arguments.parameter)
     if arguments.sequence_id is not None:
@@ -279,6 +305,7 @@ async def _once(
             p50 = latency.p50 if latency is not None else None
             history.add(request.model, Sent(sent.at, sent.service, sent.form, p50, outcome))
     _keep(arguments, request, got)
+    say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]
     if session.json:
         tell(documents.dump(answers.document(arguments.model, got, latency, "; ".join(failed) or None)))

@@ -35,6 +35,11 @@ _WITHOUT = (
     "datatype",
     "range",
     "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "priority",
+    "queue_timeout",
+    "request_id",
     "save_case",
     "generate",
     "top",
@@ -75,6 +80,9 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
         if session.json:
             tell(documents.dump(document(name, got, latency, error.answer)))
         raise
+    from tui.commands.infer import say_unused_deployment
+
+    say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     if arguments.save is not None:
         save(arguments.save, got)
         say(f"saved {arguments.save}")
@@ -89,6 +97,10 @@ def _check(arguments: Namespace) -> None:
     """Raises UsageError for what a request without a schema cannot have."""
     if arguments.model:
         raise UsageError(f"infer {arguments.service} {arguments.model}", "this service is posted to, it has no models")
+    if arguments.protocol == "grpc":
+        raise UsageError("infer --protocol grpc", "this service is posted to, by HTTP alone", "leave the option out")
+    if arguments.batch > 1:
+        raise UsageError("infer --batch", "this service tells no schema, and takes what is posted as it is")
     for name in _WITHOUT:
         if getattr(arguments, name) not in (None, False, [], ""):
             option = "--version" if name == "model_version" else f"--{name.replace('_', '-')}"
