@@ -279,3 +279,22 @@ def test_outputs_are_saved(shell: Shell) -> None:
         "data"
     ] == ["x"]
     assert shell.run("infer", "urls/t", "sum", "--save", "absent/x.npy") == 2
+
+
+def test_why_a_known_model_cannot_be_asked(
+    triton_factory: Factory, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    repository = tmp_path / "repository"
+    config = 'backend: "python" input { name: "I" data_type: TYPE_FP32 dims: [ 1 ] }'
+    config += ' output { name: "O" data_type: TYPE_FP32 dims: [ 1 ] }'
+    write_model(repository, "idle", config, "class TritonPythonModel: pass")
+    write_model(repository, "broken", config, "raise RuntimeError('no such weights')")
+    running = triton_factory(repository, control_mode="explicit")
+    one = Shell(running, tmp_path, capsys)
+    assert one.run("infer", "urls/t", "idle") == 3
+    assert "it is not loaded" in one.err
+    assert "tritonctl load urls/t idle" in one.err
+    assert one.run("load", "urls/t", "broken", "--yes") == 1
+    assert one.run("infer", "urls/t", "broken") == 3
+    assert "no such weights" in one.err

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import TritonctlError, UsageError
-from tritonctl.inventory import ReplicaStatus, ServiceStatus
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.inventory import ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.address import Secret, Speaks
 from tritonctl.server.client import ServerClient
@@ -69,7 +69,10 @@ async def infer(session: Session) -> int:
         async with client_of(target, session.read_timeout_s) as client:
             history = History.usual(os.environ, Path.home())
             form = form_of(arguments, history)
-            shape = await _schema(target, client, form, arguments)
+            try:
+                shape = await _schema(target, client, form, arguments)
+            except (NotFound, OperationFailed) as error:
+                raise _why_not(found, arguments.model) or error from None
             if speaks(target) is Speaks.TRITON:
                 _check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
@@ -129,6 +132,23 @@ def _only_model(found: ServiceStatus) -> str:
         return names[0]
     said = f"it has {', '.join(names[:20])}" if names else "none of it is known to be ready"
     raise UsageError(f"infer {found.id}", "which model?", said)
+
+
+def _why_not(found: ServiceStatus, model: str) -> TritonctlError | None:
+    """Why a model that the service knows cannot be asked, as its server told; None where that is not known."""
+    known = [each for each in found.models if each.name == model]
+    if not known or any(each.ready_on for each in known):
+        return None
+    worst = min(known, key=lambda each: each.level).worst
+    if worst.failed and worst.reason:
+        why = f"it is {worst.in_words}: {worst.reason}"
+        return NotFound(f"model {model!r}", why, f"tritonctl triage {found.id}")
+    if worst.state in (ModelState.LOADING, ModelState.UNLOADING):
+        advice = f"tritonctl wait {found.id} --for model={model}" if worst.state is ModelState.LOADING else ""
+        return NotFound(f"model {model!r}", f"it is {worst.in_words}", advice)
+    if worst.failed:
+        return None
+    return NotFound(f"model {model!r}", "it is not loaded", f"tritonctl load {found.id} {model}")
 
 
 def subject_of(inferencer: Inferencer, client: ServerClient, shape: ModelSchema, request: InferenceRequest) -> Subject:
