@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import pytest
 
 from tests.inference_models import write_model, write_repository
 from tests.servers import Factory, Running, free_port
+from tritonctl.workbench.split import Split
 from tui.cli import main
+from tui.commands.infer import split_line
+from tui.panes.request.said import split_pieces
+from tui.widgets.sheet import Pair
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,19 @@ def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str],
 def test_a_deployment_that_nobody_chose_by_is_said(shell: Shell) -> None:
     assert shell.run("infer", "urls/t", "sum", "--deployment", "green") == 0
     assert "--deployment green: the answer names none" in shell.err
+
+
+def test_parts_are_named_parts_only_of_ones_own_time() -> None:
+    ours = Split(1, False, 300.0, 200.0, 50.0, 1.0, 998.0, 1.0)
+    assert split_line(ours).startswith("client 300 µs on top · network 200 µs · queue 50 µs · compute 1 ms")
+    mixed = replace(ours, requests=5, others=True)
+    assert split_line(mixed).startswith("averages of 5 requests, others' among them: queue 50 µs")
+    assert not any(word in split_line(mixed) for word in ("network", "client"))
+    [mine], [all_of_them] = split_pieces(ours), split_pieces(mixed)
+    assert isinstance(mine, Pair)
+    assert isinstance(all_of_them, Pair)
+    assert (mine.key, all_of_them.key) == ("of it", "averages")
+    assert "network" not in all_of_them.value
 
 
 def test_several_wrong_inputs_are_told_together(shell: Shell) -> None:

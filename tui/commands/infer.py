@@ -397,17 +397,18 @@ def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[Inferen
 
 
 def split_line(parts: Split) -> str:
-    """client 0.3 ms · network 0.2 ms · queue …, and whose average it is."""
-    words = [
-        *([f"client {figures.duration_us(parts.client_us)}"] if parts.client_us else []),
-        f"network {figures.duration_us(parts.network_us)}",
+    """client 0.3 ms on top · network 0.2 ms · queue …: the latency's parts, but for what comes on top. Where others
+    sent requests too only the server's averages: they are no parts of ours."""
+    server = [
         f"queue {figures.duration_us(parts.queue_us)}",
         f"compute {figures.duration_us(parts.compute_us)} (in {figures.duration_us(parts.input_us)}, "
         f"infer {figures.duration_us(parts.infer_us)}, out {figures.duration_us(parts.output_us)})",
     ]
     cached = "  from the response cache" if parts.cached else ""
-    others = f"  (averages of {parts.requests} requests, others' among them)" if parts.others else ""
-    return " · ".join(words) + cached + others
+    if parts.others:
+        return f"averages of {parts.requests} requests, others' among them: {' · '.join(server)}{cached}"
+    client = [f"client {figures.duration_us(parts.client_us)} on top"] if parts.client_us else []
+    return " · ".join([*client, f"network {figures.duration_us(parts.network_us)}", *server]) + cached
 
 
 def _print(
