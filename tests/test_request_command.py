@@ -81,6 +81,9 @@ def shell(
         (["sum", "--datatype", "X=INT32"], "the model has no such input", 2),
         (["sum", "--sequence-start"], "sequence_start belongs to no sequence", 2),
         (["sum", "--top", "-1"], "'-1' is not a whole number from 0", 2),
+        (["sum", "--input", "A=@azure.json"], "got a JSON object with data", 2),
+        (["sum", "--shape", "A=x"], "expected sizes apart by commas", 2),
+        (["sum", "--shape", "A="], "expected sizes apart by commas", 2),
         (["sum", "--batch", "9"], "batch-size must be <= 4", 1),
         (["sum", "--parameter", "triton_x=1"], "reserved for Triton", 1),
         (["sum", "--input", "A=[-1,0,0,0]"], "boom in execute", 1),
@@ -92,6 +95,7 @@ def shell(
     ],
 )
 def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str], said: str, code: int) -> None:
+    Path("azure.json").write_text('{"data": [1, 2, 3, 4]}')
     np.save("short.npy", np.zeros(4, np.float32))
     Path("short.npy").write_bytes(Path("short.npy").read_bytes()[:-5])
     np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)

@@ -266,6 +266,20 @@ def test_an_empty_answer_is_said(service: Scoring, shell: Shell) -> None:
     assert "0 bytes" in shell.out
 
 
+def test_204_is_an_answer(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/nothing"), "--input", "a=1") == 0
+    assert "answered, 0 bytes" in shell.out
+
+
+def test_nan_is_null_in_a_document_and_that_is_said(service: Scoring, shell: Shell) -> None:
+    document = shell.json(service.url("/nan"), "--input", "a=1", "--save", "kept.json")
+    assert document["answer"] == {"scores": [None, 1.5]}
+    assert "are null here" in shell.err
+    assert Path("kept.json").read_text() == '{"scores": [NaN, 1.5]}'
+    shell.json(service.url(), "--input", "data=[[1]]")
+    assert "null" not in shell.err
+
+
 def test_no_control_character_reaches_the_terminal(service: Scoring, shell: Shell) -> None:
     assert shell.run(service.url("/hostile"), "--input", "a=1") == 0
     assert "38 bytes that are no text" in shell.out

@@ -122,6 +122,13 @@ def _kind(datatype: str) -> str:
 def _from_document(spec: TensorSpec, document: object) -> Tensor:
     import numpy as np
 
+    if isinstance(document, Mapping) and set(document) != {"b64"}:
+        names = ", ".join(str(each) for each in list(document)[:5]) or "nothing"
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"expected {_kind(spec.datatype)} or lists of them for {spec}, got a JSON object with {names[:80]}",
+            'give the value alone; a whole request, as Azure\'s {"data": …}, goes with --request FILE',
+        )
     flat: list[object] = []
     found = _flatten(spec, document, flat, 0)
     if not isinstance(document, list) and math.prod(abs(size) for size in spec.shape) == 1:

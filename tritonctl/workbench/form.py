@@ -124,7 +124,8 @@ def parse_range(text: str) -> tuple[float, float]:
 def parse_shape(text: str) -> tuple[int, ...]:
     """2,3 or [2,3]. Raises UsageError."""
     words = [each for each in re.split(r"[,x\s]+", text.strip().strip("[]")) if each]
-    if not all(each.isdigit() for each in words):
+    scalar = text.strip() in ("", "[]")
+    if not all(each.isascii() and each.isdigit() for each in words) or not (words or scalar):
         raise UsageError(f"shape {text!r}", "expected sizes apart by commas", "such as 1,3,224,224")
     return tuple(int(each) for each in words)
 
@@ -132,6 +133,8 @@ def parse_shape(text: str) -> tuple[int, ...]:
 def shape_assignment(text: str) -> tuple[str, tuple[int, ...]]:
     """NAME=2,3. Raises UsageError."""
     name, value = split_assignment(text)
+    if not value:
+        raise UsageError(f"shape of {name!r}", "expected sizes apart by commas", f"such as {name}=1,3, or {name}=[]")
     return name, parse_shape(value)
 
 

@@ -87,6 +87,8 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
         save(arguments.save, got)
         say(f"saved {arguments.save}")
     if session.json:
+        if any(documents.without_nan(each.document) != each.document for each in got):
+            say("NaN and infinities of the answer are null here, since JSON has none; --save keeps it as it came")
         tell(documents.dump(document(name, got, latency)))
     else:
         _print(name, got, latency)
