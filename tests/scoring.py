@@ -40,7 +40,8 @@ def _run(document: Any) -> Any:
 @contextmanager
 def scoring() -> Iterator[Scoring]:
     """POST /score sums rows, /slow takes its time, /generate_stream streams words for ever, /guarded wants TOKEN,
-    /image tells what kind of body came, /huge answers 300 MB, /none with nothing."""
+    /image tells what kind of body came, /huge answers 300 MB, /none with nothing, /nothing with
+    204, /nan with what JSON has not."""
     seen = Scoring()
 
     class Handler(BaseHTTPRequestHandler):
@@ -102,6 +103,11 @@ def scoring() -> Iterator[Scoring]:
                 self.huge()
             elif self.path == "/hostile":
                 self.answer(200, b'{"a": "\\u001b[31mred\\u0007"}\x1b]0;title\x07', "text/plain")
+            elif self.path == "/nothing":
+                self.send_response(204)
+                self.end_headers()
+            elif self.path == "/nan":
+                self.answer(200, b'{"scores": [NaN, 1.5]}')
             elif self.path == "/none":
                 self.answer(200, b"")
             else:

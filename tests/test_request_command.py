@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import pytest
 
 from tests.inference_models import write_model, write_repository
 from tests.servers import Factory, Running, free_port
+from tritonctl.workbench.split import Split
 from tui.cli import main
+from tui.commands.infer import split_line
+from tui.panes.request.said import split_pieces
+from tui.widgets.sheet import Pair
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,8 @@ def shell(
     [
         (["sum", "--input", "A=[1,2,3]"], "expected the shape [-1,4], got [3]", 2),
         (["sum", "--input", "A=[[[1,2,3,4]]]"], "expected 2 dimensions", 2),
+        (["sum", "--input", "A="], "nothing stands after the '='", 2),
+        (["sum", "--input", "A=[1,2,3,4]", "--input", "A=[5,6,7,8]"], "it is given twice", 2),
         (["sum", "--input", "X=1"], "the model has no such input", 2),
         (["sum", "--input", 'A=[1,2,3,"a"]'], "expected numbers", 2),
         (["echo", "--input", "IN_INT8=[[300]]"], "INT8 holds -128 to 127, got 300", 2),
@@ -69,6 +76,14 @@ def shell(
         (["sum", "--input", "A=@absent.npy"], "cannot read absent.npy", 2),
         (["sum", "--range", "3"], "expected LOW,HIGH", 2),
         (["sum", "--shape", "A=2,5"], "expected the shape [-1,4], got [2,5]", 2),
+        (["echo", "--batch", "3"], "the model takes no batch", 2),
+        (["sum", "--datatype", "A=INT32"], "the model says that it is FP32", 2),
+        (["sum", "--datatype", "X=INT32"], "the model has no such input", 2),
+        (["sum", "--sequence-start"], "sequence_start belongs to no sequence", 2),
+        (["sum", "--top", "-1"], "'-1' is not a whole number from 0", 2),
+        (["sum", "--input", "A=@azure.json"], "got a JSON object with data", 2),
+        (["sum", "--shape", "A=x"], "expected sizes apart by commas", 2),
+        (["sum", "--shape", "A="], "expected sizes apart by commas", 2),
         (["sum", "--batch", "9"], "batch-size must be <= 4", 1),
         (["sum", "--parameter", "triton_x=1"], "reserved for Triton", 1),
         (["sum", "--input", "A=[-1,0,0,0]"], "boom in execute", 1),
@@ -80,12 +95,31 @@ def shell(
     ],
 )
 def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str], said: str, code: int) -> None:
+    Path("azure.json").write_text('{"data": [1, 2, 3, 4]}')
     np.save("short.npy", np.zeros(4, np.float32))
     Path("short.npy").write_bytes(Path("short.npy").read_bytes()[:-5])
     np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert shell.run("infer", "urls/t", *words) == code
     assert said in shell.err
     assert shell.out == ""
+
+
+def test_a_deployment_that_nobody_chose_by_is_said(shell: Shell) -> None:
+    assert shell.run("infer", "urls/t", "sum", "--deployment", "green") == 0
+    assert "--deployment green: the answer names none" in shell.err
+
+
+def test_parts_are_named_parts_only_of_ones_own_time() -> None:
+    ours = Split(1, False, 300.0, 200.0, 50.0, 1.0, 998.0, 1.0)
+    assert split_line(ours).startswith("client 300 µs on top · network 200 µs · queue 50 µs · compute 1 ms")
+    mixed = replace(ours, requests=5, others=True)
+    assert split_line(mixed).startswith("averages of 5 requests, others' among them: queue 50 µs")
+    assert not any(word in split_line(mixed) for word in ("network", "client"))
+    [mine], [all_of_them] = split_pieces(ours), split_pieces(mixed)
+    assert isinstance(mine, Pair)
+    assert isinstance(all_of_them, Pair)
+    assert (mine.key, all_of_them.key) == ("of it", "averages")
+    assert "network" not in all_of_them.value
 
 
 def test_several_wrong_inputs_are_told_together(shell: Shell) -> None:
@@ -267,3 +301,22 @@ def test_outputs_are_saved(shell: Shell) -> None:
         "data"
     ] == ["x"]
     assert shell.run("infer", "urls/t", "sum", "--save", "absent/x.npy") == 2
+
+
+def test_why_a_known_model_cannot_be_asked(
+    triton_factory: Factory, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    repository = tmp_path / "repository"
+    config = 'backend: "python" input { name: "I" data_type: TYPE_FP32 dims: [ 1 ] }'
+    config += ' output { name: "O" data_type: TYPE_FP32 dims: [ 1 ] }'
+    write_model(repository, "idle", config, "class TritonPythonModel: pass")
+    write_model(repository, "broken", config, "raise RuntimeError('no such weights')")
+    running = triton_factory(repository, control_mode="explicit")
+    one = Shell(running, tmp_path, capsys)
+    assert one.run("infer", "urls/t", "idle") == 3
+    assert "it is not loaded" in one.err
+    assert "tritonctl load urls/t idle" in one.err
+    assert one.run("load", "urls/t", "broken", "--yes") == 1
+    assert one.run("infer", "urls/t", "broken") == 3
+    assert "no such weights" in one.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -14,9 +15,13 @@ import numpy as np
 import pytest
 
 from tests.answering import free_port
+from tests.places import Place, one
+from tests.places import service as placed
 from tests.scoring import EXAMPLE, TOKEN, Scoring, scoring
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, Unreachable, UsageError
+from tritonctl.fleet import Fleet
 from tritonctl.server.address import Secret, ServerAddress, Speaks
+from tritonctl.server.control import plan_load, plan_unload
 from tritonctl.server.score import Body, ScoreClient
 from tritonctl.workbench.load import LoadPlan, run_load
 from tui.cli import main
@@ -46,9 +51,12 @@ class Shell:
         self.out = self.err = ""
 
     def run(self, url: str, *words: str) -> int:
+        return self.command(url, "infer", "s/s", *words)
+
+    def command(self, url: str, *words: str) -> int:
         settings = f'[backends.s]\nkind = "urls"\nservers = [{{ name = "s", protocol = "score", http = "{url}" }}]\n'
         Path("config.toml").write_text(settings)
-        code = main(["--config", "config.toml", "infer", "s/s", *words])
+        code = main(["--config", "config.toml", *words])
         self.out, self.err = self.capsys.readouterr()
         return code
 
@@ -118,6 +126,29 @@ def test_what_was_sent_last_is_sent_again_with_changes(service: Scoring, shell: 
     assert json.loads(service.bodies[-1]) == {"data": [[2]], "n": 1}
 
 
+def test_a_file_that_was_sent_last_is_sent_again(service: Scoring, shell: Shell) -> None:
+    Path("r.json").write_text('{"data": [[7, 7]]}')
+    shell.run(service.url(), "--input", "data=[[1]]")
+    assert shell.run(service.url(), "--request", "r.json") == 0
+    assert shell.run(service.url(), "--last") == 0
+    assert json.loads(service.bodies[-1]) == {"data": [[7, 7]]}
+    assert shell.run(service.url(), "--last", "--input", "data=[[2]]") == 2
+    assert "was a whole body" in shell.err
+
+
+def test_what_came_by_stdin_is_not_taken_for_what_was_sent_before(
+    service: Scoring, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.run(service.url(), "--input", "data=[[1]]")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"data": [[9]]}')))
+    assert shell.run(service.url(), "--request", "-") == 0
+    assert json.loads(service.bodies[-1]) == {"data": [[9]]}
+    before = len(service.bodies)
+    assert shell.run(service.url(), "--last") == 2
+    assert "came by stdin" in shell.err
+    assert len(service.bodies) == before
+
+
 def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> None:
     assert shell.json(service.url(), "--deployment", "green")["deployment"] == "green"
     assert service.headers["azureml-model-deployment"] == "green"
@@ -128,6 +159,10 @@ def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> Non
     [
         (["model"], "it has no models"),
         (["--zeros"], "no schema"),
+        (["--batch", "3"], "no schema"),
+        (["--sequence-start"], "no schema"),
+        (["--priority", "1"], "no schema"),
+        (["--protocol", "grpc"], "by HTTP alone"),
         (["--save-case", "x"], "no schema"),
         (["--request", "absent.json"], "cannot be read: No such file"),
         (["--request", "broken.json"], "it is not JSON"),
@@ -168,6 +203,36 @@ async def test_a_refusal_is_quoted(service: Scoring, path: str, body: bytes, kin
             await anext(client.ask(Body(body), 10.0))
 
 
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (["load", "s/s", "m", "--yes"], "models"),
+        (["unload", "s/s", "m", "--yes"], "models"),
+        (["models", "s/s"], "models"),
+        (["model", "s/s", "m"], "models"),
+        (["wait", "s/s", "--for", "model=m"], "models"),
+        (["mode", "s/s"], "control mode"),
+        (["mode", "s/s", "explicit", "--yes"], "control mode"),
+        (["metrics", "s/s"], "metrics"),
+    ],
+)
+def test_what_only_triton_has_is_refused_and_nothing_is_asked(
+    service: Scoring, shell: Shell, words: list[str], lacks: str
+) -> None:
+    before = len(service.bodies)
+    assert shell.command(service.url(), *words) == 2
+    assert f"this service is posted to, it has no {lacks}" in shell.err
+    assert len(service.bodies) == before
+
+
+async def test_no_load_is_planned_of_what_is_no_triton(service: Scoring) -> None:
+    async with Fleet([Place("here", placed("s", address(service)))], deadline_s=20) as fleet:
+        status = one(await fleet.first_look(3))
+    for planning in (plan_load(status, "m", config="{}"), plan_unload(status, "m")):
+        with pytest.raises(UsageError, match="it has no models"):
+            await planning
+
+
 async def test_the_token_goes_along_and_is_not_told(service: Scoring) -> None:
     async with ScoreClient(address(service, "/guarded", Authorization=f"Bearer {TOKEN}")) as client:
         assert (await anext(client.ask(Body(b"{}"), 10.0))).document == {"let": "in"}
@@ -199,6 +264,20 @@ async def test_an_answer_of_hundreds_of_megabytes_is_not_read_to_its_end(service
 def test_an_empty_answer_is_said(service: Scoring, shell: Shell) -> None:
     assert shell.run(service.url("/none"), "--input", "a=1") == 0
     assert "0 bytes" in shell.out
+
+
+def test_204_is_an_answer(service: Scoring, shell: Shell) -> None:
+    assert shell.run(service.url("/nothing"), "--input", "a=1") == 0
+    assert "answered, 0 bytes" in shell.out
+
+
+def test_nan_is_null_in_a_document_and_that_is_said(service: Scoring, shell: Shell) -> None:
+    document = shell.json(service.url("/nan"), "--input", "a=1", "--save", "kept.json")
+    assert document["answer"] == {"scores": [None, 1.5]}
+    assert "are null here" in shell.err
+    assert Path("kept.json").read_text() == '{"scores": [NaN, 1.5]}'
+    shell.json(service.url(), "--input", "data=[[1]]")
+    assert "null" not in shell.err
 
 
 def test_no_control_character_reaches_the_terminal(service: Scoring, shell: Shell) -> None:

@@ -7,9 +7,10 @@ import json
 import shlex
 from collections.abc import Coroutine, Mapping, Sequence
 
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.plan import Plan, Step
+from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ensemble_members
 from tritonctl.server.options import EVERY_MODEL
@@ -32,8 +33,9 @@ async def plan_load(
     """Load or reload `model` on every replica, or on one.
 
     `config` is a JSON document that replaces config.pbtxt in memory. Raises NotFound for a replica or model that nobody
-    knows, OperationFailed where the control mode forbids it.
+    knows, OperationFailed where the control mode forbids it, UsageError where what serves there is no Triton.
     """
+    need_triton(status, f"load {status.id} {model}")
     targets = _targets(status, replica)
     _need_explicit(status, f"load {model}")
     known = [each for each in status.models if each.name == model]
@@ -96,6 +98,7 @@ async def plan_unload(
     deadline_s: float = LOAD_DEADLINE_S,
 ) -> Plan:
     """Unload `model` on every replica, or on one; `dependents` also unloads the members of an ensemble."""
+    need_triton(status, f"unload {status.id} {model}")
     targets = _targets(status, replica)
     _need_explicit(status, f"unload {model}")
     known = [each for each in status.models if each.name == model]
@@ -141,6 +144,21 @@ async def plan_unload(
         typed=model if loaded and (rate or (rate is None and ensembles)) else "",
         parallel=True,
     )
+
+
+def need_triton(status: ServiceStatus, what: str, lacks: str = "models") -> None:
+    """Raises UsageError where a server of it speaks something else than Triton's protocol."""
+    spoken = {each.replica.address.protocol for each in status.replicas if each.replica.address is not None}
+    if Speaks.SCORE in spoken:
+        raise UsageError(
+            what, f"this service is posted to, it has no {lacks}", f"`tritonctl infer {status.id}` posts to it"
+        )
+    if Speaks.TENSORFLOW in spoken:
+        raise UsageError(
+            what,
+            f"this service speaks TensorFlow Serving's protocol, which tells no {lacks}",
+            f"`tritonctl infer {status.id} MODEL` sends it a request",
+        )
 
 
 class _Load:

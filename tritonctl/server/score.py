@@ -96,7 +96,7 @@ class ScoreClient:
                 async for line in lines:
                     latency_us = (time.perf_counter() - started) * 1e6
                     if isinstance(line, Answer):
-                        if line.status != 200:
+                        if not 200 <= line.status < 300:
                             raise refused(self.tried, line)
                         deployment = line.headers.get(DEPLOYMENT, "")
                         if line.body or not line.headers.get("content-type", "").startswith("text/event-stream"):
@@ -127,7 +127,7 @@ class ScoreClient:
                 max_bytes=self._max_bytes,
             )
             ended = time.perf_counter()
-            if answer.status != 200:
+            if not 200 <= answer.status < 300:
                 raise refused(self.tried, answer)
             return ended
 
@@ -150,7 +150,7 @@ class ScoreClient:
 
 
 def refused(tried: str, answer: Answer) -> TritonctlError:
-    """Of an answer that is not 200: the service's words, and what Azure's front door says of them."""
+    """Of an answer that is no success: the service's words, and what Azure's front door says of them."""
     error = failure(tried, answer)
     if isinstance(error, Forbidden):
         return Forbidden(tried, error.answer, "give its key or token with token_env in the settings")

@@ -35,6 +35,26 @@ def split_assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def values_of(assignments: Iterable[str]) -> dict[str, str]:
+    """What --input gives, by name. Raises UsageError for an empty value (mostly a shell variable that is not set, in
+    whose place nothing is to be made up unseen) and for a name that is given twice."""
+    found: dict[str, str] = {}
+    for each in assignments:
+        name, value = split_assignment(each)
+        if not value:
+            raise UsageError(
+                f"input {name!r}",
+                "nothing stands after the '='",
+                f"leave it out, or say {name}=:random; an empty text is written as {name}='[\"\"]'",
+            )
+        if name in found:
+            raise UsageError(
+                f"input {name!r}", "it is given twice", f"give it once; several values are a list: {name}=[1,2]"
+            )
+        found[name] = value
+    return found
+
+
 def find_spec(specs: Iterable[TensorSpec], name: str) -> TensorSpec:
     """The spec of that name. Raises UsageError that lists the names there are."""
     known = {spec.name: spec for spec in specs}
@@ -102,6 +122,13 @@ def _kind(datatype: str) -> str:
 def _from_document(spec: TensorSpec, document: object) -> Tensor:
     import numpy as np
 
+    if isinstance(document, Mapping) and set(document) != {"b64"}:
+        names = ", ".join(str(each) for each in list(document)[:5]) or "nothing"
+        raise UsageError(
+            f"input {spec.name!r}",
+            f"expected {_kind(spec.datatype)} or lists of them for {spec}, got a JSON object with {names[:80]}",
+            'give the value alone; a whole request, as Azure\'s {"data": …}, goes with --request FILE',
+        )
     flat: list[object] = []
     found = _flatten(spec, document, flat, 0)
     if not isinstance(document, list) and math.prod(abs(size) for size in spec.shape) == 1:

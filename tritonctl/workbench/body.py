@@ -15,6 +15,8 @@ from tritonctl.errors import UsageError
 from tritonctl.server.score import Body
 
 MAX_BYTES = 256 * 1024 * 1024
+WHOLE = ""
+"""In a form's values: the whole body, as `of_text` takes it. No field that is typed has such a name."""
 
 
 def of_file(path: Path) -> Body:

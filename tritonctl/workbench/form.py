@@ -124,7 +124,8 @@ def parse_range(text: str) -> tuple[float, float]:
 def parse_shape(text: str) -> tuple[int, ...]:
     """2,3 or [2,3]. Raises UsageError."""
     words = [each for each in re.split(r"[,x\s]+", text.strip().strip("[]")) if each]
-    if not all(each.isdigit() for each in words):
+    scalar = text.strip() in ("", "[]")
+    if not all(each.isascii() and each.isdigit() for each in words) or not (words or scalar):
         raise UsageError(f"shape {text!r}", "expected sizes apart by commas", "such as 1,3,224,224")
     return tuple(int(each) for each in words)
 
@@ -132,6 +133,8 @@ def parse_shape(text: str) -> tuple[int, ...]:
 def shape_assignment(text: str) -> tuple[str, tuple[int, ...]]:
     """NAME=2,3. Raises UsageError."""
     name, value = split_assignment(text)
+    if not value:
+        raise UsageError(f"shape of {name!r}", "expected sizes apart by commas", f"such as {name}=1,3, or {name}=[]")
     return name, parse_shape(value)
 
 
@@ -171,7 +174,10 @@ def parameters_line(parameters: Mapping[str, Parameter]) -> str:
 def as_request(
     form: Form, schema: ModelSchema, tensors: Mapping[str, Tensor], outputs: Sequence[WantedOutput] = ()
 ) -> InferenceRequest:
-    """Raises UsageError where a sequence is needed and none is given."""
+    """Raises UsageError where a sequence is needed and none is given, or begins or ends without its id."""
+    marks = [name for name in _SEQUENCE[1:] if form.parameters.get(name)]
+    if marks and not form.parameters.get("sequence_id") and not schema.sequence_batching:
+        raise UsageError(f"model {schema.name!r}", f"{marks[0]} belongs to no sequence", "give sequence_id=1 with it")
     if schema.sequence_batching and not form.parameters.get("sequence_id"):
         raise UsageError(
             f"model {schema.name!r}",

@@ -296,7 +296,7 @@ def _infer(one: _Parser) -> None:
         help="for models of text: by /generate_stream, or once by /generate",
     )
     shown = one.add_argument_group("what becomes of the answer")
-    shown.add_argument("--top", type=int, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
+    shown.add_argument("--top", type=_top, default=None, metavar="K", help="classes of outputs with labels; 0: numbers")
     shown.add_argument(
         "--max-answer", type=_mebibytes, metavar="MIB", help="the largest answer that is taken; 256 unless given"
     )
@@ -308,6 +308,12 @@ def _infer(one: _Parser) -> None:
     load.add_argument("--rate", type=_per_second, metavar="R", help="requests a second, whether answered or not")
     load.add_argument("--duration", type=_seconds, metavar="S")
     load.add_argument("--latency-limit", type=_per_second, metavar="MS", help="find the highest load under this p99")
+
+
+def _top(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def _mebibytes(text: str) -> int:

@@ -31,6 +31,7 @@ async def load(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet, patient=True)
         read_only = _read_only(session, fleet, found.service)
+        control.need_triton(found, f"load {found.id} {arguments.model}")
         reachable_or_raise(found)
         plan = await control.plan_load(
             found,
@@ -49,6 +50,7 @@ async def unload(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet, patient=True)
         read_only = _read_only(session, fleet, found.service)
+        control.need_triton(found, f"unload {found.id} {arguments.model}")
         reachable_or_raise(found)
         plan = await control.plan_unload(
             found,
@@ -66,6 +68,7 @@ async def mode(session: Session) -> int:
         return await _of_the_place(session, Capability.MODE, session.arguments.mode)
     async with session.fleet() as fleet:
         found = await session.find(fleet)
+        control.need_triton(found, f"mode {found.id}", "control mode")
         reachable_or_raise(found)
         read_only = session.settings.read_only or fleet.backend_of(found.service).read_only
     if session.json:
@@ -191,6 +194,8 @@ async def _of_the_place(
     async with session.fleet() as fleet:
         found = await (session.find(fleet, patient=True) if looked else session.within(fleet))
         read_only = _read_only(session, fleet, found.service)
+        if action is Capability.MODE:
+            control.need_triton(found, f"mode {found.id} {value}", "control mode")
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))
         _check_choices(plan, getattr(session.arguments, "along", ()))

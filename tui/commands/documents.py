@@ -20,19 +20,19 @@ _OBEYED |= {code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)}
 
 def dump(document: object) -> str:
     """One JSON document in characters that stdout's encoding has, and that move no cursor."""
-    finite = _finite(document)
+    finite = without_nan(document)
     text = json.dumps(finite, ensure_ascii=False, indent=2, allow_nan=False).translate(_OBEYED)
     return text if takes(text) else json.dumps(finite, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
 
 
-def _finite(value: object) -> object:
+def without_nan(value: object) -> object:
     """JSON has no NaN: an unknown number is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_finite(each) for each in value]
+        return [without_nan(each) for each in value]
     return value
 
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import TritonctlError, UsageError
-from tritonctl.inventory import ReplicaStatus, ServiceStatus
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
+from tritonctl.inventory import ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.address import Secret, Speaks
 from tritonctl.server.client import ServerClient
@@ -32,7 +32,7 @@ from tritonctl.server.request import (
     check_request,
 )
 from tritonctl.server.tensors import Tensor
-from tritonctl.server.typed import split_assignment
+from tritonctl.server.typed import find_spec, split_assignment, values_of
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
 from tritonctl.workbench.history import History, Sent
@@ -69,7 +69,12 @@ async def infer(session: Session) -> int:
         async with client_of(target, session.read_timeout_s) as client:
             history = History.usual(os.environ, Path.home())
             form = form_of(arguments, history)
-            shape = await _schema(target, client, form, arguments)
+            try:
+                shape = await _schema(target, client, form, arguments)
+            except (NotFound, OperationFailed) as error:
+                raise _why_not(found, arguments.model) or error from None
+            if speaks(target) is Speaks.TRITON:
+                _check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
@@ -129,6 +134,23 @@ def _only_model(found: ServiceStatus) -> str:
     raise UsageError(f"infer {found.id}", "which model?", said)
 
 
+def _why_not(found: ServiceStatus, model: str) -> TritonctlError | None:
+    """Why a model that the service knows cannot be asked, as its server told; None where that is not known."""
+    known = [each for each in found.models if each.name == model]
+    if not known or any(each.ready_on for each in known):
+        return None
+    worst = min(known, key=lambda each: each.level).worst
+    if worst.failed and worst.reason:
+        why = f"it is {worst.in_words}: {worst.reason}"
+        return NotFound(f"model {model!r}", why, f"tritonctl triage {found.id}")
+    if worst.state in (ModelState.LOADING, ModelState.UNLOADING):
+        advice = f"tritonctl wait {found.id} --for model={model}" if worst.state is ModelState.LOADING else ""
+        return NotFound(f"model {model!r}", f"it is {worst.in_words}", advice)
+    if worst.failed:
+        return None
+    return NotFound(f"model {model!r}", "it is not loaded", f"tritonctl load {found.id} {model}")
+
+
 def subject_of(inferencer: Inferencer, client: ServerClient, shape: ModelSchema, request: InferenceRequest) -> Subject:
     from tritonctl.workbench.beside import watching
     from tui.commands.measure import Subject
@@ -184,7 +206,7 @@ def form_of(arguments: Namespace, history: History) -> Form:
     made = Made(kind, arguments.seed, between)
     given = (Made(), 1) != (made, arguments.batch)
     return Form(
-        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        {**before.values, **values_of(arguments.input)},
         made if given or not arguments.last else before.made,
         {**before.shapes, **dict(forms.shape_assignment(each) for each in arguments.shape)},
         arguments.batch if given or not arguments.last else before.batch,
@@ -192,6 +214,30 @@ def form_of(arguments: Namespace, history: History) -> Form:
         {**before.parameters, **_parameters(arguments)},
         arguments.request_id or before.request_id,
     )
+
+
+def _check_fits(arguments: Namespace, shape: ModelSchema) -> None:
+    """Raises UsageError for options that this model's own schema leaves no room for: they would be ignored."""
+    if arguments.batch > 1 and not any(spec.batched for spec in shape.inputs):
+        raise UsageError(
+            f"infer {shape.name} --batch {arguments.batch}",
+            "the model takes no batch: its max_batch_size is 0",
+            "give a size with --shape where a dimension is free",
+        )
+    for name, datatype in (split_assignment(each) for each in arguments.datatype):
+        spec = find_spec(shape.inputs, name)
+        if datatype.upper() != spec.datatype:
+            raise UsageError(
+                f"infer {shape.name} --datatype {name}={datatype}",
+                f"the model says that it is {spec.datatype}",
+                "leave the option out: it is for servers that do not tell",
+            )
+
+
+def say_unused_deployment(wanted: str | None, answered: str) -> None:
+    """Azure ML names the deployment in each answer; only an answer without it tells that nothing chose by it."""
+    if wanted and not answered:
+        say(f"--deployment {text.clean(wanted)}: the answer names none: no Azure ML endpoint chose by it")
 
 
 def _parameters(arguments: Namespace) -> dict[str, Parameter]:
@@ -279,6 +325,7 @@ async def _once(
             p50 = latency.p50 if latency is not None else None
             history.add(request.model, Sent(sent.at, sent.service, sent.form, p50, outcome))
     _keep(arguments, request, got)
+    say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]
     if session.json:
         tell(documents.dump(answers.document(arguments.model, got, latency, "; ".join(failed) or None)))
@@ -350,17 +397,18 @@ def _keep(arguments: Namespace, request: InferenceRequest, got: Sequence[Inferen
 
 
 def split_line(parts: Split) -> str:
-    """client 0.3 ms · network 0.2 ms · queue …, and whose average it is."""
-    words = [
-        *([f"client {figures.duration_us(parts.client_us)}"] if parts.client_us else []),
-        f"network {figures.duration_us(parts.network_us)}",
+    """client 0.3 ms on top · network 0.2 ms · queue …: the latency's parts, but for what comes on top. Where others
+    sent requests too only the server's averages: they are no parts of ours."""
+    server = [
         f"queue {figures.duration_us(parts.queue_us)}",
         f"compute {figures.duration_us(parts.compute_us)} (in {figures.duration_us(parts.input_us)}, "
         f"infer {figures.duration_us(parts.infer_us)}, out {figures.duration_us(parts.output_us)})",
     ]
     cached = "  from the response cache" if parts.cached else ""
-    others = f"  (averages of {parts.requests} requests, others' among them)" if parts.others else ""
-    return " · ".join(words) + cached + others
+    if parts.others:
+        return f"averages of {parts.requests} requests, others' among them: {' · '.join(server)}{cached}"
+    client = [f"client {figures.duration_us(parts.client_us)} on top"] if parts.client_us else []
+    return " · ".join([*client, f"network {figures.duration_us(parts.network_us)}", *server]) + cached
 
 
 def _print(

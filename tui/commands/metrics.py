@@ -7,6 +7,7 @@ import asyncio
 from tritonctl.errors import Unreachable
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
+from tritonctl.server.control import need_triton
 from tritonctl.server.rates import Rates
 from tui import figures
 from tui.commands import documents, text
@@ -19,6 +20,7 @@ _SHORTEST = 0.75  # of the window that was asked for
 async def metrics(session: Session) -> int:
     async with session.fleet(interval_s=session.arguments.window) as fleet:
         found = await session.find(fleet)
+        need_triton(found, f"metrics {found.id}", "metrics")
         reachable_or_raise(found)
         rates = await _window(session, fleet, found)
     if session.json:

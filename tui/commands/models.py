@@ -9,6 +9,7 @@ from dataclasses import replace
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
+from tritonctl.server.control import need_triton
 from tritonctl.status import short_reason
 from tui import figures
 from tui.commands import documents, text
@@ -32,6 +33,7 @@ async def models(session: Session) -> int:
 async def _look(session: Session, fleet: Fleet) -> ServiceStatus:
     """The service with its models. Raises what keeps them from being known."""
     found = await session.find(fleet)
+    need_triton(found, f"{session.arguments.command} {found.id}")
     reachable_or_raise(found)
     if not any(each.models_known for each in found.replicas):
         async with client_of(first_reachable(found), session.read_timeout_s) as client:

@@ -15,7 +15,7 @@ from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.inference import Latency
 from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored, lines_of
-from tritonctl.server.typed import split_assignment
+from tritonctl.server.typed import values_of
 from tritonctl.workbench import body as bodies
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.beside import Watching
@@ -35,6 +35,11 @@ _WITHOUT = (
     "datatype",
     "range",
     "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "priority",
+    "queue_timeout",
+    "request_id",
     "save_case",
     "generate",
     "top",
@@ -68,18 +73,22 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
                 outcome = error.headline
                 raise
             finally:
-                if form is not None:
-                    history.add(service, Sent(time.time(), service, form, latency.p50 if latency else None, outcome))
+                history.add(service, Sent(time.time(), service, form, latency.p50 if latency else None, outcome))
     except UsageError:
         raise
     except TritonctlError as error:
         if session.json:
             tell(documents.dump(document(name, got, latency, error.answer)))
         raise
+    from tui.commands.infer import say_unused_deployment
+
+    say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     if arguments.save is not None:
         save(arguments.save, got)
         say(f"saved {arguments.save}")
     if session.json:
+        if any(documents.without_nan(each.document) != each.document for each in got):
+            say("NaN and infinities of the answer are null here, since JSON has none; --save keeps it as it came")
         tell(documents.dump(document(name, got, latency)))
     else:
         _print(name, got, latency)
@@ -90,30 +99,42 @@ def _check(arguments: Namespace) -> None:
     """Raises UsageError for what a request without a schema cannot have."""
     if arguments.model:
         raise UsageError(f"infer {arguments.service} {arguments.model}", "this service is posted to, it has no models")
+    if arguments.protocol == "grpc":
+        raise UsageError("infer --protocol grpc", "this service is posted to, by HTTP alone", "leave the option out")
+    if arguments.batch > 1:
+        raise UsageError("infer --batch", "this service tells no schema, and takes what is posted as it is")
     for name in _WITHOUT:
         if getattr(arguments, name) not in (None, False, [], ""):
             option = "--version" if name == "model_version" else f"--{name.replace('_', '-')}"
             raise UsageError(f"infer {option}", "this service tells no schema, and takes what is posted as it is")
 
 
-def form_of(arguments: Namespace, history: History, service: str) -> Form | None:
-    """What was typed, as the history keeps it; None of a file that is sent as it is. Raises UsageError."""
+def form_of(arguments: Namespace, history: History, service: str) -> Form:
+    """What was typed or named, as the history keeps it; of a file its path. Raises UsageError."""
     if arguments.request is not None:
         if arguments.input or arguments.parameter:
             raise UsageError("infer", "--request is the whole body", "give it, or --input and --parameter")
-        return None
+        path = str(arguments.request)
+        return Form({bodies.WHOLE: f"@{path if path == '-' else arguments.request.expanduser().absolute()}"})
     before = history.last(service) if arguments.last else Form()
     if before is None:
         raise UsageError(f"infer {service} --last", "nothing was sent to this service from here yet")
+    whole = before.values.get(bodies.WHOLE)
+    if whole == "@-":
+        raise UsageError(f"infer {service} --last", "what was sent last came by stdin, and is not kept")
+    if whole is not None and (arguments.input or arguments.parameter):
+        raise UsageError(
+            f"infer {service} --last", "what was sent last was a whole body", "leave out --input and --parameter"
+        )
     return Form(
-        {**before.values, **dict(split_assignment(each) for each in arguments.input)},
+        {**before.values, **values_of(arguments.input)},
         parameters={**before.parameters, **dict(forms.parse_parameter(each) for each in arguments.parameter)},
     )
 
 
-async def _body(arguments: Namespace, form: Form | None, client: ScoreClient) -> Body:
-    if form is None:
-        return bodies.of_file(arguments.request)
+async def _body(arguments: Namespace, form: Form, client: ScoreClient) -> Body:
+    if bodies.WHOLE in form.values:
+        return bodies.of_text(form.values[bodies.WHOLE])
     if form.values or form.parameters:
         return bodies.of_fields(form.values, form.parameters)
     sample = await client.sample()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.inventory import Level, ServiceStatus
+from tritonctl.server.control import need_triton
 from tritonctl.status import server_word
 from tui.commands import documents
 from tui.commands.session import Session, raise_lost
@@ -74,6 +75,8 @@ async def wait(session: Session) -> int:
                     except NotFound:
                         status = None
                     if status is not None:
+                        if condition.model is not None:
+                            need_triton(status, f"wait for {condition.text} of {status.id}")
                         fleet.start_probing(status.id)
                     if status is not None and condition.holds(status):
                         break

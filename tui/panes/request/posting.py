@@ -20,6 +20,7 @@ from tritonctl.inventory import ServiceStatus
 from tritonctl.server.address import Secret, ServerAddress
 from tritonctl.server.request import DEPLOYMENT
 from tritonctl.workbench.beside import Watching
+from tritonctl.workbench.body import WHOLE
 from tritonctl.workbench.form import Form
 from tritonctl.workbench.history import History, Sent
 from tritonctl.workbench.others import why_ask
@@ -174,7 +175,7 @@ class PostPane(Pane):
             self.seen[0].say("nothing was sent to this service from here yet", "warn")
             return
         place = self._place
-        self._set_body(sent[place].form.values.get("body", ""))
+        self._set_body(_body_text(sent[place].form))
         self._place = place
         self.draw()
 
@@ -231,7 +232,7 @@ class PostPane(Pane):
         finally:
             self._worker = None
             if text:
-                sent = Sent(began, service, Form({"body": text}), latency_us, outcome)
+                sent = Sent(began, service, Form({WHOLE: text}), latency_us, outcome)
                 await asyncio.to_thread(self.history.add, service, sent)
             if self.is_attached:
                 self.draw()
@@ -331,3 +332,17 @@ async def _nothing(_at_least: int) -> None:
 async def _nobody() -> AsyncIterator[Watching]:
     """Such a service tells nothing of itself."""
     yield Watching()
+
+
+def _body_text(form: Form) -> str:
+    """What was sent, as it can be typed here: fields that the command was given become one object."""
+    from tritonctl.workbench import body
+
+    if WHOLE in form.values:
+        return form.values[WHOLE]
+    if not form.values and not form.parameters:
+        return ""
+    try:
+        return body.of_fields(form.values, form.parameters).content.decode()
+    except UsageError:  # a file that is gone
+        return ""

@@ -40,16 +40,12 @@ def about(answer: InferenceAnswer, inferencer: Inferencer) -> list[Piece]:
 def split_pieces(parts: Split | None) -> list[Piece]:
     if parts is None:
         return []
-    client = f"client {duration_us(parts.client_us)} · " if parts.client_us else ""
-    whose = f"   average of {parts.requests}, others' among them" if parts.others else ""
     cached = "   from the response cache" if parts.cached else ""
-    return [
-        Pair(
-            "of it",
-            f"{client}network {duration_us(parts.network_us)} · queue {duration_us(parts.queue_us)} · "
-            f"compute {duration_us(parts.compute_us)}{cached}{whose}",
-        )
-    ]
+    server = f"queue {duration_us(parts.queue_us)} · compute {duration_us(parts.compute_us)}{cached}"
+    if parts.others:  # no parts of this one's time: they may be longer than it
+        return [Pair("averages", f"{server}   of {parts.requests} requests, others' among them")]
+    client = f"   client {duration_us(parts.client_us)} on top" if parts.client_us else ""
+    return [Pair("of it", f"network {duration_us(parts.network_us)} · {server}{client}")]
 
 
 def output_pieces(
