@@ -34,7 +34,7 @@ async def test_a_description_has_everything_but_the_secrets(place: Place) -> Non
         assert found["mounts"]["/models"] == f"{place.models} (bind, read-only)"
         assert found["networks"]["mode"] == "default"
         assert "1024" in found["use"]["memory"]
-        assert found["use"]["cpu"].endswith("% of a core")
+        assert found["use"]["cpu"].endswith("cores")
         events = await fleet.backends["docker"].events(status.service)
         assert [event.kind for event in events][:2] == ["create", "start"]
         place.docker("kill", name)
