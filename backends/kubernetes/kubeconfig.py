@@ -33,7 +33,7 @@ def find_access(
         account = cluster or _SERVICE_ACCOUNT
         if kubeconfig is None and context is None and (account / "token").exists():
             return _in_cluster(account, environ)
-        named = ", ".join(map(str, paths))
+        named = ", ".join(f"~/{each.relative_to(home)}" if each.is_relative_to(home) else str(each) for each in paths)
         raise Unreachable(
             "read the kubeconfig", f"{named} does not exist", "set KUBECONFIG, or kubeconfig = … in the settings"
         )
