@@ -152,7 +152,7 @@ async def test_a_port_that_is_taken_meanwhile_can_be_undone_later(place: Place) 
         assert place.names() == {name, f"{name}.tritonctl-new", f"{place.mark}-thief"}
         place.docker("rm", "-f", f"{place.mark}-thief")
         status = await until(
-            fleet, place.service(name), lambda each: "half done" in (each.service.platform.reason or "")
+            fleet, place.service(name), lambda each: "half-done switch" in (each.service.platform.reason or "")
         )
         assert status.service.platform.level < Level.OK
         undo = await make_plan(fleet, place.service(name), Capability.MODE, "none")

@@ -119,6 +119,8 @@ class LogsPane(Pane):
             else:
                 log.append([("the log ends here", "muted")])
         except TritonctlError as error:
+            if reading is not self._reading:
+                return
             log.append([(str(error), "failed")])
         self._ended = _processes(status)
 
