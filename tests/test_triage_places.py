@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,14 +127,37 @@ async def test_a_crash_loop_is_explained_by_the_log_of_the_run_before() -> None:
     assert diagnosis.findings[0].evidence[0].source.startswith("previous log")
 
 
-async def test_a_probe_that_kills_a_load() -> None:
-    refused = event(
-        'Liveness probe failed: Get "http://10.0.0.7:8000/v2/health/live": '
-        "dial tcp 10.0.0.7:8000: connect: connection refused"
-    )
-    diagnosis = await diagnosed(Told(FAILING, [refused], previous=[BEGIN, LOADING]))
+def probe_fails(probe: str) -> Event:
+    refused = 'Get "http://10.0.0.7:8000/v2/health/live": dial tcp 10.0.0.7:8000: connect: connection refused'
+    return replace(event(f"{probe} probe failed: {refused}", "Unhealthy"), about="r0")
+
+
+def probe_kills(probe: str) -> Event:
+    """As the kubelet tells it, which is no warning."""
+    text = f"Container triton failed {probe} probe, will be restarted"
+    return Event(time.time() - 5.0, "Killing", text, about="r0")
+
+
+@pytest.mark.parametrize("probe", ["Liveness", "Startup"])
+async def test_a_probe_that_kills_a_load(probe: str) -> None:
+    events = [probe_fails(probe), probe_kills(probe.lower())]
+    diagnosis = await diagnosed(Told(FAILING, events, previous=[BEGIN, LOADING]))
     assert causes(diagnosis) == ["probe-kills"]
-    assert {quote.source.split()[0] for quote in diagnosis.findings[0].evidence} == {"event", "log"}
+    assert [quote.source.split()[0] for quote in diagnosis.findings[0].evidence] == ["event", "event", "log"]
+    assert diagnosis.findings[0].title.startswith(f"the {probe.lower()} probe kills")
+
+
+@pytest.mark.parametrize("probe", ["Liveness", "Startup"])
+async def test_a_probe_that_kills_where_no_log_can_be_read(probe: str) -> None:
+    diagnosis = await diagnosed(Told(FAILING, [probe_fails(probe), probe_kills(probe.lower())]))
+    assert causes(diagnosis) == ["probe-refused"]
+    assert "will be restarted" in diagnosis.findings[0].evidence[1].text
+
+
+@pytest.mark.parametrize("probe", ["Liveness", "Startup"])
+async def test_a_probe_that_fails_and_has_killed_nothing_is_no_fault(probe: str) -> None:
+    diagnosis = await diagnosed(Told(WAITING, [probe_fails(probe)], log=[BEGIN, LOADING]))
+    assert [each.id for each in diagnosis.findings if "probe" in each.id] == []
 
 
 async def test_out_of_memory() -> None:

@@ -137,6 +137,12 @@ FAILURES = (
         "probe-kills",
         "iveness probe failed",
     ),
+    Failure(
+        "startup-probe-kills",
+        _model("slow", SLOW.format(seconds=600), container={"startupProbe": _liveness(failureThreshold=5)}),
+        "probe-kills",
+        "tartup probe failed",
+    ),
     Failure("no-gpu", _plain(gpus=64), "no-gpu-free", "Insufficient nvidia.com/gpu"),
     Failure(
         "no-memory",

@@ -88,9 +88,19 @@ def _of_signatures(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[M
     return [
         _finding(evidence, *match)
         for match in matches
-        if _holds_now(match[0], match[1].get("model", match[2].model), now.get(match[2].replica))
+        if (not match[0].also or _beside(match[0], match[2], evidence) is not None)
+        and _holds_now(match[0], match[1].get("model", match[2].model), now.get(match[2].replica))
         and not _overcome(match[0], match[2], evidence, now.get(match[2].replica))
     ]
+
+
+def _beside(signature: Signature, piece: Piece, evidence: Evidence) -> Piece | None:
+    """The other text, about the same replica, without which this one proves nothing: a probe that fails kills nothing
+    before the kubelet says that it ends the container."""
+    for other in evidence.texts():
+        if other.replica == piece.replica and any(each in other.text for each in signature.also):
+            return other
+    return None
 
 
 def _holds_now(signature: Signature, model: str, replica: ReplicaEvidence | None) -> bool:
@@ -127,9 +137,9 @@ def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str]
     model = groups.get("model") or piece.model
     about = {"replica": piece.replica, "node": evidence.node(piece.replica)}
     values = {**evidence.words, **about, **groups, "model": model or "a model"}
-    finding = signature.finding(
-        [quote_of(piece, several=evidence.several)], values, replicas=(piece.replica,) if piece.replica else ()
-    )
+    proof = [piece, beside] if (beside := _beside(signature, piece, evidence)) is not None else [piece]
+    quotes = [quote_of(each, several=evidence.several) for each in proof]
+    finding = signature.finding(quotes, values, replicas=(piece.replica,) if piece.replica else ())
     return finding if model else replace(finding, model="")
 
 

@@ -31,6 +31,7 @@ title = "{model} has no licence"   # {service}, {model}, {replica} and the patte
 where = ["log", "index"]           # log, index, event, platform, answer
 has = "licence server"             # words the text must hold, one of several: a cheap test before the pattern
 pattern = '''licence server (?P<host>\\S+) refused'''  # optional
+also = "giving up"                 # optional: it counts only where another text about the replica holds this
 cause = "The licence server did not answer."
 steps = ["ping {host}"]
 doc = "https://wiki.example.com/licence"
@@ -65,6 +66,8 @@ def _entry(entry: Signature) -> list[str]:
         words.append(f"{entry.confidence}")
     if entry.versions:
         words.append(f"Triton {entry.versions}")
+    if entry.also:
+        words.append("where also: " + " or ".join(f"`{each}`" for each in entry.also))
     lines = [f"### {entry.id}", f"**{_readable(entry.title)}** ({', '.join(words)})", "", _readable(entry.cause), ""]
     lines += [f"- {_readable(step)}" for step in entry.steps]
     lines += [f"- <{entry.doc}>"] if entry.doc else []

@@ -119,21 +119,30 @@ def exit_codes(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         return
 
 
+_PROBE_REFUSED = re.compile(r"(Liveness|Startup) probe failed: .*connection refused")
+_PROBE_KILLED = re.compile(r"failed (?:liveness|startup) probe, will be restarted")
+
+
 def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
-    """A liveness probe that is refused, and a log in which a load began and did not end."""
-    refused = [
-        piece
-        for piece in evidence.pieces
-        if piece.source is Source.EVENT and "iveness probe failed" in piece.text and "connection refused" in piece.text
-    ]
-    if not refused:
-        return
+    """A probe that is refused, a container that is ended for it, and a log in which a load began and did not end.
+
+    Until the kubelet ends the container, a probe that fails during a load is no fault: that is what its threshold is for.
+    """
+    events = [piece for piece in evidence.pieces if piece.source is Source.EVENT]
     for each in evidence.replicas:
+        told = [piece for piece in events if piece.replica == each.name]
+        refused = [(piece, probe) for piece in told if (probe := _PROBE_REFUSED.search(piece.text))]
+        killed = [piece for piece in told if _PROBE_KILLED.search(piece.text)]
+        if not refused or not killed or each.ready:
+            continue
+        last, probe = refused[-1]
         for log in (each.log, each.previous_log):
             if log is not None and log.loading and not log.started:
                 key, begun = next(iter(log.loading.items()))
-                quotes = [Quote("event", refused[-1].text), Quote(f"log {begun}", f"loading: {key}, and no end of it")]
-                values = {**evidence.words, "replica": each.name, "loading": key.rpartition(":")[0]}
+                quotes = [Quote("event", last.text), Quote("event", killed[-1].text)]
+                quotes.append(Quote(f"log {begun}", f"loading: {key}, and no end of it"))
+                about = {"replica": each.name, "loading": key.rpartition(":")[0], "probe": probe[1].lower()}
+                values = {**evidence.words, **about}
                 yield found(catalogue, "probe-kills", quotes, values, (each.name,))
                 return
 

@@ -24,7 +24,7 @@ _WEIGHTS = {
 }
 _KNOWN = frozenset(
     (
-        *("id", "title", "where", "stage", "has", "pattern", "unless", "cause", "steps", "doc", "versions"),
+        *("id", "title", "where", "stage", "has", "pattern", "unless", "also", "cause", "steps", "doc", "versions"),
         *("weight", "confidence", "rank", "stuck", "rule", "match", "no_match"),
     )
 )
@@ -47,6 +47,7 @@ _QUOTE_CHARACTERS = 600
 class Signature:
     """One entry. A text matches that has one of `has`, none of `unless`, and `pattern` where there is one.
 
+    With `also`, the match counts only where another text about the same replica holds one of these words.
     `rule` entries are found by code (`rules.py`, `lint.py`) and have no pattern; they hold the words.
     """
 
@@ -60,6 +61,7 @@ class Signature:
     has: tuple[str, ...] = ()
     pattern: str = ""
     unless: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     versions: str = ""
     weight: Weight = Weight.FAILED
     confidence: Confidence = Confidence.SURE
@@ -274,6 +276,7 @@ def _signature(row: Mapping[str, Any], path: Path, foreign: bool, block: str) ->
             has=has,
             pattern=str(row.get("pattern", "")),
             unless=_texts(row, "unless"),
+            also=_texts(row, "also"),
             versions=str(row.get("versions", "")),
             weight=_WEIGHTS[row.get("weight", "failed")],
             confidence=Confidence(row.get("confidence", "sure")),
