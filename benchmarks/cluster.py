@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.kubeconfig import find_access
-from backends.kubernetes.objects import mapping, rows, text
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kubeconfig import find_access
+from backends.kubernetes.client.objects import mapping, rows, text
+from backends.kubernetes.client.paths import resource
 from benchmarks.dashboard import SETTLE_S
 from benchmarks.figure import Figure
 from benchmarks.servers import ROOT, Stage, command

@@ -33,7 +33,7 @@ for module in sys.argv[2:]:
 def modules_of(package: str) -> list[str]:
     """Every module of a package by its dotted name, found without importing any."""
     found = [package]
-    for module in pkgutil.walk_packages([str(ROOT / package)], prefix=f"{package}."):
+    for module in pkgutil.walk_packages([str(ROOT.joinpath(*package.split(".")))], prefix=f"{package}."):
         if module.name.rpartition(".")[2] != "__main__":
             found.append(module.name)
     return found
@@ -47,6 +47,15 @@ def import_in_fresh_interpreter(modules: list[str], forbidden: tuple[str, ...]) 
 @pytest.mark.parametrize("floor", ABOVE)
 def test_a_floor_loads_nothing_from_above(floor: str) -> None:
     done = import_in_fresh_interpreter(modules_of(floor), ABOVE[floor])
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_client_of_kubernetes_knows_no_triton() -> None:
+    room = "backends.kubernetes.client"
+    client = modules_of(room)
+    above = [each for each in modules_of("backends.kubernetes")[1:] if each not in client]
+    assert len(client) > 1, "the test looks into the wrong folder"
+    done = import_in_fresh_interpreter(client, tuple(above))
     assert done.returncode == 0, done.stderr
 
 

@@ -11,10 +11,10 @@ from backends.aks.cluster import Cluster
 from backends.azure.arm import Arm
 from backends.azure.clouds import AKS_SERVER
 from backends.azure.credentials import Login, Token
-from backends.kubernetes.access import Access, ExecPlugin, Identity
-from backends.kubernetes.credentials import Credentials, Headers
-from backends.kubernetes.kubeconfig import of_text
-from backends.kubernetes.plugin import Credential
+from backends.kubernetes.client.access import Access, ExecPlugin, Identity
+from backends.kubernetes.client.credentials import Credentials, Headers
+from backends.kubernetes.client.kubeconfig import of_text
+from backends.kubernetes.client.plugin import Credential
 from tritonctl.errors import Forbidden, Unreachable
 
 API = "2024-10-01"

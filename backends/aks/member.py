@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from backends.aks.cluster import Cluster
-from backends.kubernetes.access import Access
 from backends.kubernetes.backend import KubernetesBackend
-from backends.kubernetes.credentials import Credentials
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.credentials import Credentials
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import TritonctlError, fault
 from tritonctl.inventory import Level, Platform, Service

@@ -11,8 +11,8 @@ from backends.aks import access
 from backends.aks.cluster import Cluster, read
 from backends.aks.member import Member
 from backends.azure.arm import Arm, path_of
-from backends.kubernetes.access import Access
-from backends.kubernetes.credentials import Credentials
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.credentials import Credentials
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service

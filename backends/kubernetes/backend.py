@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.kubernetes.kubeconfig import find_access
+from backends.kubernetes.client.kubeconfig import find_access
 from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
@@ -16,9 +16,9 @@ from tritonctl.plan import Plan
 from tritonctl.settings_backends import KubernetesSettings
 
 if TYPE_CHECKING:
-    from backends.kubernetes.access import Access
-    from backends.kubernetes.api import Api
-    from backends.kubernetes.credentials import Credentials
+    from backends.kubernetes.client.access import Access
+    from backends.kubernetes.client.api import Api
+    from backends.kubernetes.client.credentials import Credentials
     from backends.kubernetes.services import Group
     from backends.kubernetes.watch import Watch
 
@@ -97,7 +97,7 @@ class KubernetesBackend(Backend):
         return await timeline.read(self._api, group)
 
     async def plan(self, intent: Intent) -> Plan:
-        from backends.kubernetes import plans
+        from backends.kubernetes.changes import plans
 
         watch, group = self._group(intent.service)
         assert self._api is not None
@@ -145,7 +145,7 @@ class KubernetesBackend(Backend):
         """Where the kubeconfig leads elsewhere now, what was known of the cluster is forgotten."""
         access, credentials = await self.access()
         if self._watch is None or self._api is None or self._api.access != access:
-            from backends.kubernetes.api import Api
+            from backends.kubernetes.client.api import Api
             from backends.kubernetes.watch import Watch
 
             await self.aclose()

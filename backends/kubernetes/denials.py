@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from backends.kubernetes.rights import Right, Rights
+from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, JOBS, PODS, STATEFUL_SETS
+from backends.kubernetes.client.rights import Right, Rights
 from backends.kubernetes.services import Group
-from backends.kubernetes.workload import DAEMON_SETS, DEPLOYMENTS, JOBS, PODS, STATEFUL_SETS
 from tritonctl.backend import Capability
 
 _SCALED = (DEPLOYMENTS, STATEFUL_SETS)

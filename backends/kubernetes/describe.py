@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from backends.kubernetes.api import Api, resource
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, PODS
+from backends.kubernetes.client.objects import mapping, rows, text
+from backends.kubernetes.client.paths import resource
 from backends.kubernetes.discovery import azureml_name
 from backends.kubernetes.nodes import Node, shares
-from backends.kubernetes.objects import mapping, rows, text
 from backends.kubernetes.pod import Condition, Container, is_gpu
 from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.states import exit_words, pod_platform
 from backends.kubernetes.store import Store
-from backends.kubernetes.workload import INFERENCE_SERVICES, PODS, InferenceService, Workload
+from backends.kubernetes.workload import InferenceService, Workload
 from backends.secrets import mask, mask_argument, mask_text
 from tritonctl.backend import Section
 from tritonctl.errors import TritonctlError

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from backends.kubernetes.api import Api, Query, resource
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.objects import labels, mapping, text
+from backends.kubernetes.client.paths import Query, resource
 from backends.kubernetes.nodes import Node
-from backends.kubernetes.objects import labels, mapping, text
 from backends.kubernetes.pod import Condition, ContainerStatus, Ended, Pod
 from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.states import pod_platform

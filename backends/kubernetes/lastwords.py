@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from backends.kubernetes import podlog
-from backends.kubernetes.api import Api
+from backends.kubernetes.client import podlog
+from backends.kubernetes.client.api import Api
 from backends.kubernetes.pod import ContainerStatus, Ended, Pod
 from backends.kubernetes.store import SeenPod, Store
 from tritonctl.errors import TritonctlError

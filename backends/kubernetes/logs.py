@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from backends.kubernetes import podlog
-from backends.kubernetes.api import Api
+from backends.kubernetes.client import podlog
+from backends.kubernetes.client.api import Api
 from backends.kubernetes.services import Group
 from tritonctl.backend import LogLine
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, UsageError

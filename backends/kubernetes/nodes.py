@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backends.kubernetes.objects import labels, mapping, quantity, rows, text
+from backends.kubernetes.client.objects import labels, mapping, quantity, rows, text
 from backends.kubernetes.pod import Condition, is_gpu, read_conditions
-
-if TYPE_CHECKING:
-    from backends.kubernetes.store import Load
 
 _INSTANCE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
 _POOL_LABELS = (
@@ -63,6 +60,14 @@ def read_node(document: Mapping[str, Any]) -> Node:
         conditions=tuple(each for each in conditions if (each.status == "True") != (each.kind == "Ready")),
         version=text(mapping(status, "nodeInfo"), "kubeletVersion"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a pod takes of its node's GPUs."""
+
+    node: str
+    gpus: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.kubernetes.objects import labels, mapping, number, quantity, rows, seconds, text, texts
+from backends.kubernetes.client.objects import labels, mapping, number, quantity, rows, seconds, text, texts
 
 _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_.-][\w.-]*)\))")
 _LONGEST_NOTE = 400  # characters of an annotation; what managers of a workload leave there is shorter

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import mapping, rows, text
-from backends.kubernetes.rights import Right, Rights
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.objects import mapping, rows, text
+from backends.kubernetes.client.paths import resource
+from backends.kubernetes.client.rights import Right, Rights
 from backends.kubernetes.ways import PodPorts, PortWay, through_ports, through_proxy
 from tritonctl.errors import NotFound
 from tritonctl.server.address import ServerAddress

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from backends.kubernetes.api import Api
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.rights import Right, Rights
 from backends.kubernetes.discovery import Scoring
 from backends.kubernetes.pod import Pod
 from backends.kubernetes.reach import Follow, Reach
-from backends.kubernetes.rights import Right, Rights
 from backends.kubernetes.ways import PodPorts, through_ports
 from tritonctl.server.address import Speaks
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, JOBS, PODS, WORKLOADS, Kind
 from backends.kubernetes.discovery import Found, Server
 from backends.kubernetes.pod import ContainerStatus, Pod, is_gpu
 from backends.kubernetes.reach import Reach
 from backends.kubernetes.states import exit_words, inference_service_platform, pod_platform, workload_platform
 from backends.kubernetes.store import Key, SeenPod, SeenWorkload, Store
-from backends.kubernetes.workload import INFERENCE_SERVICES, JOBS, PODS, WORKLOADS, InferenceService, Kind
+from backends.kubernetes.workload import InferenceService
 from tritonctl.inventory import ControlMode, Level, Platform, Replica, Service
 
 _ORDER = (INFERENCE_SERVICES.name, *(kind.name for kind in WORKLOADS), PODS.name)

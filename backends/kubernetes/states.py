@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from backends.kubernetes.client.kinds import DAEMON_SETS, JOBS
 from backends.kubernetes.pod import ContainerStatus, Ended, Pod
-from backends.kubernetes.workload import DAEMON_SETS, JOBS, InferenceService, Workload
+from backends.kubernetes.workload import InferenceService, Workload
 from tritonctl.inventory import Level, Platform
 
 _SIGNALS = {129: "SIGHUP", 130: "SIGINT", 132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 137: "SIGKILL", 139: "SIGSEGV"}

@@ -7,21 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, NODES, PODS, REPLICA_SETS, Kind
+from backends.kubernetes.client.objects import labels, mapping, text
 from backends.kubernetes.discovery import KSERVE_LABEL, Found, find
-from backends.kubernetes.nodes import Node, read_node
-from backends.kubernetes.objects import labels, mapping, text
+from backends.kubernetes.nodes import Load, Node, read_node
 from backends.kubernetes.pod import Owner, Pod, is_gpu, read_containers, read_pod, requested
-from backends.kubernetes.workload import (
-    INFERENCE_SERVICES,
-    NODES,
-    PODS,
-    REPLICA_SETS,
-    InferenceService,
-    Kind,
-    Workload,
-    read_inference_service,
-    read_workload,
-)
+from backends.kubernetes.workload import InferenceService, Workload, read_inference_service, read_workload
 
 _HASHES = ("pod-template-hash", "rollouts-pod-template-hash")
 
@@ -44,14 +35,6 @@ class SeenPod:
 class SeenWorkload:
     workload: Workload
     found: Found
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a pod takes of its node's GPUs."""
-
-    node: str
-    gpus: Mapping[str, float]
 
 
 class Store:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import mapping, number, rows, seconds, text
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import DEPLOYMENTS, REPLICA_SETS
+from backends.kubernetes.client.objects import mapping, number, rows, seconds, text
+from backends.kubernetes.client.paths import resource
 from backends.kubernetes.pod import Ended, Pod
 from backends.kubernetes.services import Group
-from backends.kubernetes.workload import DEPLOYMENTS, REPLICA_SETS
 from tritonctl.backend import Event
 from tritonctl.errors import TritonctlError
 

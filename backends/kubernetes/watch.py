@@ -6,21 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 
 from backends.kubernetes import services
-from backends.kubernetes.api import METADATA, Api, resource
+from backends.kubernetes.client.api import METADATA, Api
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, NODES, PODS, REPLICA_SETS, WORKLOADS
+from backends.kubernetes.client.objects import mapping
+from backends.kubernetes.client.paths import resource
+from backends.kubernetes.client.reflector import Reflector
+from backends.kubernetes.client.rights import Rights
+from backends.kubernetes.client.scopes import Scopes, find_scopes
 from backends.kubernetes.denials import denials
 from backends.kubernetes.lastwords import LastWords
 from backends.kubernetes.nodes import shares, summary
-from backends.kubernetes.objects import mapping
 from backends.kubernetes.pod import Owner, read_owner
 from backends.kubernetes.reach import Reach, in_words, reach
-from backends.kubernetes.reflector import Reflector
-from backends.kubernetes.rights import Rights
-from backends.kubernetes.scopes import Scopes, find_scopes
 from backends.kubernetes.scoring import reach_scoring
 from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.store import Key, Store
 from backends.kubernetes.ways import PodPorts, ProxyWay, let_go
-from backends.kubernetes.workload import INFERENCE_SERVICES, NODES, PODS, REPLICA_SETS, WORKLOADS
 from tritonctl.backend import Changed, Listed, Removed, Told, Update
 from tritonctl.errors import TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from backends.kubernetes import refusal
-from backends.kubernetes.api import Api
-from backends.kubernetes.forward import FindPod, PortStream, listening, open_port
+from backends.kubernetes.client import refusal
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.forward import FindPod, PortStream, listening, open_port
 from tritonctl.errors import Forbidden, NotFound, TritonctlError, Unreachable
 from tritonctl.server.address import Carrier, ServerAddress
 
@@ -96,7 +96,7 @@ class _ProxyCarrier:
 
     async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
         target = "/" + url.removeprefix(self._api.access.server).lstrip("/")
-        return await self._api.open(method, target, content=content, headers=headers)
+        return await self._api.session.open(method, target, content=content, headers=headers)
 
     async def aclose(self) -> None:
         """The connections are the API's."""
@@ -130,7 +130,7 @@ class _PortCarrier:
         if self._client is None:
             import httpx
 
-            from backends.kubernetes.through_port import PortTransport
+            from backends.kubernetes.client.through_port import PortTransport
 
             def opened(port: int) -> AbstractAsyncContextManager[PortStream]:
                 return open_port(self._api, self._ports.namespace, self._ports.pod, port)
@@ -185,7 +185,7 @@ async def let_go(api: Api, ports: PodPorts) -> None:
         target = f"/api/v1/namespaces/{ports.namespace}/pods/{ports.pod}:{port}/proxy/v2/health/live"
         with suppress(TritonctlError, TimeoutError):
             async with asyncio.timeout(_LET_GO_S):
-                answer = await api.open("GET", target, headers={"Content-Length": "1"})
+                answer = await api.session.open("GET", target, headers={"Content-Length": "1"})
                 await answer.aclose()
 
     began = time.monotonic()

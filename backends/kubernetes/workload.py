@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.kubernetes.objects import labels, mapping, number, rows, seconds, text, texts
+from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, JOBS, STATEFUL_SETS, Kind
+from backends.kubernetes.client.objects import labels, mapping, number, rows, seconds, text, texts
 from backends.kubernetes.pod import (
     Condition,
     Container,
@@ -16,31 +17,6 @@ from backends.kubernetes.pod import (
     read_owner,
     short_annotations,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """`short` is what kubectl calls it."""
-
-    name: str
-    api: str  # group and version
-    plural: str
-    short: str
-
-    @property
-    def group(self) -> str:
-        return self.api.rpartition("/")[0]
-
-
-PODS = Kind("Pod", "v1", "pods", "pod")
-NODES = Kind("Node", "v1", "nodes", "node")
-REPLICA_SETS = Kind("ReplicaSet", "apps/v1", "replicasets", "rs")
-DEPLOYMENTS = Kind("Deployment", "apps/v1", "deployments", "deploy")
-STATEFUL_SETS = Kind("StatefulSet", "apps/v1", "statefulsets", "sts")
-DAEMON_SETS = Kind("DaemonSet", "apps/v1", "daemonsets", "ds")
-JOBS = Kind("Job", "batch/v1", "jobs", "job")
-INFERENCE_SERVICES = Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices", "isvc")
-WORKLOADS = (DEPLOYMENTS, STATEFUL_SETS, DAEMON_SETS, JOBS)
 
 
 @dataclass(frozen=True, slots=True)

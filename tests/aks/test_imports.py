@@ -7,7 +7,7 @@ import sys
 
 from tests.components import ROOT
 
-HEAVY = ("azure.core", "azure.identity", "azure.ai", "msal", "kr8s", "httpx", "yaml", "backends.kubernetes.api")
+HEAVY = ("azure.core", "azure.identity", "azure.ai", "msal", "kr8s", "httpx", "yaml", "backends.kubernetes.client.api")
 
 CODE = """
 import sys

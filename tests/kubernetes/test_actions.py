@@ -237,10 +237,10 @@ async def test_one_of_its_name_that_was_made_anew_is_not_deleted(space: Space) -
 
 async def test_a_conflict_is_read_again_and_a_busy_api_server_waited_for(space: Space) -> None:
     """409 once, as somebody else writes between the reading and the patch; twice is told."""
-    from backends.kubernetes.api import Api
-    from backends.kubernetes.change import change
-    from backends.kubernetes.kubeconfig import find_access
-    from backends.kubernetes.kubectl import Target
+    from backends.kubernetes.changes.change import change
+    from backends.kubernetes.changes.kubectl import Target
+    from backends.kubernetes.client.api import Api
+    from backends.kubernetes.client.kubeconfig import find_access
     from backends.kubernetes.workload import DEPLOYMENTS
 
     space.triton("web", replicas=0)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from backends.kubernetes import services
+from backends.kubernetes.client.kinds import DEPLOYMENTS, INFERENCE_SERVICES, PODS, STATEFUL_SETS
 from backends.kubernetes.discovery import Found, find
 from backends.kubernetes.pod import read_containers, read_pod
 from backends.kubernetes.store import Key, Store
-from backends.kubernetes.workload import DEPLOYMENTS, INFERENCE_SERVICES, PODS, STATEFUL_SETS
 from tritonctl.inventory import ControlMode
 
 TRITON = "nvcr.io/nvidia/tritonserver:24.10-py3"

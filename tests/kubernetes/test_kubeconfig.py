@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import trustme
 
-from backends.kubernetes import tls
-from backends.kubernetes.access import Access
-from backends.kubernetes.credentials import KubeconfigCredentials
-from backends.kubernetes.kubeconfig import find_access, of_text
+from backends.kubernetes.client import tls
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.credentials import KubeconfigCredentials
+from backends.kubernetes.client.kubeconfig import find_access, of_text
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
-from backends.kubernetes.kubectl import Kubectl, Target
-from backends.kubernetes.workload import DEPLOYMENTS, INFERENCE_SERVICES
+from backends.kubernetes.changes.kubectl import Kubectl, Target
+from backends.kubernetes.client.kinds import DEPLOYMENTS, INFERENCE_SERVICES
 
 WEB = Target(DEPLOYMENTS, "models", "web")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.kubernetes.ownership import managers, warnings
+from backends.kubernetes.changes.ownership import managers, warnings
 
 
 def an_object(**meta: Any) -> dict[str, Any]:

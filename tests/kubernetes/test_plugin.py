@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends.kubernetes import plugin
-from backends.kubernetes.access import Access, ExecPlugin, Identity
-from backends.kubernetes.credentials import KubeconfigCredentials, Renewed
-from backends.kubernetes.plugin import Credential
+from backends.kubernetes.client import plugin
+from backends.kubernetes.client.access import Access, ExecPlugin, Identity
+from backends.kubernetes.client.credentials import KubeconfigCredentials, Renewed
+from backends.kubernetes.client.plugin import Credential
 from tests.waiting import until
 from tritonctl.errors import Forbidden, Unreachable, UsageError
 from tritonctl.server.address import Secret

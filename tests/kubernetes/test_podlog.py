@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.kubernetes.podlog import MAX_LINE, Lines
+from backends.kubernetes.client.podlog import MAX_LINE, Lines
 from tritonctl.backend import LogLine
 
 STAMP = "2026-11-21T04:05:06.{:09d}Z"

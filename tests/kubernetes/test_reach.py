@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.kubernetes.api import Api
-from backends.kubernetes.kubeconfig import find_access
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kubeconfig import find_access
+from backends.kubernetes.client.rights import Rights
 from backends.kubernetes.reach import Reach, reach
-from backends.kubernetes.rights import Rights
 from backends.kubernetes.ways import PortWay, ProxyWay
 from tests.kubernetes.acting import acting, listens, serving
 from tests.kubernetes.acting import until as eventually

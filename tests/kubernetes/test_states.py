@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from backends.kubernetes.nodes import Node, shares, summary
-from backends.kubernetes.objects import quantity
+from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, JOBS, STATEFUL_SETS, Kind
+from backends.kubernetes.client.objects import quantity
+from backends.kubernetes.nodes import Load, Node, shares, summary
 from backends.kubernetes.pod import read_containers, read_pod, requested
 from backends.kubernetes.states import pod_platform, workload_platform
-from backends.kubernetes.store import Load
-from backends.kubernetes.workload import DAEMON_SETS, DEPLOYMENTS, JOBS, STATEFUL_SETS, Kind, read_workload
+from backends.kubernetes.workload import read_workload
 from tritonctl.inventory import Level
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.kubernetes.template import Launch, matches, read_launch, selector_of, triton_launches
+from backends.kubernetes.changes.template import Launch, matches, read_launch, selector_of, triton_launches
 from tritonctl.inventory import ControlMode
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends.kubernetes.workload import PODS
+from backends.kubernetes.client.kinds import PODS
 from tests.answering import free_port
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.gate import gate_to

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.kubernetes.websocket import MAX_MESSAGE_BYTES, WebSocket, masked
+from backends.kubernetes.client.websocket import MAX_MESSAGE_BYTES, WebSocket, masked
 from tritonctl.errors import Unreachable
 
 

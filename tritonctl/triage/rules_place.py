@@ -126,7 +126,7 @@ _PROBE_KILLED = re.compile(r"failed (?:liveness|startup) probe, will be restarte
 def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
     """A probe that is refused, a container that is ended for it, and a log in which a load began and did not end.
 
-    Until the kubelet ends the container, a probe that fails during a load is no fault: that is what its threshold is for.
+    Until the kubelet ends the container, a probe that fails during a load is no fault: its threshold is for that.
     """
     events = [piece for piece in evidence.pieces if piece.source is Source.EVENT]
     for each in evidence.replicas:

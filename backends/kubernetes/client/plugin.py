@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from backends.kubernetes.access import Access, ExecPlugin
-from backends.kubernetes.objects import mapping, seconds, text
+from backends.kubernetes.client.access import Access, ExecPlugin
+from backends.kubernetes.client.objects import mapping, seconds, text
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import mapping, rows, text
-from backends.kubernetes.refusal import Gone, NoRight
-from backends.kubernetes.workload import Kind
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import Kind
+from backends.kubernetes.client.objects import mapping, rows, text
+from backends.kubernetes.client.paths import resource
+from backends.kubernetes.client.refusal import Gone, NoRight
 from tritonctl.errors import NotFound, Unreachable
 
 _LISTS = 5  # begun anew where the API server forgot the page in between

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from backends.kubernetes import rollout
-from backends.kubernetes.capacity import gpus_of, room
-from backends.kubernetes.change import change
-from backends.kubernetes.ground import CALL_S, Ground, instead, why_not
-from backends.kubernetes.objects import mapping, rows, text
+from backends.kubernetes.changes import rollout
+from backends.kubernetes.changes.capacity import gpus_of, room
+from backends.kubernetes.changes.change import change
+from backends.kubernetes.changes.ground import CALL_S, Ground, instead, why_not
+from backends.kubernetes.changes.rollout import IsNew
+from backends.kubernetes.changes.template import triton_launches
+from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
+from backends.kubernetes.client.objects import mapping, rows, text
 from backends.kubernetes.reach import reach
-from backends.kubernetes.rollout import IsNew
-from backends.kubernetes.template import triton_launches
-from backends.kubernetes.workload import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
 from tritonctl.errors import OperationFailed, TritonctlError
 from tritonctl.plan import Step
 from tritonctl.server.client import ServerClient

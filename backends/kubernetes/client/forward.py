@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.websocket import WebSocket
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.paths import resource
+from backends.kubernetes.client.websocket import WebSocket
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable
 
 # Channels with binary messages: known to every kubelet since 1.4, and to the API server's newer tunnels as well.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backends.kubernetes.access import Access, ExecPlugin, Identity
+from backends.kubernetes.client.access import Access, ExecPlugin, Identity
 from tritonctl.errors import Unreachable, UsageError
 from tritonctl.server.address import Secret
 

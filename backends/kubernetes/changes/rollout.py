@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from backends.kubernetes import podlog
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.change import read
-from backends.kubernetes.kubectl import Target
-from backends.kubernetes.objects import mapping, number, rows, text
-from backends.kubernetes.template import selector_of, template_of
-from backends.kubernetes.workload import DAEMON_SETS, STATEFUL_SETS
+from backends.kubernetes.changes.change import read
+from backends.kubernetes.changes.kubectl import Target
+from backends.kubernetes.changes.template import selector_of, template_of
+from backends.kubernetes.client import podlog
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import DAEMON_SETS, STATEFUL_SETS
+from backends.kubernetes.client.objects import mapping, number, rows, text
+from backends.kubernetes.client.paths import resource
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.server import log
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.kubernetes.api import Api
-from backends.kubernetes.kubectl import Kubectl, Target
-from backends.kubernetes.objects import mapping, number
-from backends.kubernetes.rights import Right, Rights
-from backends.kubernetes.template import template_of, triton_launches
-from backends.kubernetes.workload import DAEMON_SETS, INFERENCE_SERVICES, JOBS, PODS
+from backends.kubernetes.changes.kubectl import Kubectl, Target
+from backends.kubernetes.changes.template import template_of, triton_launches
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import DAEMON_SETS, INFERENCE_SERVICES, JOBS, PODS
+from backends.kubernetes.client.objects import mapping, number
+from backends.kubernetes.client.rights import Right, Rights
 from tritonctl.backend import Intent
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Choice, Plan, Step

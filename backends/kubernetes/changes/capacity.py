@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import labels, mapping, quantity, rows, text
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.objects import labels, mapping, quantity, rows, text
+from backends.kubernetes.client.paths import resource
 from backends.kubernetes.pod import is_gpu, read_containers, requested
 from tritonctl.errors import TritonctlError
 

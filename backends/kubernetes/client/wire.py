@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from backends.kubernetes.access import Access
+from backends.kubernetes.client.access import Access
 from tritonctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Wire:
         method: str,
         target: str,
         headers: Headers,
-        content: bytes | AsyncIterator[bytes] | None,
+        content: bytes | None,
         in_words: Callable[[Exception], Exception],
     ) -> httpx.Response:
         """The answer with its body still to be read; closing it gives the connection back, or closes it.
@@ -113,7 +113,7 @@ class Wire:
         method: str,
         target: str,
         headers: Headers,
-        content: bytes | AsyncIterator[bytes] | None,
+        content: bytes | None,
         in_words: Callable[[Exception], Exception],
     ) -> httpx.Response:
         from httpx import Response
@@ -126,23 +126,10 @@ class Wire:
                 raise UsageError(f"send the header {name!r}", "it has a line end in it")
             given.add(name.lower())
             lines.append(f"{name}: {value}")
-        chunked = content is not None and not isinstance(content, bytes) and "content-length" not in given
-        if isinstance(content, bytes) and "content-length" not in given:
-            lines.append(f"Content-Length: {len(content)}")
-        elif content is None and method in ("POST", "PUT", "PATCH") and "content-length" not in given:
-            lines.append("Content-Length: 0")
-        elif chunked:
-            lines.append("Transfer-Encoding: chunked")
+        if "content-length" not in given and (content is not None or method in ("POST", "PUT", "PATCH")):
+            lines.append(f"Content-Length: {len(content or b'')}")
         writer = connection.writer
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        if isinstance(content, bytes):
-            writer.write(content)
-        elif content is not None:
-            async for piece in content:
-                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked and piece else piece)
-                await writer.drain()
-            if chunked:
-                writer.write(b"0\r\n\r\n")
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (content or b""))
         await writer.drain()
         status, found = await _head(connection.reader)
         fields = {name.lower(): value for name, value in found}

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backends.kubernetes import ownership
-from backends.kubernetes.change import change, changed_meanwhile
-from backends.kubernetes.ground import CALL_S, Ground, instead
-from backends.kubernetes.kubectl import shown
-from backends.kubernetes.objects import mapping
+from backends.kubernetes.changes import ownership
+from backends.kubernetes.changes.change import change, changed_meanwhile
+from backends.kubernetes.changes.ground import CALL_S, Ground, instead
+from backends.kubernetes.changes.kubectl import shown
+from backends.kubernetes.changes.rolling import back, need_rollout, rolling
+from backends.kubernetes.changes.template import Launch, launches, template_of, triton_launches
+from backends.kubernetes.client.objects import mapping
 from backends.kubernetes.pod import Container, read_containers
-from backends.kubernetes.rolling import back, need_rollout, rolling
-from backends.kubernetes.template import Launch, launches, template_of, triton_launches
 from tritonctl.errors import OperationFailed, TritonctlError, UsageError
 from tritonctl.inventory import ControlMode, ModelState, Replica
 from tritonctl.plan import Plan, Step

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import seconds
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.objects import seconds
+from backends.kubernetes.client.paths import resource
 from tritonctl.backend import LogLine
 
 MAX_LINE = 64 * 1024

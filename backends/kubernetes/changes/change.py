@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from backends.kubernetes.api import Api, Patch, resource
-from backends.kubernetes.kubectl import Target
-from backends.kubernetes.objects import mapping, text
+from backends.kubernetes.changes.kubectl import Target
+from backends.kubernetes.client.api import Api, Patch
+from backends.kubernetes.client.objects import mapping, text
+from backends.kubernetes.client.paths import resource
 from tritonctl.errors import OperationFailed
 
 _CONFLICT = 409

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from backends.kubernetes.access import Access
-from backends.kubernetes.plugin import Credential
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.plugin import Credential
 from tritonctl.errors import Unreachable
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.kubernetes.workload import Kind
+from backends.kubernetes.client.kinds import Kind
 from backends.secrets import mask_argument
 
 

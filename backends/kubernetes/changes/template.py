@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backends.kubernetes.objects import labels, mapping, rows, text, texts
+from backends.kubernetes.client.objects import labels, mapping, rows, text, texts
 from tritonctl.inventory import ControlMode
 from tritonctl.server import options
 from tritonctl.server.options import ServerOptions

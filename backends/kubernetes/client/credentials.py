@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from backends.kubernetes import plugin as exec_plugin
-from backends.kubernetes.access import Access
-from backends.kubernetes.plugin import Credential
+from backends.kubernetes.client import plugin as exec_plugin
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.plugin import Credential
 from tritonctl.errors import Forbidden, TritonctlError, UsageError
 
 _EARLY_S = 60.0  # a credential is renewed so long before it expires

@@ -6,8 +6,8 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
-from backends.kubernetes.access import Access
-from backends.kubernetes.wire import CONNECT_S, ConnectTimeout, NotHttp
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.wire import CONNECT_S, ConnectTimeout, NotHttp
 from tritonctl.errors import TritonctlError, Unreachable
 
 

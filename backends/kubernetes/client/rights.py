@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from backends.kubernetes.api import Api
+from backends.kubernetes.client.api import Api
 from tritonctl.errors import Forbidden, TritonctlError
 
 KEPT_S = 60.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.objects import mapping, text
-from backends.kubernetes.workload import PODS
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import PODS
+from backends.kubernetes.client.objects import mapping, text
+from backends.kubernetes.client.paths import resource
 from tritonctl.errors import Forbidden
 
 _MOST = 200  # namespaces that are asked about

@@ -10,7 +10,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from backends.kubernetes.forward import PortStream
+from backends.kubernetes.client.forward import PortStream
 
 OpenPort = Callable[[int], AbstractAsyncContextManager[PortStream]]
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from backends.kubernetes import ownership, rollout
-from backends.kubernetes.api import Api
-from backends.kubernetes.belongings import belongings, hanging_finalizers, look_around
-from backends.kubernetes.change import path_of, read
-from backends.kubernetes.ground import CALL_S, Ground, grace_s
-from backends.kubernetes.kubectl import Target
-from backends.kubernetes.objects import mapping, text, texts
-from backends.kubernetes.rights import Right
-from backends.kubernetes.template import selector_of
-from backends.kubernetes.workload import INFERENCE_SERVICES, PODS
+from backends.kubernetes.changes import ownership, rollout
+from backends.kubernetes.changes.belongings import belongings, hanging_finalizers, look_around
+from backends.kubernetes.changes.change import path_of, read
+from backends.kubernetes.changes.ground import CALL_S, Ground, grace_s
+from backends.kubernetes.changes.kubectl import Target
+from backends.kubernetes.changes.template import selector_of
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, PODS
+from backends.kubernetes.client.objects import mapping, text, texts
+from backends.kubernetes.client.rights import Right
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.plan import Choice, Plan, Step, choose
 

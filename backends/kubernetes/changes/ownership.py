@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.kubernetes.objects import labels, mapping, rows, text
+from backends.kubernetes.client.objects import labels, mapping, rows, text
 
 # Controllers that come with Kubernetes: what they own is changed at its owner, which is what is shown.
 _BUILT_IN = frozenset(("ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"))

@@ -1,26 +1,25 @@
-"""The Kubernetes API over one connection pool: deadlines, size limits, credentials, every failure put into words."""
+"""The Kubernetes API: objects, lists, watches, logs, upgrades and rights, with deadlines and size limits."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
-from backends.kubernetes import lost, tls
-from backends.kubernetes.access import Access
-from backends.kubernetes.answers import MAX_BODY_BYTES, read_again, read_json, retry_after, whole
-from backends.kubernetes.credentials import Credentials, KubeconfigCredentials
-from backends.kubernetes.objects import mapping, rows, text
-from backends.kubernetes.plugin import Credential
-from backends.kubernetes.refusal import Gone, event_refusal, refusal, status_of
-from backends.kubernetes.wire import Connection, Wire
-from tritonctl.errors import Forbidden, OperationFailed, Unreachable
-from tritonctl.server.http import Answer, client_class
+from backends.kubernetes.client import lost
+from backends.kubernetes.client.access import Access
+from backends.kubernetes.client.answers import read_json, retry_after, whole
+from backends.kubernetes.client.credentials import Credentials
+from backends.kubernetes.client.objects import mapping, rows, text
+from backends.kubernetes.client.paths import Query, target_of
+from backends.kubernetes.client.refusal import event_refusal, refusal
+from backends.kubernetes.client.session import Session
+from backends.kubernetes.client.wire import Connection
+from tritonctl.errors import OperationFailed, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -31,10 +30,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024  # etcd takes no object larger than 1.5 MiB
 PAGE = 250  # objects; a page of pods is then about 1.5 MB, and reading it holds the event loop for some 15 ms
 _AT_ONCE = 32  # requests; streams do not count
 
-Query = Mapping[str, str | int | bool | Sequence[str]]
-
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
 class Patch(StrEnum):
@@ -69,42 +65,24 @@ class Upgraded:
         await self._connection.writer.drain()
 
 
-def resource(group_version: str, plural: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """The path of a resource: `resource("apps/v1", "deployments", "models", "text", "scale")`."""
-    root = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
-    parts = [root]
-    if namespace:
-        parts.append(f"namespaces/{quote(namespace, safe='')}")
-    parts.append(plural)
-    if name:
-        parts.append(quote(name, safe=":"))  # pods/http:NAME:8000/proxy
-    if subresource:
-        parts.append(subresource)
-    return "/".join(parts)
-
-
 class Api:
-    """Opened on first use. Every method raises a TritonctlError for whatever goes wrong.
+    """Every method raises a TritonctlError for whatever goes wrong. Paths are made by `resource`.
 
-    Paths are made by `resource`. Not for more than one event loop.
+    Not for more than one event loop.
     """
 
     def __init__(self, access: Access, credentials: Credentials | None = None) -> None:
         self.access = access
-        self.credentials: Credentials = credentials or KubeconfigCredentials(access)
-        self._wire: Wire | None = None
-        self._made_with: Credential | None = None
+        self.session = Session(access, credentials)
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def name(self) -> str:
         """For a person."""
-        return lost.name_of(self.access)
+        return self.session.name
 
     async def aclose(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
+        await self.session.aclose()
 
     # Objects
 
@@ -141,12 +119,6 @@ class Api:
         self, path: str, body: object, query: Query | None = None, *, deadline_s: float = REQUEST_S
     ) -> dict[str, Any]:
         return await self.call("POST", path, query, body, deadline_s=deadline_s)
-
-    async def replace(
-        self, path: str, body: object, query: Query | None = None, *, deadline_s: float = REQUEST_S
-    ) -> dict[str, Any]:
-        """PUT: with metadata.resourceVersion in it, 409 where somebody else was faster."""
-        return await self.call("PUT", path, query, body, deadline_s=deadline_s)
 
     async def patch(
         self,
@@ -188,7 +160,7 @@ class Api:
         try:
             async with asyncio.timeout(deadline_s), self._limit:
                 while True:
-                    async with self.stream(method, path, query, content=content, headers=headers) as response:
+                    async with self.session.stream(method, path, query, content=content, headers=headers) as response:
                         found = await whole(response, tried)
                         if response.status_code < 400:
                             return read_json(found, tried)
@@ -260,7 +232,7 @@ class Api:
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout(REQUEST_S):
-                response = await self.open("GET", _target(path, query), headers={"Accept": accept})
+                response = await self.session.open("GET", target_of(path, query), headers={"Accept": accept})
                 if response.status_code >= 400:
                     raise refusal(tried, "GET", path, response.status_code, await whole(response, tried))
             opened()
@@ -273,87 +245,6 @@ class Api:
         finally:
             if response is not None:
                 await response.aclose()
-
-    @asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
-        """The answer, of whatever status, with its body still to be read. The caller brings the deadline."""
-        response = await self.open(method, _target(path, query), content=content, headers=headers)
-        try:
-            yield response
-        finally:
-            await response.aclose()
-
-    async def open(
-        self,
-        method: str,
-        target: str,
-        *,
-        content: bytes | AsyncIterator[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        """The same for a target that is sent as it stands, path and query; the caller closes it.
-
-        A 401 of the API server's own makes the credentials new, once; not where the content can be sent only once.
-        """
-        tried = f"{method} {target.partition('?')[0]}"
-        given = dict(headers or {})
-        if not any(name.lower() == "accept-encoding" for name in given):
-            given["Accept-Encoding"] = "identity"  # unpacked, an answer would grow past every limit
-        for again in (True, False):
-            wire = await self._open()
-            sent = [("User-Agent", "tritonctl"), *given.items(), *await self.credentials.headers()]
-            try:
-                response = await wire.send(
-                    method, target, sent, content, lambda error: lost.in_words(tried, self.access, error)
-                )
-            except (OSError, EOFError) as error:
-                raise lost.in_words(tried, self.access, error) from None
-            if response.status_code != 401 or not (again and (content is None or isinstance(content, bytes))):
-                return response
-            body = await whole(response, tried)
-            if status_of(body) is None:  # the pod's own, behind its proxy
-                return read_again(response, body)
-            if not await self.credentials.refresh():
-                raise Forbidden(tried, f"{self.name} does not accept the credentials of {self.access.source}", _LOGIN)
-        raise AssertionError("unreachable")
-
-    async def proxy(
-        self,
-        method: str,
-        target: str,
-        *,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        deadline_s: float = REQUEST_S,
-        max_bytes: int = MAX_BODY_BYTES,
-    ) -> Answer:
-        """What a pod or service answers behind the API server's proxy, of whatever status.
-
-        Raises what the API server itself says instead of passing it on: Forbidden, NotFound, Unreachable.
-        """
-        tried = f"{method} {target.partition('?')[0]}"
-        try:
-            async with asyncio.timeout(deadline_s), self._limit:
-                response = await self.open(method, target, content=content, headers=headers)
-                try:
-                    body = await whole(response, tried, max_bytes)
-                finally:
-                    await response.aclose()
-        except TimeoutError:
-            raise Unreachable(
-                tried, f"no answer through {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
-            ) from None
-        if response.status_code >= 400 and status_of(body) is not None:
-            raise refusal(tried, method, target, response.status_code, body)
-        return Answer(response.status_code, response.headers, body)
 
     @asynccontextmanager
     async def upgrade(
@@ -376,7 +267,7 @@ class Api:
         }
         try:
             async with asyncio.timeout(deadline_s):
-                response = await self.open("GET", _target(path, query), headers=headers)
+                response = await self.session.open("GET", target_of(path, query), headers=headers)
                 if response.status_code != 101:
                     try:
                         found = await whole(response, tried)
@@ -422,31 +313,5 @@ class Api:
         status = mapping(found, "status")
         return Review(status.get("allowed") is True, text(status, "reason"))
 
-    # The connection
-
-    async def _open(self) -> Wire:
-        credential = await self.credentials.certificate()
-        if self._wire is None or credential != self._made_with:
-            client_class()  # imports httpx, whose answers the wire gives, without its command line
-            old, self._wire = self._wire, Wire(self.access, tls.context_for(self.access, credential))
-            self._made_with = credential
-            if old is not None:
-                old.close()
-        return self._wire
-
 
 _BUSY = "the API server is busy or hangs: `kubectl version` tells"
-_LOGIN = "log in again, or fetch the kubeconfig anew"
-
-
-def _target(path: str, query: Query | None) -> str:
-    pairs: list[tuple[str, str]] = []
-    for name, value in (query or {}).items():
-        if isinstance(value, str | int):  # a bool is an int too
-            pairs.append((name, ("true" if value else "false") if isinstance(value, bool) else str(value)))
-        else:
-            pairs += [(name, each) for each in value]
-    return f"{path}?{urlencode(pairs)}" if pairs else path
-
-
-__all__ = ["METADATA", "METADATA_LIST", "Api", "Gone", "Patch", "Query", "Review", "Upgraded", "resource"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from backends.kubernetes.objects import mapping, rows, text
+from backends.kubernetes.client.objects import mapping, rows, text
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 
 _WORDS = 1000

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from backends.kubernetes import actions, delete, switch
-from backends.kubernetes.api import Api
-from backends.kubernetes.change import read
-from backends.kubernetes.ground import Ground
-from backends.kubernetes.kubectl import Kubectl, Target
-from backends.kubernetes.rights import Rights
+from backends.kubernetes.changes import actions, delete, switch
+from backends.kubernetes.changes.change import read
+from backends.kubernetes.changes.ground import Ground
+from backends.kubernetes.changes.kubectl import Kubectl, Target
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import INFERENCE_SERVICES, PODS
+from backends.kubernetes.client.rights import Rights
 from backends.kubernetes.services import Group
-from backends.kubernetes.workload import INFERENCE_SERVICES, PODS
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import Forbidden, OperationFailed
 from tritonctl.plan import Plan

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from backends.kubernetes import ownership, rollout
-from backends.kubernetes.api import Patch, resource
-from backends.kubernetes.capacity import gpus_of, room
-from backends.kubernetes.change import change, changed_meanwhile, path_of
-from backends.kubernetes.ground import CALL_S, Ground, grace_s, instead, lost_models
-from backends.kubernetes.kubectl import Target
-from backends.kubernetes.objects import labels, mapping, number, text
-from backends.kubernetes.rolling import back, need_rollout, rolling
-from backends.kubernetes.template import template_of
-from backends.kubernetes.workload import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
+from backends.kubernetes.changes import ownership, rollout
+from backends.kubernetes.changes.capacity import gpus_of, room
+from backends.kubernetes.changes.change import change, changed_meanwhile, path_of
+from backends.kubernetes.changes.ground import CALL_S, Ground, grace_s, instead, lost_models
+from backends.kubernetes.changes.kubectl import Target
+from backends.kubernetes.changes.rolling import back, need_rollout, rolling
+from backends.kubernetes.changes.template import template_of
+from backends.kubernetes.client.api import Patch
+from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
+from backends.kubernetes.client.objects import labels, mapping, number, text
+from backends.kubernetes.client.paths import resource
 from tritonctl.errors import OperationFailed, TritonctlError, UsageError
 from tritonctl.plan import Plan, Step
 

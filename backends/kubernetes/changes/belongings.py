@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backends.kubernetes import ownership
-from backends.kubernetes.api import Api, resource
-from backends.kubernetes.ground import Ground
-from backends.kubernetes.kubectl import Target
-from backends.kubernetes.objects import labels, mapping, rows, text, texts
-from backends.kubernetes.template import matches, template_of
-from backends.kubernetes.workload import STATEFUL_SETS, WORKLOADS, Kind
+from backends.kubernetes.changes import ownership
+from backends.kubernetes.changes.ground import Ground
+from backends.kubernetes.changes.kubectl import Target
+from backends.kubernetes.changes.template import matches, template_of
+from backends.kubernetes.client.api import Api
+from backends.kubernetes.client.kinds import STATEFUL_SETS, WORKLOADS, Kind
+from backends.kubernetes.client.objects import labels, mapping, rows, text, texts
+from backends.kubernetes.client.paths import resource
 from tritonctl.errors import NotFound, TritonctlError
 
 SERVICES = Kind("Service", "v1", "services", "svc")

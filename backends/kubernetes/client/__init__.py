@@ -1,0 +1,1 @@
+"""What speaks to an API server and to what stands behind it, and knows nothing of Triton."""
