@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from screenshots import places
 from screenshots.png import NoFont, find_font, to_png
 from screenshots.svg import to_svg
 from screenshots.terminal import Size, Terminal
@@ -40,6 +41,10 @@ def main() -> int:
             )
 
         take_all(open_terminal, save, scene / "runtime")
+        if why := places.missing():
+            print(f"those of Docker, Kubernetes and Azure ML are left as they are: {why}", file=sys.stderr)
+        else:
+            places.take_places(open_terminal, save, scene)
     return 0
 
 

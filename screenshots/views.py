@@ -82,7 +82,7 @@ def _dashboard(demo: Terminal, save: Save) -> None:
 
 
 def _plans(demo: Terminal, save: Save) -> None:
-    _command(demo, "load pitch")
+    command(demo, "load pitch")
     demo.wait("Do it")
     save(demo, "plan-load", "the plan of a load; Cancel has the focus")
     demo.press(TAB)
@@ -99,7 +99,7 @@ def _plans(demo: Terminal, save: Save) -> None:
 
 
 def _model_pages(demo: Terminal, save: Save) -> None:
-    _command(demo, "model digits")
+    command(demo, "model digits")
     demo.wait("IMAGE")
     save(demo, "schema", "a model's schema")
     demo.press("U")
@@ -116,7 +116,7 @@ def _model_pages(demo: Terminal, save: Save) -> None:
     demo.wait("answered by")
     save(demo, "request", "a test request with its answer")
     _back(demo)
-    _command(demo, "infer tokens")
+    command(demo, "infer tokens")
     demo.wait("[ Send ]")
     demo.press(ENTER)
     demo.wait("answered by")
@@ -141,7 +141,8 @@ def _others(open_terminal: Open, save: Save) -> None:
         save(client, "sixteen-colours", "the terminal's own 16 colours")
 
 
-def _command(demo: Terminal, line: str) -> None:
+def command(demo: Terminal, line: str) -> None:
+    """Type it at the prompt."""
     demo.press(":")
     demo.settle()
     demo.press(line + ENTER)

@@ -21,7 +21,7 @@ from tritonctl.inventory import (
     ServiceStatus,
 )
 from tritonctl.server.address import ServerAddress
-from tritonctl.status import derive, short_reason
+from tritonctl.status import derive, server_word, short_reason
 
 READY, LOADING, UNLOADING = ModelState.READY, ModelState.LOADING, ModelState.UNLOADING
 UNAVAILABLE, NOT_LOADED = ModelState.UNAVAILABLE, ModelState.NOT_LOADED
@@ -196,3 +196,13 @@ def test_the_line_that_says_most(reason: str | None, short: str) -> None:
 @pytest.mark.parametrize("reason", [" ", "\n\n"])
 def test_a_reason_of_white_space(reason: str) -> None:
     assert derived(seen(model("a", UNAVAILABLE, reason))).note
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "word"),
+    [("exited 1", Level.FAILED, "–"), ("created", Level.OFF, "–"), ("running", Level.OK, "unreachable")],
+)
+def test_a_server_is_unreachable_only_where_something_runs(state: str, level: Level, word: str) -> None:
+    platform = Platform(state, level)
+    unasked = ReplicaStatus(Replica("r1", platform, no_address="its port is not published"), looked=True)
+    assert server_word(derived(unasked, platform=platform)) == word

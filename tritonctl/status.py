@@ -133,6 +133,10 @@ def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[
 def server_word(status: ServiceStatus) -> str:
     """The second layer in one word; ≠ marks that the layers disagree."""
     if status.error is not None and status.live is None:
+        if status.service.platform.level in (Level.FAILED, Level.OFF) and not any(
+            each.replica.address is not None for each in status.replicas
+        ):
+            return "–"  # nothing runs there that could be asked
         return "starting" if status.level is Level.CHANGING else "unreachable"
     if status.live is None:
         return "–" if all(each.looked for each in status.replicas) else "asking"

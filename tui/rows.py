@@ -38,7 +38,7 @@ SERVICE_COLUMNS = (
     Column("gpu", "GPU", 5, numeric=True, drop=4),
     Column("memory", "GPU MEM", 9, numeric=True, drop=3),
     Column("age", "AGE", 4, numeric=True, drop=5),
-    Column("note", "NOTE", None, minimum=20, weight=4, drop=8),
+    Column("note", "NOTE", None, minimum=34, weight=4, drop=8),  # in fewer cells no cause can be read
 )
 MODEL_COLUMNS = (
     Column("model", "MODEL", None, minimum=14, weight=2),

@@ -31,23 +31,23 @@ _COMMANDS = {
     "services": "services",
     "service": "service NAME",
     "all": "all",
-    "load": "load MODEL",
-    "unload": "unload MODEL",
-    "model": "model MODEL",
-    "infer": "infer MODEL",
+    "load": "load [NAME] MODEL",
+    "unload": "unload [NAME] MODEL",
+    "model": "model [NAME] MODEL",
+    "infer": "infer [NAME] MODEL",
     "logs": "logs NAME",
     "metrics": "metrics NAME",
     "events": "events NAME",
     "describe": "describe NAME",
     "triage": "triage NAME",
-    "mode": "mode none|poll|explicit",
-    "start": "start",
-    "stop": "stop",
-    "restart": "restart",
-    "scale": "scale N",
+    "mode": "mode [NAME] none|poll|explicit",
+    "start": "start [NAME]",
+    "stop": "stop [NAME]",
+    "restart": "restart [NAME]",
+    "scale": "scale [NAME] N",
     "traffic": "traffic NAME=PERCENT …",
-    "delete": "delete [ID …]",
-    "set": "set KEY=VALUE …",
+    "delete": "delete [NAME] [ID …]",
+    "set": "set [NAME] KEY=VALUE …",
     "theme": "theme NAME",
     "help": "help",
     "quit": "quit",
@@ -92,7 +92,7 @@ class CommandedApp(App[int]):
     def ask_value(self, action: Capability) -> None:
         """Begin the command whose value is wanted, where the service's place can do it."""
         try:
-            status, _ = self._of_the_place(action)
+            status, _ = self._of_the_place(action, self._service_here())
         except TritonctlError as error:
             self.say(error.headline, "warn")
             return
@@ -100,9 +100,9 @@ class CommandedApp(App[int]):
         if isinstance(self.screen, LiveScreen):
             self.screen.ask(":", f"{action} {value}", complete=self._complete)
 
-    def _of_the_place(self, action: Capability) -> tuple[ServiceStatus, Backend]:
-        """The service that is meant and its backend. Raises OperationFailed where the place cannot do it."""
-        status = self.fleet.resolve(self._service_here())
+    def _of_the_place(self, action: Capability, service: str) -> tuple[ServiceStatus, Backend]:
+        """That service and its backend. Raises OperationFailed where the place cannot do it."""
+        status = self.fleet.resolve(service)
         backend = self.fleet.backend_of(status.service)
         if (why := backend.why_not(action, status.service)) is not None:
             raise OperationFailed(f"{action} of {status.id}", why)
@@ -114,7 +114,8 @@ class CommandedApp(App[int]):
             names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
             return [name for name in names if name.startswith(typed)]
         if words[0] == "mode":
-            return [f"mode {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
+            before = " ".join(words[:-1])
+            return [f"{before} {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
         if words[0] == "traffic":
             before = " ".join(words[:-1])
             return [f"{before} {name}=" for name in self._siblings() if name.startswith(words[-1])]
@@ -168,11 +169,15 @@ class CommandedApp(App[int]):
                 raise UsageError("theme", f"no theme {rest[0]!r}", ", ".join(sorted(self.available_themes)))
             self.theme = rest[0]
         elif name in ("load", "unload") and rest:
-            self._propose_model(name, rest[0])
+            self._propose_model(name, *self._meant(rest, 1))
         elif name in ("model", "infer") and rest:
-            self.open_model(OpenModel(self._service_here(), rest[0], "schema" if name == "model" else "request"))
+            service, (model, *_) = self._meant(rest, 1)
+            self.open_model(OpenModel(service, model, "schema" if name == "model" else "request"))
         elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
-            self._propose_place(_OF_THE_PLACE[name], rest)
+            action = _OF_THE_PLACE[name]
+            needed = 1 if action in (*_WITH_A_VALUE, *_WITH_WORDS) else 0
+            service, words = self._meant(rest, needed, loose=action is Capability.DELETE)
+            self._propose_place(action, service, words)
         elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self.open_service(OpenService(service, "models" if name == "service" else name))
@@ -204,16 +209,30 @@ class CommandedApp(App[int]):
             return services[0].id
         raise UsageError("", "of which service?", "open it first, with enter")
 
-    def _propose_model(self, what: str, model: str) -> None:
+    def _meant(self, words: list[str], needed: int, *, loose: bool = False) -> tuple[str, list[str]]:
+        """The service that is meant and the other words: its name may stand before them, as in a shell, where so many
+        are left after it; else it is the one that is open or under the cursor.
+
+        Raises NotFound or UsageError where no service has that name, unless, `loose`, it may be another word.
+        """
+        if len(words) > needed and "=" not in words[0]:
+            try:
+                return self.fleet.resolve(words[0]).id, words[1:]
+            except TritonctlError:
+                if not loose:
+                    raise
+        return self._service_here(), words
+
+    def _propose_model(self, what: str, service: str, words: list[str]) -> None:
         from tritonctl.server import control
 
-        status = self.fleet.resolve(self._service_here())
+        status, model = self.fleet.resolve(service), words[0]
         plan = control.plan_load if what == "load" else control.plan_unload
         self.propose(Propose(f"{what} {model}", lambda: plan(status, model)))
 
-    def _propose_place(self, action: Capability, rest: list[str]) -> None:
+    def _propose_place(self, action: Capability, service: str, rest: list[str]) -> None:
         """A change that the service's place makes: its plan is the backend's."""
-        status, backend = self._of_the_place(action)
+        status, backend = self._of_the_place(action, service)
         loaded = tuple(sorted({model.name for model in status.models if model.ready_on}))
         value, options = _split(action, rest)
         intent = Intent(action, status.service, value, loaded, options)
@@ -234,7 +253,7 @@ def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...
             if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
                 raise UsageError(":traffic", f"{each!r} is not NAME=PERCENT with a whole number from 0 to 100")
     if action is Capability.SCALE and not (rest and rest[0].isascii() and rest[0].isdigit()):
-        raise UsageError(":scale", "how many replicas?", ":scale N")
+        raise UsageError(":scale", "how many replicas?", ":scale [NAME] N")
     if action not in _WITH_A_VALUE:
         return "", tuple(rest)
     return (rest[0], tuple(rest[1:])) if rest else ("", ())

@@ -60,7 +60,7 @@ async def test_the_commands_want_what_they_need(tmp_path: Path) -> None:
     async with FakeTriton([FakeModel("a")]) as server, dashboard(Able(service("s", server)), work=tmp_path) as shown:
         await shown.sees("ready")
         for typed, said in (
-            ("scale", ":scale N"),
+            ("scale", ":scale [NAME] N"),
             ("scale many", "how many replicas"),
             ("traffic", "NAME=PERCENT"),
             ("traffic blue=lots", "from 0 to 100"),

@@ -166,12 +166,25 @@ async def test_commands(tmp_path: Path) -> None:
             ("service nobody", "there is no such service"),
             ("theme ugly", "no theme 'ugly'"),
             ("load", "it needs more"),
+            ("load nobody layout", "there is no such service"),
+            ("restart nobody", "there is no such service"),
             ("load '", "No closing quotation"),
         ):
             await shown.command(typed.replace("'", "\x27")) if "'" not in typed else await quoted(shown, typed)
             await shown.until(lambda words=words: words in shown.notice, words)  # type: ignore[misc]
         await shown.command("q")
         assert shown.app.return_value == 0
+
+
+async def test_the_service_of_a_command_may_be_named(tmp_path: Path) -> None:
+    """Also where the cursor is on another row."""
+    async with fleet_of_four(tmp_path) as shown:
+        await shown.press("end")
+        await shown.command("load half layout")
+        await shown.sees("Load layout on fake/half")
+        await shown.press("escape")
+        await shown.command("model fake/half layout")
+        await shown.sees("fake/half", "[1 Schema]")
 
 
 async def quoted(shown: Dashboard, text: str) -> None:

@@ -153,10 +153,12 @@ class ServiceScreen(TabbedScreen):
 
 def header_parts(status: ServiceStatus, now: float) -> list[Part]:
     """A service in one line: which, how, in which mode, since when."""
-    state = STATES[status.level]
+    state, word = STATES[status.level], server_word(status)
+    if word == "–":  # no server runs: its place says why
+        word = status.service.platform.state
     parts = [
         Part(status.id, "title", 9),
-        Part(server_word(status), state, 8),
+        Part(word, state, 8),
         Part(f"{status.replicas_ready}/{len(status.replicas)} replicas", "", 4) if len(status.replicas) > 1 else None,
         Part(str(status.control_mode or "mode ?"), "", 5) if speaks(status) is Speaks.TRITON else None,
         Part(f"Triton {status.version}", "muted", 3) if status.version else None,
