@@ -79,7 +79,14 @@ def shared_memory(prefix: str) -> list[str]:
 
 
 def left_of(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("way", ["q", "\x03", signal.SIGHUP, signal.SIGKILL, "hang up"])
