@@ -16,7 +16,7 @@ from backends.kubernetes.client import plugin
 from backends.kubernetes.client.access import Access, ExecPlugin, Identity
 from backends.kubernetes.client.credentials import KubeconfigCredentials, Renewed
 from backends.kubernetes.client.plugin import Credential
-from tests.waiting import until
+from tests.waiting import runs, until
 from tritonctl.errors import Forbidden, Unreachable, UsageError
 from tritonctl.server.address import Secret
 
@@ -58,7 +58,7 @@ async def test_one_that_hangs_is_ended_with_what_it_started_and_in_time(tmp_path
     assert "get-token" in caught.value.advice
     assert SECRET not in str(caught.value)
     child = int((tmp_path / "child").read_text())
-    await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    await until(lambda: not runs(child))
 
 
 async def test_one_whose_child_keeps_its_output_open_holds_up_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.answering import listening, silent
 from tests.components import need
 from tests.fakes import FakeModel, FakeTriton
 from tests.tui.process import Running, running, servers_of
+from tests.waiting import runs
 
 
 async def opened(shown: Running) -> None:
@@ -79,14 +80,7 @@ def shared_memory(prefix: str) -> list[str]:
 
 
 def left_of(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if _runs(pid)]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return [pid for pid in pids if runs(pid)]
 
 
 @pytest.mark.parametrize("way", ["q", "\x03", signal.SIGHUP, signal.SIGKILL, "hang up"])
