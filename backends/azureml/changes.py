@@ -57,7 +57,7 @@ async def traffic(ground: Ground) -> Plan:
         f"Traffic of {ground.endpoint_id}: {_told(after)}",
         [step],
         now=_told(before),
-        warnings=tuple(warnings),
+        warnings=warnings,
         undo=step.undo_call,
         typed=ground.endpoint.name,
     )
@@ -159,7 +159,7 @@ async def scale(ground: Ground) -> Plan:
         [step],
         now=f"{deployment.instances if deployment.instances is not None else 'unknown'} × "
         f"{deployment.instance_type or 'the default instance'}",
-        warnings=tuple(warnings),
+        warnings=warnings,
         undo=f"tritonctl scale {ground.service_id} {deployment.instances}" if deployment.instances else "",
     )
 
@@ -193,7 +193,7 @@ async def settings(ground: Ground) -> Plan:
     step = _put_step(ground, deployment, new)
     undo = f"tritonctl set {ground.service_id} {' '.join(each.shown for each in back)}" if back else ""
     title = f"Set {', '.join(each.shown for each in new)} of {ground.service_id}"
-    return ground.plan(title, [step], now=now, warnings=tuple(warnings), undo=undo)
+    return ground.plan(title, [step], now=now, warnings=warnings, undo=undo)
 
 
 def _put_step(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> Step:
@@ -232,7 +232,7 @@ async def restart(ground: Ground) -> Plan:
         f"Redeploy {ground.service_id}",
         [_put_step(ground, deployment, [marked])],
         now=f"{deployment.state}, {deployment.instances or 'unknown'} × {deployment.instance_type or 'default'}",
-        warnings=tuple(warnings),
+        warnings=warnings,
         undo=f"a restart cannot be taken back; the variable stays until tritonctl set {ground.service_id} "
         f"env.{RESTARTED}-",
     )

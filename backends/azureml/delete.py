@@ -84,7 +84,7 @@ async def plan(ground: Ground) -> Plan:
         f"Delete {what}",
         steps,
         now=", ".join(f"{each.name} {each.state}, {each.instances or '?'} × {each.instance_type}" for each in doomed),
-        warnings=tuple(warnings),
+        warnings=warnings,
         undo="deploy it anew; what is archived is restored with az ml model restore, az ml environment restore",
         typed=ground.intent.service.name,
         choices=choices,

@@ -15,7 +15,7 @@ from backends.azureml.watch import Watch
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.backend import Intent
 from tritonctl.errors import OperationFailed
-from tritonctl.plan import Choice, Plan, Step
+from tritonctl.ground import PlanGround
 
 # Azure itself gives a deployment's operation up after 30 minutes (its header x-ms-async-operation-timeout: PT30M).
 OPERATION_S = 2700.0
@@ -23,15 +23,13 @@ CALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(PlanGround):
     """`deployment` is None for an endpoint without one."""
 
     place: Place
-    intent: Intent
     known: Known
     endpoint: Endpoint
     deployment: Deployment | None
-    read_only: bool
     watch: Watch | None
 
     @classmethod
@@ -41,15 +39,11 @@ class Ground:
         deployment = None
         if known.deployment is not None:
             deployment = await place.deployment(known.workspace, endpoint.name, known.deployment.name)
-        return cls(place, intent, known, endpoint, deployment, read_only, watch)
+        return cls(place, known, endpoint, deployment, watch, intent=intent, read_only=read_only)
 
     @property
     def workspace(self) -> Workspace:
         return self.known.workspace
-
-    @property
-    def service_id(self) -> str:
-        return self.intent.service.id
 
     @property
     def endpoint_id(self) -> str:
@@ -83,30 +77,6 @@ class Ground:
                     f"the {what} {each.name} is {each.state} already: Azure takes one change at a time",
                     f"wait until it is done: tritonctl wait {self.service_id} --for settled",
                 )
-
-    def plan(
-        self,
-        title: str,
-        steps: list[Step],
-        *,
-        now: str = "",
-        warnings: tuple[str, ...] = (),
-        undo: str = "",
-        typed: str = "",
-        choices: tuple[Choice, ...] = (),
-    ) -> Plan:
-        return Plan(
-            action=str(self.intent.action),
-            service=self.service_id,
-            title=title,
-            steps=tuple(steps),
-            now=now,
-            warnings=tuple(dict.fromkeys(warnings)),
-            undo=undo,
-            typed=typed,
-            choices=choices,
-            read_only=self.read_only,
-        )
 
     async def put(self, path: str, document: Mapping[str, Any], tried: str) -> str:
         return await self.ended(await self.place.arm.change("PUT", path, API, document, deadline_s=CALL_S), tried)

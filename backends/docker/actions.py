@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,8 @@ from backends.docker.command import connect_command, create_command
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
-from tritonctl.backend import Intent
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.ground import PlanGround
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Choice, Plan, Step, choose
 from tritonctl.server.options import EVERY_MODEL
@@ -24,31 +24,16 @@ _CALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a plan stands on: the containers of the service as they are now."""
+class Ground(PlanGround):
+    """The containers of the service as they are now."""
 
     engine: Engine
-    intent: Intent
     containers: tuple[Container, ...]
     ready_s: float
-    read_only: bool
 
     @property
-    def service_id(self) -> str:
-        return self.intent.service.id
-
-    def plan(self, title: str, steps: list[Step], warnings: list[str], undo: str = "", typed: str = "") -> Plan:
-        return Plan(
-            action=str(self.intent.action),
-            service=self.service_id,
-            title=title,
-            steps=tuple(steps),
-            now=", ".join(f"{each.name} {each.state.status}" for each in self.containers),
-            warnings=tuple(dict.fromkeys(warnings)),
-            undo=undo,
-            typed=typed,
-            read_only=self.read_only,
-        )
+    def now(self) -> str:
+        return ", ".join(f"{each.name} {each.state.status}" for each in self.containers)
 
 
 async def start(ground: Ground) -> Plan:
@@ -121,14 +106,14 @@ async def delete(ground: Ground) -> Plan:
     if ground.containers[0].compose is not None:
         warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
     warnings.append("what it wrote inside itself and its log are gone for good")
-    plan = ground.plan(
+    return ground.plan(
         f"Delete {ground.service_id}",
         steps,
         warnings,
         " && ".join(undo) + "   (the same settings; what was inside is gone)",
         ground.intent.service.name,
+        choices=choices,
     )
-    return replace(plan, choices=choices)
 
 
 # Steps

@@ -133,7 +133,7 @@ class DockerBackend(Backend):
         fresh = tuple([each for old in known if (each := await inspect_or_none(engine, old.id)) is not None])
         if not fresh:
             raise NotFound(intent.service.id, "the container is gone")
-        ground = actions.Ground(engine, intent, fresh, self._ready_s, self.read_only)
+        ground = actions.Ground(engine, fresh, self._ready_s, intent=intent, read_only=self.read_only)
         match intent.action:
             case Capability.START:
                 return await actions.start(ground)

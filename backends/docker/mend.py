@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from backends.docker import actions, switchsteps
-from backends.docker.actions import STOP_S, Ground
+from backends.docker.actions import Ground
 from backends.docker.container import Container
 from backends.docker.discovery import NEW, OLD, base_name
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Plan, Step
-from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 
@@ -29,13 +28,13 @@ async def plan(ground: Ground, mode: ControlMode) -> Plan:
         if OLD not in group and NEW not in group:
             continue
         cut = _Cut(name, *_old_and_new(group), group[OLD] if len(group) == 3 else None)
-        if cut.new is not None and _mode_now(cut.new) is mode:
+        if cut.new is not None and switchsteps.mode_now(cut.new) is mode:
             finish = True
             steps += _finish(ground, cut)
-        elif cut.old is not None and _mode_now(cut.old) is mode:
+        elif cut.old is not None and switchsteps.mode_now(cut.old) is mode:
             steps += _go_back(ground, cut)
         else:
-            modes = [str(_mode_now(each)) for each in (cut.new, cut.old) if each is not None]
+            modes = [str(switchsteps.mode_now(each)) for each in (cut.new, cut.old) if each is not None]
             raise OperationFailed(
                 f"switch {ground.service_id} to {mode}",
                 "a switch of it was left half done",
@@ -82,17 +81,7 @@ def _finish(ground: Ground, cut: _Cut) -> list[Step]:
         steps.append(actions.stop_step(engine, old))
     if old is not None and not old.auto_remove and old.name == name:
         steps.append(switchsteps.rename_step(engine, old, name + OLD))
-    rename = f"docker rename {new.name} {name} && " if new.name != name else ""
-    steps.append(
-        Step(
-            call=f"{rename}docker start {name}",
-            run=partial(switchsteps.take_over, engine, name, made),
-            replica=name,
-            undo_call=f"docker stop {name} && docker rename {name} {name + NEW}",
-            undo=partial(switchsteps.step_back, engine, name, made),
-            deadline_s=STOP_S + _CALL_S,
-        )
-    )
+    steps.append(switchsteps.take_over_step(engine, new.name, name, made))
     steps.append(switchsteps.wait_step(ground, made, name))
     if old is not None and not (old.auto_remove and old.name == name):
         steps.append(switchsteps.remove_step(engine, old, name + OLD))
@@ -117,8 +106,3 @@ def _go_back(ground: Ground, cut: _Cut) -> list[Step]:
     if new is not None and not ends_itself:
         steps.append(switchsteps.remove_step(engine, new, name + NEW))
     return [*steps, *(switchsteps.remove_step(engine, each) for each in cut.remains)]
-
-
-def _mode_now(container: Container) -> ControlMode | None:
-    servers = server_options.servers_of(container.argv, container.environ)
-    return servers[0].control_mode if servers else None

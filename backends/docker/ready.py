@@ -11,7 +11,7 @@ from backends.docker.engine import Engine
 from backends.docker.reach import Reach
 from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import ModelState
-from tritonctl.server.client import IndexEntry, ServerClient
+from tritonctl.server.client import IndexEntry, ServerClient, is_ready
 
 _LOOK_S = 0.25
 _ASK_S = 3.0
@@ -59,11 +59,7 @@ async def _all_ready(engine: Engine, found: Found) -> bool:
     for way in await look.ways(engine, found):
         if way.address is None:
             return await _says_it_listens(engine, found.container)
-        try:
-            async with ServerClient(way.address, timeout_s=_ASK_S) as client:
-                if not await client.ready():
-                    return False
-        except TritonctlError:
+        if not await is_ready(way.address, _ASK_S):
             return False
     return True
 

@@ -19,8 +19,7 @@ from backends.docker.container import Container, listing, mapping, text
 from backends.docker.discovery import NEW, OLD
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
-from tritonctl.backend import Intent
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Plan, Step
 from tritonctl.server import options as server_options
@@ -31,7 +30,7 @@ _CHANGES_S = 3.0
 
 async def plan(ground: Ground) -> Plan:
     """Raises OperationFailed where the flags are out of reach, or the mode is what it is already."""
-    mode = _mode(ground.intent)
+    mode = ground.mode
     aside = [each for each in ground.containers if each.name.endswith((OLD, NEW))]
     if aside:
         return await mend.plan(ground, mode)
@@ -53,19 +52,8 @@ async def plan(ground: Ground) -> Plan:
         steps,
         warnings,
         "by itself when a step fails: the old container gets its name back and is started; afterwards: "
-        f"tritonctl mode {ground.service_id} {_mode_now(ground.containers[0])}",
+        f"tritonctl mode {ground.service_id} {switchsteps.mode_now(ground.containers[0])}",
     )
-
-
-def _mode(intent: Intent) -> ControlMode:
-    if intent.value not in ("none", "poll", "explicit"):
-        raise UsageError(f"mode {intent.value!r}", "a control mode is none, poll or explicit")
-    return ControlMode(intent.value)
-
-
-def _mode_now(container: Container) -> ControlMode | None:
-    servers = server_options.servers_of(container.argv, container.environ)
-    return servers[0].control_mode if servers else None
 
 
 async def _switch_one(
@@ -111,26 +99,8 @@ async def _switch_one(
             )
         )
     if twin is None:
-        steps.append(
-            Step(
-                call=f"docker rename {name} {name + OLD}",
-                run=partial(switchsteps.rename, engine, container.id, name + OLD),
-                replica=name,
-                undo_call=f"docker rename {name + OLD} {name}",
-                undo=partial(switchsteps.rename, engine, container.id, name),
-                deadline_s=_CALL_S,
-            )
-        )
-    steps.append(
-        Step(
-            call=f"docker rename {name + NEW} {name} && docker start {name}",
-            run=partial(switchsteps.take_over, engine, name, made),
-            replica=name,
-            undo_call=f"docker stop {name} && docker rename {name} {name + NEW}",
-            undo=partial(switchsteps.step_back, engine, name, made),
-            deadline_s=STOP_S + _CALL_S,
-        )
-    )
+        steps.append(switchsteps.rename_step(engine, container, name + OLD))
+    steps.append(switchsteps.take_over_step(engine, name + NEW, name, made))
     steps.append(switchsteps.wait_step(ground, made, name))
     steps.append(
         Step(

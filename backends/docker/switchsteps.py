@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backends.docker import actions, look, ready
-from backends.docker.actions import Ground
+from backends.docker.actions import STOP_S, Ground
 from backends.docker.container import Container, text
 from backends.docker.discovery import NEW, OLD
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.inventory import ControlMode
 from tritonctl.plan import Step
+from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 # As the first process of a container, tritonserver ignores SIGTERM until it is up (measured on 2.51.0): one that did
@@ -27,6 +29,11 @@ class Made:
     new: str = ""
     twin: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+def mode_now(container: Container) -> ControlMode | None:
+    servers = server_options.servers_of(container.argv, container.environ)
+    return servers[0].control_mode if servers else None
 
 
 async def make(engine: Engine, name: str, wanted: Order, twin: Order | None, made: Made) -> str:
@@ -135,6 +142,19 @@ def wait_step(ground: Ground, made: Made, name: str) -> Step:
         run=partial(_wait, ground.engine, made, name, ground.ready_s),
         replica=name,
         deadline_s=ground.ready_s + _CALL_S,
+    )
+
+
+def take_over_step(engine: Engine, new: str, name: str, made: Made) -> Step:
+    """The new one, which is called `new` now, gets the name and is started."""
+    rename = f"docker rename {new} {name} && " if new != name else ""
+    return Step(
+        call=f"{rename}docker start {name}",
+        run=partial(take_over, engine, name, made),
+        replica=name,
+        undo_call=f"docker stop {name} && docker rename {name} {name + NEW}",
+        undo=partial(step_back, engine, name, made),
+        deadline_s=STOP_S + _CALL_S,
     )
 
 

@@ -42,14 +42,7 @@ def document(
         "version": answers[-1].version if answers else None,
         "protocol": str(answers[-1].protocol) if answers else None,
         "deployment": (answers[-1].deployment or None) if answers else None,
-        "latency_us": {
-            "min": round(latency.min, 1),
-            "p50": round(latency.p50, 1),
-            "p99": round(latency.p99, 1),
-            "max": round(latency.max, 1),
-        }
-        if latency
-        else None,
+        "latency_us": latency.document() if latency else None,
         "outputs": [output_document(output) for answer in answers for output in answer.outputs],
         "error": error,
     }

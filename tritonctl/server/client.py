@@ -62,6 +62,15 @@ class Statistics:
     batches: tuple[tuple[int, int, int], ...]  # batch size, executions, nanoseconds of compute
 
 
+async def is_ready(address: ServerAddress, within_s: float) -> bool:
+    """Whether the server there is ready. One that does not answer in time is not."""
+    try:
+        async with ServerClient(address, timeout_s=within_s) as client:
+            return await client.ready()
+    except TritonctlError:
+        return False
+
+
 class ServerClient:
     """Talks to one server. Every call ends within `timeout_s` seconds or raises Unreachable(kind="timeout")."""
 

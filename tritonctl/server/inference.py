@@ -46,6 +46,15 @@ class Latency:
 
         return cls(ranked[0], rank(50), rank(99), ranked[-1])
 
+    def document(self) -> dict[str, float]:
+        """As `-o json` has it."""
+        return {
+            "min": round(self.min, 1),
+            "p50": round(self.p50, 1),
+            "p99": round(self.p99, 1),
+            "max": round(self.max, 1),
+        }
+
 
 class Inferencer:
     """Sends requests to one server; use it as an async context manager.

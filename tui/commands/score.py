@@ -191,14 +191,7 @@ def document(name: str, got: Sequence[Scored], latency: Latency | None, error: s
         "protocol": "score",
         "url": name,
         "deployment": (got[-1].deployment or None) if got else None,
-        "latency_us": {
-            "min": round(latency.min, 1),
-            "p50": round(latency.p50, 1),
-            "p99": round(latency.p99, 1),
-            "max": round(latency.max, 1),
-        }
-        if latency
-        else None,
+        "latency_us": latency.document() if latency else None,
         "outputs": [],
         "answer": answers if streamed else (answers[0] if answers else None),
         "at_us": [round(each.latency_us, 1) for each in got] if streamed else None,

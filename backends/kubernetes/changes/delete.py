@@ -60,7 +60,7 @@ async def plan(ground: Ground) -> Plan:
         warnings,
         f"nothing brings it back; to make it again, keep what this prints: {keep.replace(',', ' ')} -o yaml",
         ground.intent.service.name,
-        choices,
+        choices=choices,
     )
 
 

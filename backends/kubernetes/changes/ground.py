@@ -12,30 +12,23 @@ from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.kinds import DAEMON_SETS, INFERENCE_SERVICES, JOBS, PODS
 from backends.kubernetes.client.objects import mapping, number
 from backends.kubernetes.client.rights import Right, Rights
-from tritonctl.backend import Intent
+from tritonctl.ground import PlanGround
 from tritonctl.inventory import ControlMode
-from tritonctl.plan import Choice, Plan, Step
 from tritonctl.server.options import EVERY_MODEL
 
 CALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a plan stands on: the workload as it is now. `ready_s` is how long a new pod may take to get ready."""
+class Ground(PlanGround):
+    """The workload as it is now. `ready_s` is how long a new pod may take to get ready."""
 
     api: Api
     rights: Rights
-    intent: Intent
     target: Target
     document: Mapping[str, Any] = field(repr=False)
     kubectl: Kubectl
     ready_s: float
-    read_only: bool
-
-    @property
-    def service_id(self) -> str:
-        return self.intent.service.id
 
     @property
     def said(self) -> str:
@@ -60,28 +53,6 @@ class Ground:
     def right(self, verb: str, subresource: str = "") -> Right:
         kind = self.target.kind
         return Right(verb, kind.plural, kind.group, subresource, self.target.namespace)
-
-    def plan(
-        self,
-        title: str,
-        steps: list[Step],
-        warnings: list[str],
-        undo: str = "",
-        typed: str = "",
-        choices: tuple[Choice, ...] = (),
-    ) -> Plan:
-        return Plan(
-            action=str(self.intent.action),
-            service=self.service_id,
-            title=title,
-            steps=tuple(steps),
-            now=self.now,
-            warnings=tuple(dict.fromkeys(warnings)),
-            undo=undo,
-            typed=typed,
-            read_only=self.read_only,
-            choices=choices,
-        )
 
     @property
     def now(self) -> str:

@@ -36,7 +36,7 @@ async def plan(
     except Forbidden as error:
         raise Forbidden(f"{intent.action} {intent.service.id}", error.answer, error.advice) from None
     kubectl = Kubectl(api.access.context, kubeconfig)
-    ground = Ground(api, rights, intent, target, document, kubectl, ready_s=ready_s, read_only=read_only)
+    ground = Ground(api, rights, target, document, kubectl, ready_s, intent=intent, read_only=read_only)
     match intent.action:
         case Capability.MODE:
             return await switch.plan(ground)

@@ -19,7 +19,7 @@ from backends.kubernetes.client.objects import mapping, rows, text
 from backends.kubernetes.reach import reach
 from tritonctl.errors import OperationFailed, TritonctlError
 from tritonctl.plan import Step
-from tritonctl.server.client import ServerClient
+from tritonctl.server.client import is_ready
 
 _LOOK_S = 0.5
 _ASK_S = 3.0
@@ -91,13 +91,7 @@ async def _answers(ground: Ground, pod: Mapping[str, Any]) -> bool:
     for launch in triton_launches(mapping(pod, "spec")):
         for options in launch.servers:
             way = await reach(ground.api, ground.rights, ground.target.namespace, name, options)
-            if way.address is None:
-                continue
-            try:
-                async with ServerClient(way.address, timeout_s=_ASK_S) as client:
-                    if not await client.ready():
-                        return False
-            except TritonctlError:
+            if way.address is not None and not await is_ready(way.address, _ASK_S):
                 return False
     return True
 

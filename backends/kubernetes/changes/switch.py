@@ -14,7 +14,7 @@ from backends.kubernetes.changes.rolling import back, need_rollout, rolling
 from backends.kubernetes.changes.template import Launch, launches, template_of, triton_launches
 from backends.kubernetes.client.objects import mapping
 from backends.kubernetes.pod import Container, read_containers
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode, ModelState, Replica
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
@@ -29,7 +29,7 @@ async def plan(ground: Ground) -> Plan:
 
     Explicit where it is explicit already writes down what is loaded: new pods then begin with it.
     """
-    mode = _mode(ground.intent.value)
+    mode = ground.mode
     need_rollout(ground, f"switch to {mode}")
     before = triton_launches(ground.pod_spec)
     if not before:
@@ -108,12 +108,6 @@ def _starts_as(found: Mapping[str, Any], wanted: Sequence[Launch]) -> bool:
         and (there[each.container].command, there[each.container].args) == (each.command, each.args)
         for each in wanted
     )
-
-
-def _mode(value: str) -> ControlMode:
-    if value not in ("none", "poll", "explicit"):
-        raise UsageError(f"mode {value!r}", "a control mode is none, poll or explicit")
-    return ControlMode(value)
 
 
 def _with_mode(ground: Ground, before: Sequence[Launch], mode: ControlMode, loaded: Sequence[str]) -> list[Launch]:
