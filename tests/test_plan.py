@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import service
+from tritonctl.backend import Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, Unreachable, UsageError
+from tritonctl.ground import PlanGround
+from tritonctl.inventory import ControlMode
 from tritonctl.plan import (
     AuditLog,
     Choice,
@@ -288,3 +292,15 @@ def test_a_choice_that_there_is_none_of_is_refused_with_those_there_are() -> Non
         choose((Choice("volume:data", "volume data"),), ("all", "volume:date"))
     assert "volume:date" in str(refused.value)
     assert "volume:data" in refused.value.advice
+
+
+def test_a_control_mode_that_is_asked_for_is_one_that_can_be_had() -> None:
+    """`none or poll` is what is known of a server, not what one can be started in."""
+
+    def asked(word: str) -> ControlMode:
+        return PlanGround(intent=Intent(Capability.MODE, service("t1"), word), read_only=False).mode
+
+    assert [asked(word) for word in ("none", "poll", "explicit")] == ["none", "poll", "explicit"]
+    for word in ("", "none or poll", "Explicit"):
+        with pytest.raises(UsageError, match="none, poll or explicit"):
+            asked(word)
