@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from tritonctl.backend import Backend, Capability, Listed, Section, Update
 from tritonctl.inventory import Level, Platform, Replica, Service
-from tritonctl.settings_backends import ServerSettings
+from tritonctl.settings_servers import ServerSettings
 
 _PLATFORM = Platform("unknown", Level.UNKNOWN)  # an address tells nothing of what runs behind it
 

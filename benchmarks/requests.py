@@ -194,7 +194,7 @@ async def large(server: EmbeddedServer, runs: int) -> Figure:
     from tritonctl.fleet import Fleet
     from tritonctl.plan import AuditLog
     from tritonctl.server.address import ServerAddress
-    from tritonctl.settings_backends import ServerSettings
+    from tritonctl.settings_servers import ServerSettings
     from tritonctl.workbench.form import Form
     from tui.app import TritonctlApp
     from tui.messages import OpenModel

@@ -14,8 +14,9 @@ from tests.places import Place, one, reaches, service
 from tests.waiting import until
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import NotFound, Unreachable, UsageError
-from tritonctl.fleet import HISTORY, Fleet
+from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level, Platform, Replica, Service
+from tritonctl.tracked import HISTORY
 
 
 @pytest.fixture

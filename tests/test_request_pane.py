@@ -19,7 +19,7 @@ from tests.inference_models import write_repository
 from tests.servers import Factory, Running
 from tritonctl.fleet import Fleet
 from tritonctl.plan import AuditLog
-from tritonctl.settings_backends import ServerSettings
+from tritonctl.settings_servers import ServerSettings
 from tui.app import TritonctlApp
 from tui.messages import OpenModel
 from tui.panes.request import RequestPane

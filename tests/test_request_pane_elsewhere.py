@@ -21,7 +21,7 @@ from tests.test_request_pane import Page, page
 from tritonctl.fleet import Fleet
 from tritonctl.plan import AuditLog
 from tritonctl.server.address import ServerAddress, Speaks
-from tritonctl.settings_backends import ServerSettings
+from tritonctl.settings_servers import ServerSettings
 from tui.app import TritonctlApp
 from tui.panes.request.posting import PostPane
 

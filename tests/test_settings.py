@@ -19,10 +19,10 @@ from tritonctl.settings_backends import (
     CloudSettings,
     DockerSettings,
     KubernetesSettings,
-    ServerSettings,
     UrlsSettings,
 )
 from tritonctl.settings_file import MAX_FILE_BYTES
+from tritonctl.settings_servers import ServerSettings
 
 
 class Home:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from tritonctl import settings_backends
+from tritonctl import settings_backends, settings_servers
 from tritonctl.settings import SCALARS, TOP_KEYS, VARIABLES, Flags, load
 from tritonctl.settings_backends import UrlsSettings
 
@@ -17,7 +17,7 @@ def test_the_document_names_every_key_and_no_other() -> None:
     text = DOCUMENT.read_text("utf-8")
     words = set(re.findall(r"`([^`\n]+)`", text.split("## A whole file")[0]))
     keys = {key for keys in settings_backends.KEYS.values() for key in keys}
-    keys |= {*settings_backends.SERVER_KEYS, *settings_backends.CLOUD_KEYS, *settings_backends.KEYS, "kind", "preset"}
+    keys |= {*settings_servers.SERVER_KEYS, *settings_backends.CLOUD_KEYS, *settings_backends.KEYS, "kind", "preset"}
     keys |= {*TOP_KEYS} - {"keys", "backends"} | {"[keys]", "[backends.NAME]"}
     keys |= {
         *VARIABLES,

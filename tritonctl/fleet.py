@@ -5,49 +5,33 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from tritonctl import status
+from tritonctl import names
 from tritonctl.apart import apart
 from tritonctl.backend import Backend, Changed, Listed, Removed, Told, Update
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError, fault
+from tritonctl.errors import OperationFailed, TritonctlError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
     HostGpu,
     Point,
-    Replica,
     ReplicaStatus,
     Service,
     ServiceStatus,
     Snapshot,
 )
-from tritonctl.logreasons import LogReasons
-from tritonctl.pace import INTERVAL_S, Pace, phase
-from tritonctl.probe import LOOK_DEADLINE_S, ServerProbe
+from tritonctl.lookout import Lookout
+from tritonctl.pace import INTERVAL_S, phase
+from tritonctl.probe import LOOK_DEADLINE_S
+from tritonctl.tracked import Tracked
 
-_LEAST_WINDOW = 0.8  # of the interval
-HISTORY = 120  # points kept for a service's charts
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
 _CLOSE_S = 1.0
 _HOST_DEADLINE_S = 5.0
-
-
-@dataclass(slots=True)
-class _Tracked:
-    """A service with what its replicas' probes saw last."""
-
-    service: Service
-    phase: float = 0.0  # where in the interval its looks are due, 0..1
-    replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
-    probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    reasons: LogReasons = field(default_factory=LogReasons)
-    derived: ServiceStatus | None = None
 
 
 class Fleet:
@@ -70,7 +54,7 @@ class Fleet:
         self.read_only = read_only
         self.interval_s = interval_s
         self._deadline_s = deadline_s
-        self._tracked: dict[str, _Tracked] = {}
+        self._tracked: dict[str, Tracked] = {}
         self._backend_status = {
             backend.name: BackendStatus(
                 backend.name,
@@ -86,14 +70,11 @@ class Fleet:
         self._news = asyncio.Event()
         self._snapshot: Snapshot | None = None
         self._struck = asyncio.Event()  # the platform of what is in view told another state
-        self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
-        self._pace = Pace(interval_s, lambda: {key: len(each.probes) for key, each in self._tracked.items()})
+        self._lookout = Lookout(interval_s, deadline_s, self._saw)
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
-        self._probing = asyncio.Event()
-        self._gates: dict[str, asyncio.Event] = {}
         if probing:
-            self._probing.set()
+            self._lookout.begin()
 
     async def __aenter__(self) -> Fleet:
         for backend in self.backends.values():
@@ -103,10 +84,10 @@ class Fleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._tasks, *(task for each in self._tracked.values() for task in each.probes.values())]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._lookout.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(TimeoutError):  # what does not close in time is closed with the process
             async with asyncio.timeout(_CLOSE_S):
                 closing = (backend.aclose() for backend in self.backends.values())
@@ -117,21 +98,9 @@ class Fleet:
 
         With `only`, at those of this service alone: a command about one asks nothing of the others.
         """
-        if only is not None:
-            if self._pace.in_view != frozenset({only}):
-                self.look_at((only,))
-            self._gate(only).set()
-            return
-        self._probing.set()
-        for gate in self._gates.values():
-            gate.set()
-
-    def _gate(self, service_id: str) -> asyncio.Event:
-        """Set once the servers of this service may be looked at."""
-        gate = self._gates.setdefault(service_id, asyncio.Event())
-        if self._probing.is_set():
-            gate.set()
-        return gate
+        if only is not None and self._lookout.in_view != frozenset({only}):
+            self.look_at((only,))
+        self._lookout.begin(only)
 
     # What readers use
 
@@ -139,7 +108,7 @@ class Fleet:
     def snapshot(self) -> Snapshot:
         """What is known now. The same object until something changes."""
         if self._snapshot is None:
-            services = tuple(self._status(each) for _, each in sorted(self._tracked.items()))
+            services = tuple(each.status() for _, each in sorted(self._tracked.items()))
             self._snapshot = Snapshot(
                 time.time(),
                 services,
@@ -179,29 +148,21 @@ class Fleet:
 
         What comes into view is looked at now; its next look may have been far off.
         """
-        before, was_in_view = self._pace.detailed, self._pace.in_view
-        self._pace.in_view = frozenset(service_ids) if service_ids is not None else None
+        before = self._lookout.in_view
+        self._lookout.look_at(service_ids, detailed)
+        now = self._lookout.in_view
         for backend in self.backends.values():
-            backend.look_at(self._pace.in_view)
-        self._pace.detailed = detailed
-        if detailed is not None and detailed != before:
-            self.hurry(detailed)
-        if was_in_view is not None:
-            for service_id in self._tracked if self._pace.in_view is None else self._pace.in_view:
-                if service_id not in was_in_view and service_id != detailed:
-                    self._hurry_if_old(service_id)
+            backend.look_at(now)
+        if before is None:
+            return
+        for service_id in (self._tracked.keys() if now is None else now) - before - {detailed}:
+            tracked = self._tracked.get(service_id)
+            if tracked is not None and tracked.older_than(self.interval_s):
+                self.hurry(service_id)
 
     def hurry(self, service_id: str) -> None:
         """Look at this service now, not when its turn comes."""
-        tracked = self._tracked.get(service_id)
-        for replica in tracked.probes if tracked else ():
-            self._hurry[service_id, replica].set()
-
-    def _hurry_if_old(self, service_id: str) -> None:
-        tracked = self._tracked.get(service_id)
-        seen = [each.seen_at for each in tracked.replicas.values()] if tracked else []
-        if any(at is None or time.time() - at > self.interval_s for at in seen):
-            self.hurry(service_id)
+        self._lookout.hurry(service_id)
 
     async def first_look(self, deadline_s: float, only: Collection[str] | None = None) -> Snapshot:
         """The snapshot once every backend has listed and every replica's server was looked at, or at the deadline."""
@@ -210,46 +171,18 @@ class Fleet:
                 while not self._all_looked(only):
                     await self._news.wait()
                 return self.snapshot
-        for each in self._tracked.values():
-            for name, seen in each.replicas.items():
-                if not seen.looked and (only is None or each.service.id in only):
-                    each.replicas[name] = replace(
-                        seen, error=f"no answer within {deadline_s:g} s", error_kind="timeout"
-                    )
-                    self._publish(each)
+        for service_id, tracked in self._tracked.items():
+            if (only is None or service_id in only) and tracked.give_up(deadline_s):
+                self._publish()
         return self.snapshot
 
     def resolve(self, name: str) -> ServiceStatus:
-        """The service that an address or a unique end of one means, else the one with a replica of that name.
-
-        Raises NotFound, or UsageError with the candidates when several match.
-        """
-        snapshot = self.snapshot
-        if name in snapshot.by_id:
-            return snapshot.by_id[name]
-        found = [each for each in snapshot.services if _is_end(each, name)]
-        found = found or [each for each in snapshot.services if _has_replica(each, name)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(
-                f"service {name!r}",
-                "this name matches " + ", ".join(each.id for each in found),
-                "write one of these in full",
-            )
-        known = ", ".join(each.id for each in snapshot.services[:10]) or "none is known"
-        raise NotFound(f"service {name!r}", "there is no such service", f"services: {known}")
+        """Raises NotFound, or UsageError with the candidates when several match."""
+        return names.resolve(self.snapshot, name)
 
     def below(self, name: str) -> tuple[ServiceStatus, ...]:
-        """The services that stand under `name`, as an endpoint's deployments do.
-
-        Raises UsageError where it could mean several.
-        """
-        found = [each for each in self.snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
-        parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
-        if len(parents) > 1:
-            raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
-        return tuple(found)
+        """The services that stand under `name`. Raises UsageError where it could mean several."""
+        return names.below(self.snapshot, name)
 
     def read_only_for(self, service_id: str) -> bool:
         """Whether nothing may be changed of this service: everywhere, or at its backend."""
@@ -266,17 +199,10 @@ class Fleet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _publish(self, tracked: _Tracked | None = None) -> None:
-        if tracked is not None:
-            tracked.derived = None
+    def _publish(self) -> None:
         self._snapshot = None
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-    def _status(self, tracked: _Tracked) -> ServiceStatus:
-        if tracked.derived is None:
-            tracked.derived = status.derive(tracked.service, list(tracked.replicas.values()))
-        return tracked.derived
 
     async def _watch(self, backend: Backend) -> None:
         """Watch for ever; a backend that fails is watched again after a growing pause, and what it told is kept."""
@@ -310,7 +236,7 @@ class Fleet:
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
         """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once."""
-        await self._probing.wait()
+        await self._lookout.begun()
         while True:
             reading = asyncio.create_task(apart(read))
             try:
@@ -374,102 +300,21 @@ class Fleet:
         self._publish()
 
     def _keep(self, service: Service) -> None:
-        tracked = self._tracked.setdefault(service.id, _Tracked(service, phase(len(self._tracked))))
-        if tracked.service.platform != service.platform and self._pace.shows(service.id):
+        tracked = self._tracked.setdefault(service.id, Tracked(service, phase(len(self._tracked))))
+        if tracked.service.platform != service.platform and self._lookout.shows(service.id):
             self._struck.set()
-        tracked.service = service
-        tracked.derived = None
-        wanted = {replica.name: replica for replica in service.replicas}
-        for name in [name for name in tracked.replicas if name not in wanted]:
-            del tracked.replicas[name]
-        for name, replica in wanted.items():
-            before = tracked.replicas.get(name)
-            if before is not None and before.replica == replica:
-                continue
-            if before is None or before.replica.address != replica.address:
-                self._stop_probe(tracked, name)
-                tracked.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
-                tracked.reasons.forget()  # what the log of the one before it said is not of this one
-            else:
-                tracked.replicas[name] = replace(
-                    before, replica=replica, looked=before.looked or _has_no_server(replica)
-                )
-        for name in list(tracked.probes):
-            if name not in wanted or wanted[name].address is None:
-                self._stop_probe(tracked, name)
-        for name, replica in wanted.items():
-            if replica.address is not None and name not in tracked.probes:
-                self._hurry[service.id, name] = asyncio.Event()
-                task = asyncio.create_task(self._probe(tracked, replica), name=f"probe {service.id} {name}")
-                tracked.probes[name] = task
+        new = tracked.take(service)
+        self._lookout.keep(tracked, new, may_ask_mode=not self.read_only_for(service.id))
 
     def _forget(self, service_id: str) -> None:
-        tracked = self._tracked.pop(service_id, None)
-        self._gates.pop(service_id, None)
-        for name in list(tracked.probes) if tracked else ():
-            assert tracked is not None
-            self._stop_probe(tracked, name)
+        self._tracked.pop(service_id, None)
+        self._lookout.forget(service_id)
 
-    def _stop_probe(self, tracked: _Tracked, replica: str) -> None:
-        task = tracked.probes.pop(replica, None)
-        self._hurry.pop((tracked.service.id, replica), None)
-        if task is not None:
-            task.cancel()
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _probe(self, tracked: _Tracked, replica: Replica) -> None:
-        service_id = tracked.service.id
-        backend = self.backends[tracked.service.backend]
-        hurry = self._hurry[service_id, replica.name]
-        probe = ServerProbe(
-            replica,
-            may_ask_mode=not (self.read_only or backend.read_only),
-            deadline_s=self._deadline_s,
-            least_window_s=_LEAST_WINDOW * self.interval_s,
-        )
-        await self._gate(service_id).wait()
-        wait_s, met = self._pace.meet(), False
-        try:
-            await asyncio.sleep(wait_s)
-            while True:
-                hurry.clear()
-                seen = await probe.look(
-                    tracked.replicas[replica.name],
-                    statistics=self._pace.detailed == service_id,
-                    log_reasons=tracked.reasons.by_model,
-                )
-                self._saw(tracked, replica.name, seen)
-                if not met:
-                    self._pace.met()
-                    met = True
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pace.pause_s(service_id, tracked.phase)):
-                        await hurry.wait()
-        finally:
-            if not met:
-                self._pace.met()
-            await probe.aclose()
-
-    def _saw(self, tracked: _Tracked, replica: str, seen: ReplicaStatus) -> None:
-        before = tracked.replicas.get(replica)
-        if before is None:
+    def _saw(self, tracked: Tracked, replica: str, seen: ReplicaStatus) -> None:
+        if not tracked.saw(replica, seen, self.interval_s):
             return
-        # What the platform says may have changed while the server was asked.
-        tracked.replicas[replica] = replace(seen, replica=before.replica)
-        if before.error is not None and seen.error is None:
-            tracked.reasons.forget()  # it came back: what its log said of the run before is old
-        self._publish(tracked)
-        now = self._status(tracked)
-        at = time.time()
-        newest = tracked.history[-1].at if tracked.history else 0.0
-        if at - newest < self.interval_s / 2:
-            pass  # charts have even steps: a hurried look adds none
-        elif seen.rates is not None and now.rates is not None:
-            tracked.history.append(Point.of(now.rates, at))
-        elif tracked.history and all(each.rates is None for each in tracked.replicas.values()):
-            tracked.history.append(Point.unknown(at))
-        backend = self.backends[tracked.service.backend]
+        self._publish()
+        backend = self.backend_of(tracked.service)
         if tracked.reasons.are_wanted(backend, tracked.replicas.values()):
             self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
 
@@ -500,36 +345,11 @@ class Fleet:
         await asyncio.gather(*(self.log_read(service_id) for service_id in list(self._tracked)))
         return self.snapshot
 
-    async def _read_log(self, tracked: _Tracked, backend: Backend) -> None:
+    async def _read_log(self, tracked: Tracked, backend: Backend) -> None:
         if await tracked.reasons.read(backend, tracked.service):
             self.hurry(tracked.service.id)
 
     def _all_looked(self, only: Collection[str] | None) -> bool:
         if len(self._listed) < len(self.backends):
             return False
-        return all(
-            seen.looked
-            for service_id, each in self._tracked.items()
-            if only is None or service_id in only
-            for seen in each.replicas.values()
-        )
-
-
-def _has_no_server(replica: Replica) -> bool:
-    """There is nothing to look at, nor will there be once its place has said how it is reached."""
-    return replica.address is None and not replica.address_pending
-
-
-def _is_end(service: ServiceStatus, name: str) -> bool:
-    return service.id.endswith("/" + name)
-
-
-def _has_replica(status: ServiceStatus, name: str) -> bool:
-    """As the place calls it: a container of a compose service, a pod; `name:port` is one server of several."""
-    wanted = name.removeprefix(status.service.backend + "/")
-    return any(wanted in (each.name, each.name.partition(":")[0]) for each in status.service.replicas)
-
-
-def _is_end_of(name: str, address: str) -> bool:
-    """Not of a backend's own name: nothing there is one thing."""
-    return "/" in address and (address == name or address.endswith("/" + name))
+        return all(each.looked for key, each in self._tracked.items() if only is None or key in only)

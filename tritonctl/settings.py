@@ -16,11 +16,10 @@ from tritonctl.settings_backends import (
     DockerSettings,
     EmbeddedSettings,
     KubernetesSettings,
-    ServerSettings,
     UrlsSettings,
-    server_from_url,
 )
 from tritonctl.settings_file import Table, nearest, read
+from tritonctl.settings_servers import ServerSettings, server_from_url
 
 PRESETS = ("k9s", "vim")
 TOP_KEYS = ("read_only", "interval_s", "timeout_s", "ascii", "theme", "mouse", "keys", "backends")

@@ -52,6 +52,15 @@ class Table:
     def raw(self, key: str) -> object:
         return self._values.get(key)
 
+    def path(self, key: str, home: Path) -> Path | None:
+        """~ is the home directory, and a relative path starts where the file is."""
+        text = self.text(key)
+        if text is None:
+            return None
+        if text == "~" or text.startswith("~/"):
+            return home / text[2:]
+        return self.file.path.parent / text
+
     def where(self, key: str | int | None = None, index: int | None = None) -> str:
         """FILE:LINE of the table, of a key in it, or of an entry of the list that is under the key."""
         path = self._path

@@ -11,8 +11,9 @@ from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
 from tritonctl.status import server_word, short_reason
 from tui.figures import age, cpu_cores, duration_us, percent, rate, size_bytes
+from tui.widgets.columns import Column
 from tui.widgets.plaintext import plain, width_of
-from tui.widgets.table import Cell, Column, Row
+from tui.widgets.table import Cell, Row
 
 STATES = {
     Level.FAILED: "failed",

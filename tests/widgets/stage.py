@@ -12,8 +12,9 @@ from typing import Any
 from textual.app import App, ComposeResult
 from textual.widget import Widget
 
+from tui.widgets.columns import Column
 from tui.widgets.lines import QuietScreen
-from tui.widgets.table import Column, Row, Table
+from tui.widgets.table import Row, Table
 
 QUIET_S = 0.04
 

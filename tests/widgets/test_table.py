@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from textual.app import App, ComposeResult
 from textual.message import Message
 
+from tui.widgets.columns import Column, lay_out
 from tui.widgets.symbols import ASCII
-from tui.widgets.table import Column, Row, Table, lay_out
+from tui.widgets.table import Row, Table
 
 COLUMNS = (
     Column("name", "NAME"),

@@ -12,8 +12,9 @@ from tritonctl.inventory import Level, ModelState, ReplicaStatus, ServiceStatus,
 from tui.figures import age, cpu_cores, duration_us, number, size_bytes
 from tui.panes.base import Pane
 from tui.rows import STATES
+from tui.widgets.columns import Column
 from tui.widgets.plaintext import width_of
-from tui.widgets.table import Column, Row, Table
+from tui.widgets.table import Row, Table
 
 _COLUMNS = (
     Column("replica", "REPLICA", None, minimum=12, weight=2),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from tui.widgets.columns import Column, Layout, lay_out
 from tui.widgets.lines import Line, Run, Scroller, merge
 from tui.widgets.plaintext import fit
 from tui.widgets.symbols import Symbols
@@ -22,27 +23,6 @@ GUTTER = 3
 
 
 @dataclass(frozen=True)
-class Column:
-    """How one column is shown."""
-
-    key: str
-    title: str
-    width: int | None = None
-    """Cells; None takes a share of what the fixed columns leave."""
-    align: Literal["left", "right"] = "left"
-    drop: int = 0
-    """Order in which columns are left out of a narrow terminal, 1 first; 0 stays."""
-    numeric: bool = False
-    """Right-aligned, title too."""
-    minimum: int = 8
-    """Least cells of a flexible column."""
-    weight: int = 1
-    """Share of a flexible column."""
-    hidden: bool = False
-    """Left out whatever the width: no row has anything to say in it."""
-
-
-@dataclass(frozen=True)
 class Row:
     """One line: `key` is its identity, `state` a name of `symbols.STATES`, "stale" or ""."""
 
@@ -51,48 +31,6 @@ class Row:
     state: str = ""
     dim: bool = False
     """Shown greyed, as what is known no longer; the state's sign stays."""
-
-
-Layout = tuple[tuple[int, int], ...]
-"""(column's number, its cells) of the columns shown, from the left."""
-
-
-def lay_out(columns: Sequence[Column], width: int, gap: int) -> Layout:
-    """The columns that fit `width` cells with `gap` cells between, dropping in their order, sharing what is left."""
-
-    def least(column: Column) -> int:
-        return column.minimum if column.width is None else column.width
-
-    shown = [item for item in enumerate(columns) if not item[1].hidden]
-    needed = sum(least(column) + gap for _, column in shown) - gap
-    dropped = []
-    for item in sorted((item for item in shown if item[1].drop), key=lambda item: item[1].drop):
-        if needed <= width:
-            break
-        dropped.append(item)
-        needed -= least(item[1]) + gap
-    for item in reversed(dropped):  # a wide column that went last may have left room for narrow ones that went before
-        if needed + least(item[1]) + gap <= width:
-            dropped.remove(item)
-            needed += least(item[1]) + gap
-    shown = [item for item in shown if item not in dropped]
-    rest = width - sum((column.width or 0) + gap for _, column in shown) + gap
-    weights = sum(column.weight for _, column in shown if column.width is None)
-    result = []
-    left = width
-    for number, column in shown:
-        cells = column.width
-        if cells is None:
-            share = rest * column.weight // weights
-            rest -= share
-            weights -= column.weight
-            cells = max(column.minimum, share)
-        cells = min(cells, left)
-        if cells <= 0:
-            break
-        result.append((number, cells))
-        left -= cells + gap
-    return tuple(result)
 
 
 class Table(Scroller, can_focus=True):
@@ -243,7 +181,7 @@ class Table(Scroller, can_focus=True):
             if self._sort and self._sort[0] == column.key:
                 sign = self.symbols.descending if self._sort[1] else self.symbols.ascending
                 title = fit(title, min(len(title), cells - 1), ellipsis=self.symbols.ellipsis) + sign
-            texts.append(fit(title, cells, _align(column), self.symbols.ellipsis))
+            texts.append(fit(title, cells, column.side, self.symbols.ellipsis))
         return ((fit(" " * GUTTER + gap.join(texts), width, ellipsis=" "), "header"),)
 
     def _line_of(self, number: int, layout: Layout, gap: str, width: int, end: str) -> Line:
@@ -264,7 +202,7 @@ class Table(Scroller, can_focus=True):
             if used > GUTTER:
                 runs.append((gap, base))
                 used += len(gap)
-            align = _align(self._columns[number_of_column])
+            align = self._columns[number_of_column].side
             runs.append((fit(text, cells, align, symbols.ellipsis), style if text else base))
             used += cells
         runs.append((" " * (width - used - 1) + end, base))
@@ -395,10 +333,6 @@ class Table(Scroller, can_focus=True):
                 self.post_message(self.SortRequested(self, self._columns[number].key))
                 return
             start += cells + self._gap(self.size.width)
-
-
-def _align(column: Column) -> str:
-    return "right" if column.numeric else column.align
 
 
 def _same_keys(before: Sequence[Row], now: Sequence[Row]) -> bool:
