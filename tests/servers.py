@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,6 @@ import pytest
 from backends.embedded.server import SAMPLES, ControlMode, EmbeddedServer, Options, Ports, demo_options
 from tests.components import need
 from tritonctl.server.address import ServerAddress
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 Result = TypeVar("Result")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
@@ -18,6 +19,8 @@ async def test_a_long_list_on_screen_is_looked_at_less_often() -> None:
         await fleet.first_look(10.0)
         for each in servers:
             each.asked.clear()
+        began = time.monotonic()
         await asyncio.sleep(3.0)
         looks = sorted(sum("ready" in line for line in each.asked) for each in servers)
-        assert 0 < looks[12] <= 6, "24 in view: every 0.6 s"
+        most = (time.monotonic() - began) / 0.6 + 1  # it may have slept longer
+        assert 0 < looks[12] <= most, "24 in view: every 0.6 s"

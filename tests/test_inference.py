@@ -16,8 +16,9 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.answering import free_port
 from tests.inference_models import write_repository
-from tests.servers import Factory, Running, free_port
+from tests.servers import Factory, Running
 from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret, ServerAddress

@@ -57,7 +57,7 @@ class Looks:
             async def aclose(self) -> None:
                 return None
 
-        monkeypatch.setattr("tritonctl.fleet.ServerProbe", Probe)
+        monkeypatch.setattr("tritonctl.lookout.ServerProbe", Probe)
 
 
 async def test_looks_at_many_servers_are_spread_over_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:

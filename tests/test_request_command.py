@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.answering import free_port
 from tests.inference_models import write_model, write_repository
-from tests.servers import Factory, Running, free_port
+from tests.servers import Factory, Running
 from tritonctl.workbench.split import Split
 from tui.cli import main
 from tui.commands.infer import split_line

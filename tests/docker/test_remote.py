@@ -18,8 +18,8 @@ import pytest
 import trustme
 
 from backends.docker.endpoint import Tls, find_endpoint
+from tests.answering import free_port
 from tests.docker.place import Place, until, until_snapshot
-from tests.servers import free_port
 from tritonctl.errors import UsageError
 from tritonctl.inventory import BackendState
 

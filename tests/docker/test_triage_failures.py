@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.answering import free_port
 from tests.diagnosis import causes, quoted
 from tests.docker.place import BROKEN, Place, until
-from tests.servers import free_port, write_model
+from tests.servers import write_model
 from tritonctl.triage import signatures
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.triage import triage

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backends.kubernetes.client.kinds import PODS
 from tests.answering import free_port
 from tests.kubernetes.cluster import Cluster
@@ -62,6 +64,7 @@ async def test_every_kind_of_workload_is_one_service_with_its_pods(space: Space)
         assert len(seen.fleet.snapshot.services) == 5
 
 
+@pytest.mark.alone
 async def test_a_kill_is_on_screen_at_once(space: Space) -> None:
     space.triton("web", replicas=2, **IDLE)
     async with watched(space.settings()) as seen:
