@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import tritonctl.fleet
+import tritonctl.lookout
 from tritonctl.backend import Backend, Changed, Listed, Update
 from tritonctl.inventory import (
     ControlMode,
@@ -133,10 +133,11 @@ def _service(number: int) -> Service:
 
 async def main(count: int) -> int:
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    from tritonctl.fleet import Fleet
     from tui.app import TritonctlApp
 
-    tritonctl.fleet.ServerProbe = SimulatedProbe  # type: ignore[assignment,attr-defined]
-    fleet = tritonctl.fleet.Fleet([SimulatedBackend(count)], probing=False)
+    tritonctl.lookout.ServerProbe = SimulatedProbe  # type: ignore[assignment,attr-defined]
+    fleet = Fleet([SimulatedBackend(count)], probing=False)
     async with fleet:
         app = TritonctlApp(fleet, AuditLog(Path(os.devnull)), theme="textual-dark")
         await app.run_async(mouse=False)
