@@ -42,7 +42,8 @@ class Lookout:
         self._watched: defaultdict[str, _Watched] = defaultdict(_Watched)
         self._ending: set[asyncio.Task[None]] = set()
         self._begun = asyncio.Event()
-        self._pace = Pace(interval_s, lambda: {key: len(each.posts) for key, each in self._watched.items()})
+        self._counts: dict[str, int] = {}
+        self._pace = Pace(interval_s, self._counts)
 
     async def aclose(self) -> None:
         tasks = [*self._ending, *(post.task for each in self._watched.values() for post in each.posts.values())]
@@ -100,8 +101,10 @@ class Lookout:
                 looking = self._look(tracked, replica, watched.gate, hurry, may_ask_mode)
                 task = asyncio.create_task(looking, name=f"probe {tracked.service.id} {name}")
                 watched.posts[name] = _Post(task, hurry)
+        self._counts[tracked.service.id] = len(watched.posts)
 
     def forget(self, service_id: str) -> None:
+        self._counts.pop(service_id, None)
         watched = self._watched.pop(service_id, None)
         if watched is not None:
             self._end(watched, list(watched.posts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 INTERVAL_S = 2.0  # the server's own GPU gauges change every 2 s; looking more often gains nothing
 SLOW_INTERVAL_S = 10.0  # for what nobody looks at
@@ -16,13 +16,13 @@ _APART_S = 0.02
 
 
 class Pace:
-    """`count` tells how many servers of each service are looked at, by the service's id."""
+    """`counts` is how many servers of each service are looked at, by its id; it changes as they come and go."""
 
-    def __init__(self, interval_s: float, count: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, interval_s: float, counts: Mapping[str, int]) -> None:
         self.interval_s = interval_s
         self.in_view: frozenset[str] | None = None  # None: everything
         self.detailed: str | None = None  # the service that is open
-        self._count = count
+        self._counts = counts
         self._stretched = 1.0
         self._stretched_at = float("-inf")
         self._meeting = 0  # servers whose first look is still to be made
@@ -42,8 +42,7 @@ class Pace:
     def _in_view(self) -> int:
         if self.in_view is None:
             return 0
-        counts = self._count()
-        return sum(counts.get(each, 0) for each in self.in_view)
+        return sum(self._counts.get(each, 0) for each in self.in_view)
 
     def _interval_s(self, service_id: str, in_view: int) -> float:
         """A long list on screen is looked at less often, so that standing on it costs what a shorter one costs."""
@@ -58,7 +57,7 @@ class Pace:
         now = time.monotonic()
         if now - self._stretched_at > self.interval_s / 2:
             in_view = self._in_view()
-            wanted = sum(count / self._interval_s(key, in_view) for key, count in self._count().items())
+            wanted = sum(count / self._interval_s(key, in_view) for key, count in self._counts.items())
             self._stretched, self._stretched_at = max(1.0, wanted / LOOKS_PER_S), now
         return self._stretched
 

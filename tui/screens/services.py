@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -68,7 +69,8 @@ class ServicesScreen(LiveScreen):
 
     def show(self, snapshot: Snapshot) -> None:
         rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
-        self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
+        if len(self._rows) > len(snapshot.by_id):
+            self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
         table = self.query_one("#services", Table)
         table.show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
         self.triton.fleet.look_at(table.keys_in_view)
@@ -100,9 +102,9 @@ class ServicesScreen(LiveScreen):
     def _show_header(self, snapshot: Snapshot, shown: int) -> None:
         total = len(snapshot.services)
         left = [Part("tritonctl", "title", 9), Part(f"{total} service{'' if total == 1 else 's'}", "", 5)]
+        counts = Counter(each.level for each in snapshot.services)
         for level, word, style in _WORDS:
-            count = sum(each.level is level for each in snapshot.services)
-            if count:
+            if count := counts[level]:
                 left.append(Part(f"{count} {word}", style, 8))
         if self._filter or self._faults_only:
             what = "faults" if self._faults_only else f"/{self._filter}"
