@@ -21,7 +21,7 @@ from tritonctl.inventory import (
     ServiceStatus,
 )
 from tritonctl.server.address import ServerAddress
-from tritonctl.status import derive, server_word, short_reason
+from tritonctl.status import derive, of_replica, server_word, short_reason
 
 READY, LOADING, UNLOADING = ModelState.READY, ModelState.LOADING, ModelState.UNLOADING
 UNAVAILABLE, NOT_LOADED = ModelState.UNAVAILABLE, ModelState.NOT_LOADED
@@ -206,3 +206,15 @@ def test_a_server_is_unreachable_only_where_something_runs(state: str, level: Le
     platform = Platform(state, level)
     unasked = ReplicaStatus(Replica("r1", platform, no_address="its port is not published"), looked=True)
     assert server_word(derived(unasked, platform=platform)) == word
+
+
+def test_a_replica_is_as_a_service_that_has_no_other() -> None:
+    half = seen(model("good"), FAILED_MODEL, name="r1")
+    starting = lost(name="r2")
+    pending = ReplicaStatus(Replica("r3", Platform("Pending", Level.CHANGING, "no node has a GPU free")), looked=True)
+    service = Service("b/s", "b", "k", "s", Platform("2/3", Level.DEGRADED, "one is pending"), ())
+    own = [of_replica(service, each) for each in (half, starting, pending)]
+    assert [each.level for each in own] == [Level.DEGRADED, Level.CHANGING, Level.CHANGING]
+    assert [each.note for each in own] == ["bad: ImportError: no x", "not listening yet", "no node has a GPU free"]
+    assert (own[0].counts.ready, own[0].counts.total, own[0].disagree) == (1, 2, True)
+    assert [len(each.replicas) for each in own] == [1, 1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tritonctl.inventory import (
     JoinedModel,
@@ -51,6 +52,12 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
         seen_at=min(seen) if seen else None,
         stale=bool(asked) and len(answered) < len(asked) and bool(seen),
     )
+
+
+def of_replica(service: Service, replica: ReplicaStatus) -> ServiceStatus:
+    """The status of one replica, as of a service that has no other: the three layers are its own."""
+    alone = replace(service, platform=replica.replica.platform, replicas=(replica.replica,))
+    return derive(alone, [replica])
 
 
 def _all(values: Sequence[bool | None]) -> bool | None:

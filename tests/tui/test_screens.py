@@ -93,6 +93,13 @@ async def test_tabs_by_number_and_by_tab(tmp_path: Path) -> None:
         await shown.sees("[4 Logs]", "the log's first line")
 
 
+async def test_a_replica_shows_its_own_three_layers(tmp_path: Path) -> None:
+    async with fleet_of_four(tmp_path) as shown:
+        await shown.press("down", "enter", "2")
+        await shown.sees("▲ r1", "ready ≠", "1/2", "layout: ModuleNotFound")
+        assert "No module named 'shapely'" in shown.notice
+
+
 async def test_filter(tmp_path: Path) -> None:
     async with fleet_of_four(tmp_path) as shown:
         for typed, left in (

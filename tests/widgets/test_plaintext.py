@@ -49,6 +49,12 @@ def test_wrap_loses_nothing_and_never_overflows(text: str, width: int) -> None:
     assert all(width_of(piece) <= width for piece in pieces)
 
 
+def test_a_word_that_fits_into_a_line_is_not_broken() -> None:
+    path = "($$TRITON_MODEL_DIRECTORY/env.tar.gz)"
+    assert wrap(f"config.pbtxt, a path inside {path}", 42) == ["config.pbtxt, a path inside ", path]
+    assert wrap(f"in {path * 2}", 42) == [f"in {path}{path[:2]}", path[2:]]
+
+
 @given(HOSTILE, st.integers(0, 20), st.integers(0, 20))
 def test_clip_never_overflows(text: str, start: int, width: int) -> None:
     assert width_of(clip(plain(text), start, width)) <= width

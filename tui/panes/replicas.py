@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textual import on
 from textual.app import ComposeResult
 
-from tritonctl.inventory import Level, ModelState, ReplicaStatus, ServiceStatus, Usage
+from tritonctl.inventory import ReplicaStatus, ServiceStatus, Usage
+from tritonctl.status import of_replica, server_word
 from tui.figures import age, cpu_cores, duration_us, number, size_bytes
 from tui.panes.base import Pane
 from tui.rows import STATES
+from tui.screens.base import LiveScreen
 from tui.widgets.columns import Column
 from tui.widgets.plaintext import width_of
 from tui.widgets.table import Row, Table
@@ -40,10 +43,26 @@ class ReplicasPane(Pane):
     def compose(self) -> ComposeResult:
         yield Table(id="replicas")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: tuple[ServiceStatus, ...] = ()  # each replica's own, in the order of the service's
+
     def show(self, status: ServiceStatus) -> None:
+        before = {each.replicas[0].replica.name: each for each in self._known}
+        self._known = tuple(_own(status, each, before.get(each.replica.name)) for each in status.replicas)
         empty = ["no replica runs", status.service.platform.reason or ""]
-        rows = [_row(each) for each in status.replicas]
+        rows = [_row(each) for each in self._known]
         self.query_one(Table).show(_columns(rows), rows, empty=empty)
+        self._show_note()
+
+    @on(Table.RowHighlighted)
+    def _show_note(self) -> None:
+        """In full: a narrow terminal has no room for it in the row."""
+        screen, key = self.screen, self.query_one(Table).cursor_key
+        assert isinstance(screen, LiveScreen)
+        own = next((each for each in self._known if each.replicas[0].replica.name == key), None)
+        note = _note(own) if own is not None else ""
+        screen.note(f"{key}   {note}" if note and own else "", STATES[own.level] if own is not None else "")
 
 
 def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
@@ -59,18 +78,26 @@ def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     )
 
 
-def _row(status: ReplicaStatus) -> Row:
+def _own(status: ServiceStatus, replica: ReplicaStatus, before: ServiceStatus | None) -> ServiceStatus:
+    """The status of one replica; `before` where nothing was told since."""
+    if before is not None and before.replicas[0] is replica:
+        return before
+    return of_replica(status.service, replica)
+
+
+def _row(own: ServiceStatus) -> Row:
+    status = own.replicas[0]
     replica = status.replica
-    level = _level(status)
     total = status.rates.total if status.rates is not None else None
-    ready = len({model.name for model in status.models if model.state is ModelState.READY})
     return Row(
         replica.name,
         (
             replica.name,
             (replica.platform.state, STATES[replica.platform.level]),
-            (_server(status), STATES[level]),
-            str(ready) if status.models_known else "–",
+            (server_word(own), STATES[own.level]),
+            (f"{own.counts.ready}/{own.counts.total}", "warn" if own.counts.failed else "")
+            if status.models_known
+            else "–",
             number(total.requests_per_s) if total else "–",
             duration_us(total.avg_request_us) if total else "–",
             cpu_cores(replica.usage.cpu_cores) if replica.usage else "–",
@@ -80,11 +107,15 @@ def _row(status: ReplicaStatus) -> Row:
             replica.last_exit or "",
             age(time.time() - replica.started_at) if replica.started_at is not None else "–",
             replica.node or "",
-            status.error or replica.no_address or status.metrics_error or replica.platform.reason or "",
+            _note(own),
         ),
-        state=STATES[level],
+        state=STATES[own.level],
         dim=status.error is not None and status.seen_at is not None,
     )
+
+
+def _note(own: ServiceStatus) -> str:
+    return own.note or own.replicas[0].metrics_error or ""
 
 
 def _gpus(asked: float | None) -> str:
@@ -98,25 +129,3 @@ def _memory(usage: Usage | None) -> str:
         return "–"
     limit = f"/{size_bytes(usage.memory_limit_bytes)}" if usage.memory_limit_bytes else ""
     return f"{size_bytes(usage.memory_bytes)}{limit}"
-
-
-def _level(status: ReplicaStatus) -> Level:
-    if status.replica.platform.level in (Level.OFF, Level.FAILED):
-        return status.replica.platform.level
-    if status.error is not None:
-        return Level.FAILED
-    if status.ready is None and status.live:  # of a protocol that has no word for ready
-        return Level.OK
-    if status.ready is None:
-        return Level.UNKNOWN
-    return Level.OK if status.ready else Level.DEGRADED
-
-
-def _server(status: ReplicaStatus) -> str:
-    if status.error is not None:
-        return "unreachable"
-    if status.live is None:
-        return "–"
-    if status.live and status.ready is None:
-        return "answers"
-    return "ready" if status.ready else "not ready" if status.live else "not live"

@@ -95,7 +95,7 @@ def clip(text: str, start: int, width: int) -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """A plain text in pieces of at most `width` cells, broken at a blank in their last third where there is one."""
+    """A plain text in pieces of at most `width` cells, broken at a blank where one is behind their first third."""
     width = max(2, width)
     narrow = text.isascii()
     if narrow and len(text) <= width:
@@ -105,7 +105,7 @@ def wrap(text: str, width: int) -> list[str]:
     while start < len(text):
         end = start + width if narrow else _reach(text, start, width)
         if end < len(text):
-            blank = text.rfind(" ", start + (end - start) * 2 // 3, end)
+            blank = text.rfind(" ", start + (end - start) // 3, end)
             end = blank + 1 if blank >= 0 else end
         pieces.append(text[start:end])
         start = end
