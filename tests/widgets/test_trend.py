@@ -53,3 +53,27 @@ async def test_title_tells_value_window_and_scale() -> None:
         for width in (1, 5, 20, 30):
             assert len("".join(text for text, _ in line.frame(width, 1)[0])) == width
             assert all(len("".join(t for t, _ in runs)) == width for runs in trend.frame(width, 3))
+
+
+async def test_the_axis_of_a_line_does_not_move_with_its_note() -> None:
+    one, other = TrendLine(symbols=UNICODE), TrendLine(symbols=UNICODE)
+
+    class Bench(App[None]):
+        def compose(self) -> ComposeResult:
+            yield one
+            yield other
+
+    def ends(line: TrendLine, width: int) -> int:
+        return "".join(text for text, _ in line.frame(width, 1)[0]).rindex("█")
+
+    async with Bench().run_test(size=(120, 10)):
+        one.show("throughput", [1, 5], unit="req/s")
+        places = set()
+        for note in ("", "queue 9 µs", "queue 713 µs · in 51 µs · infer 7.01 ms · out 150 µs"):
+            other.show("latency", [1, 5], unit="ms", note=note)
+            places |= {ends(one, 120), ends(other, 120)}
+            assert note in "".join(text for text, _ in other.frame(120, 1)[0])
+        assert len(places) == 1, places
+        error = "connect to http://127.0.0.1:8002/metrics: refused (guessed from the HTTP port)"
+        other.show("latency", [], note=error)
+        assert error in "".join(text for text, _ in other.frame(120, 1)[0])

@@ -153,16 +153,20 @@ class TrendLine(_Charted):
 
     TITLE_WIDTH = 18
     VALUE_WIDTH = 12
+    NOTE_WIDTH = 56
+    """Kept free where a chart of 24 cells is left: lines with notes of any length, or none, then share one time axis,
+    and none moves as the figures in its note grow longer or shorter."""
 
     def frame(self, width: int, height: int) -> list[Line]:
         """Name, chart, value, note; a narrow line keeps the value and gives up the chart."""
         title = fit(self._title, min(self.TITLE_WIDTH, width), ellipsis=self.symbols.ellipsis)
-        value = self._now()
-        value += " " * (self.VALUE_WIDTH - width_of(value)) + (plain(self._note) if self._note else "")
-        room = width - width_of(title) - max(self.VALUE_WIDTH, width_of(value)) - 2
-        if self._note and room < 8:
-            value = self._now()
-            room = width - width_of(title) - self.VALUE_WIDTH - 2
+        now, note = self._now(), plain(self._note)
+        free = width - width_of(title) - max(self.VALUE_WIDTH, width_of(now)) - 2
+        beside = self.NOTE_WIDTH if free - self.NOTE_WIDTH >= 24 else 0
+        room = free - max(beside, width_of(note))
+        if note and room < 8:
+            note, room = "", free
+        value = now + " " * (self.VALUE_WIDTH - width_of(now)) + note
         chart = ""
         if room > 0:
             chart = columns_of(self._values, room, 1, self._top(self._known(room)), self.symbols)[0] + " "
