@@ -151,6 +151,8 @@ class TritonctlApp(CommandedApp):
         from tui.screens.service import ServiceScreen
 
         self._open(ServiceScreen(event.service_id, event.tab))
+        if event.word and isinstance(screen := self.screen, LiveScreen):
+            screen.call_after_refresh(screen.say, event.word)
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:
@@ -208,10 +210,6 @@ class TritonctlApp(CommandedApp):
             self.say("a change is at work; q again leaves it to the server", "warn")
             return
         self.exit(0)
-
-    def later(self, text: str) -> None:
-        """Say it on the screen that is just being opened."""
-        self.call_after_refresh(self.say, text)
 
     # Changes
 

@@ -14,8 +14,11 @@ MakeAnew = Callable[[tuple[str, ...]], Awaitable[Plan]]
 
 @dataclass
 class OpenService(Message):
+    """`word` is said there: what to do next."""
+
     service_id: str
     tab: str = "models"
+    word: str = ""
 
 
 @dataclass

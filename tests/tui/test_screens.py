@@ -93,6 +93,18 @@ async def test_tabs_by_number_and_by_tab(tmp_path: Path) -> None:
         await shown.sees("[4 Logs]", "the log's first line")
 
 
+async def test_a_request_to_a_service_of_several_models_says_to_choose_one(tmp_path: Path) -> None:
+    async with (
+        FakeTriton([FakeModel("a"), FakeModel("b")]) as server,
+        dashboard(FakeBackend(service("two", server)), work=tmp_path) as shown,
+    ):
+        await shown.sees("2/2")
+        await shown.press("i")
+        await shown.sees("[1 Models]", "choose a model, then i")
+        await shown.press("i")
+        await shown.sees("[5 Test request]")
+
+
 async def test_a_replica_shows_its_own_three_layers(tmp_path: Path) -> None:
     async with fleet_of_four(tmp_path) as shown:
         await shown.press("down", "enter", "2")

@@ -208,5 +208,4 @@ class ServicesScreen(LiveScreen):
         elif len(ready) == 1:
             self.post_message(OpenModel(status.id, ready[0], "request"))
         else:
-            self.post_message(OpenService(status.id))
-            self.triton.later("choose a model, then i")
+            self.post_message(OpenService(status.id, word="choose a model, then i"))
