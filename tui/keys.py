@@ -85,6 +85,8 @@ LOGS = (
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
     Action("logs.since", "a", "since", "since", "only what was written in the last 10m, 2h, …"),
     Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
+    Action("logs.container", "c", "choose", "container", "choose one container's or replica's log, or all again"),
+    Action("logs.leave", "escape", "leave", "", "close the list of logs"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
 )
 TRIAGE = (

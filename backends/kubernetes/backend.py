@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.kubernetes.client.kubeconfig import find_access
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Update
+from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, LogSource, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
@@ -88,6 +88,16 @@ class KubernetesBackend(Backend):
         async with aclosing(reading):
             async for batch in reading:
                 yield batch
+
+    def log_sources(self, service: Service) -> tuple[LogSource, ...]:
+        """Every container of every pod, those before the server too."""
+        from backends.kubernetes import logs
+
+        try:
+            _, group = self._group(service)
+        except NotFound:
+            return ()
+        return logs.listed(group)
 
     async def events(self, service: Service) -> tuple[Event, ...]:
         from backends.kubernetes import timeline

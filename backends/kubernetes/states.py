@@ -117,6 +117,19 @@ def exit_words(ended: Ended) -> str:
     return f"{said} ({words})" if said else words
 
 
+def container_state(status: ContainerStatus | None) -> tuple[str, Level]:
+    """Of one container, with how its run before ended; None: the kubelet has said nothing of it yet."""
+    if status is None:
+        return "not started", Level.CHANGING
+    before = f", {status.restarts} restarts, before: {exit_words(status.last)}" if status.last is not None else ""
+    if status.running_since is not None:
+        return f"running{before}", Level.OK
+    if status.ended is not None:
+        level = Level.OFF if status.ended.exit_code == 0 else Level.FAILED
+        return f"ended: {exit_words(status.ended)}{before}", level
+    return f"{status.waiting or 'waiting'}{before}", Level.CHANGING if status.waiting in _BENIGN else Level.FAILED
+
+
 def _first(text: str) -> str:
     return text.strip().splitlines()[0][:_REASON] if text.strip() else ""
 
