@@ -85,7 +85,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._snapshot: Snapshot | None = None
-        self._struck = asyncio.Event()  # the platform of what is in view told another state
+        self._struck = asyncio.Event()  # a place told another state of what is in view, or a worse one
         self._hurry: dict[tuple[str, str], asyncio.Event] = {}  # by service and replica
         self._pace = Pace(interval_s, lambda: {key: len(each.probes) for key, each in self._tracked.items()})
         self._read_host_gpus = read_host_gpus
@@ -160,8 +160,8 @@ class Fleet:
         return [name for name, backend in self.backends.items() if backend.list_all(everything)]
 
     async def struck(self, within_s: float) -> bool:
-        """Waits for that time, or until a place tells another state of a service in view, or what exists for the first
-        time; whether it did."""
+        """Waits for that time, or until a place tells another state of a service in view, a worse one of any, or what
+        exists for the first time; whether it did."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._struck.wait()
@@ -375,8 +375,9 @@ class Fleet:
 
     def _keep(self, service: Service) -> None:
         tracked = self._tracked.setdefault(service.id, _Tracked(service, phase(len(self._tracked))))
-        if tracked.service.platform != service.platform and self._pace.shows(service.id):
-            self._struck.set()
+        before_it, now = tracked.service.platform, service.platform
+        if before_it != now and (self._pace.shows(service.id) or now.level < before_it.level):
+            self._struck.set()  # what got worse comes to the top of the table, where it was out of view too
         tracked.service = service
         tracked.derived = None
         wanted = {replica.name: replica for replica in service.replicas}

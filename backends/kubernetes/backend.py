@@ -129,6 +129,14 @@ class KubernetesBackend(Backend):
         found = await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
         return (*found, Section("reached", await watch.ways(group)))
 
+    async def describe_place(self) -> tuple[Section, ...]:
+        """The cluster: what is free of its GPUs, and its nodes."""
+        from backends.kubernetes import describe
+
+        watch = await self._opened()
+        await watch.known()
+        return describe.place(watch.store, whole_cluster=watch.whole_cluster)
+
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import evidence
 
