@@ -59,9 +59,9 @@ def listed(group: Group) -> tuple[LogSource, ...]:
     found = []
     for each in every:
         status = pods[each.pod].status(each.container)
-        part = "runs first" if each.init else "server" if each in servers else "beside the server"
+        part = "init" if each.init else "server" if each in servers else "beside"
         state, level = container_state(status)
-        found.append(LogSource(f"{each.pod}/{each.container}", f"{part}, {state}", level))
+        found.append(LogSource(f"{each.pod}/{each.container}", f"{part}: {state}", level))
     return tuple(found)
 
 

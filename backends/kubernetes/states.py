@@ -127,7 +127,7 @@ def container_state(status: ContainerStatus | None) -> tuple[str, Level]:
         return f"running{before}", Level.OK
     if status.ended is not None:
         level = Level.OFF if status.ended.exit_code == 0 else Level.FAILED
-        return f"ended: {exit_words(status.ended)}{before}", level
+        return f"{exit_words(status.ended)}{before}", level
     return f"{status.waiting or 'waiting'}{before}", Level.CHANGING if status.waiting in _BENIGN else Level.FAILED
 
 

@@ -148,7 +148,7 @@ async def test_by_keys_any_container_and_its_run_before(space: Space) -> None:
         await shown.command(f"logs {service}")
         await shown.sees("Started Metrics Service")
         await shown.press("c")
-        await shown.sees("LOG OF", "runs first, ended: Completed exit 0", "server, running", "beside the server")
+        await shown.sees("LOG OF", "init: Completed exit 0", "server: running", "beside: running")
         await shown.press("down", "enter")
         await shown.sees("fetched")
         assert "Started" not in shown.text

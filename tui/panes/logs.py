@@ -24,6 +24,7 @@ from tui.panes.base import Pane
 from tui.rows import STATES
 from tui.screens.base import LiveScreen
 from tui.widgets.loglines import LogLine, LogLines
+from tui.widgets.plaintext import width_of
 from tui.widgets.table import Column, Row, Table
 
 _TAIL = 20_000
@@ -31,7 +32,7 @@ _WHOLE = 10_000_000
 _SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
 _TELL_EVERY = 50_000
 _ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:")
-_SOURCES = (Column("log", "LOG OF", None, minimum=24), Column("state", "STATE", None, minimum=24))
+_SOURCE_CELLS = (12, 44)  # of a name, at least and at most; the state gets the rest
 _ALL = ""
 _STYLES = {Severity.ERROR: "failed", Severity.FATAL: "failed", Severity.WARNING: "warn"}
 
@@ -96,6 +97,7 @@ class LogsPane(Pane):
             self.part = " · ".join(filter(None, (reading.source, "the run before" if reading.previous else "")))
             self.query_one(LogLines).clear()
             self._follow(self._status, reading)
+            self._screen.show_now()  # the header says which part
 
     @work(group="log", exclusive=True, exit_on_error=False)
     async def _follow(self, status: ServiceStatus, reading: _Reading) -> None:
@@ -218,7 +220,10 @@ class LogsPane(Pane):
     def _list_sources(self, found: Sequence[LogSource]) -> None:
         every = Row(_ALL, ("all", "the servers, and what ran before them"), "ok")
         rows = [Row(each.name, (each.name, each.state), STATES[each.level]) for each in found]
-        self.query_one(Table).show(_SOURCES, [every, *rows])
+        longest = max((width_of(each.name) for each in found), default=0)
+        cells = max(_SOURCE_CELLS[0], min(_SOURCE_CELLS[1], longest))
+        columns = (Column("log", "LOG OF", cells), Column("state", "STATE"))
+        self.query_one(Table).show(columns, [every, *rows])
 
     @on(Table.RowSelected, "#sources")
     def _chosen(self, event: Table.RowSelected) -> None:
