@@ -252,7 +252,8 @@ class FakeBackend(Backend):
         follow: bool = False,
         previous: bool = False,
     ) -> AsyncIterator[Sequence[LogLine]]:
-        yield self.log[-tail:] if tail else []
+        found = [line for line in self.log if replica in (None, line.replica)]
+        yield found[-tail:] if tail else []
         if follow:
             await asyncio.Event().wait()
 

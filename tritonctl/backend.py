@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tritonctl.errors import OperationFailed
-from tritonctl.inventory import Service
+from tritonctl.inventory import Level, Service
 from tritonctl.plan import Plan
 from tritonctl.server.address import Secret
 
@@ -73,6 +73,15 @@ class LogLine:
     text: str
     at: float | None = None  # seconds since the epoch
     dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """One log of several: `logs` reads it where it is given the name as its `replica`. `state` says what writes it."""
+
+    name: str
+    state: str
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +186,10 @@ class Backend(ABC):
     ) -> AsyncIterator[Sequence[LogLine]]:
         """The last `tail` lines, in batches, then, with `follow`, what is added."""
         raise self._cannot(Capability.LOGS, service)
+
+    def log_sources(self, service: Service) -> tuple[LogSource, ...]:
+        """What of its logs can be read alone, as it is known now."""
+        return tuple(LogSource(each.name, each.platform.state, each.platform.level) for each in service.replicas)
 
     async def events(self, service: Service) -> tuple[Event, ...]:
         raise self._cannot(Capability.EVENTS, service)

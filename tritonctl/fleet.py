@@ -69,7 +69,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._snapshot: Snapshot | None = None
-        self._struck = asyncio.Event()  # the platform of what is in view told another state
+        self._struck = asyncio.Event()  # a place told another state of what is in view, or a worse one
         self._lookout = Lookout(interval_s, deadline_s, self._saw)
         self._read_host_gpus = read_host_gpus
         self._host_gpus: tuple[HostGpu, ...] = ()
@@ -129,8 +129,8 @@ class Fleet:
         return [name for name, backend in self.backends.items() if backend.list_all(everything)]
 
     async def struck(self, within_s: float) -> bool:
-        """Waits for that time, or until a place tells another state of a service in view, or what exists for the first
-        time; whether it did."""
+        """Waits for that time, or until a place tells another state of a service in view, a worse one of any, or what
+        exists for the first time; whether it did."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._struck.wait()
@@ -301,8 +301,9 @@ class Fleet:
 
     def _keep(self, service: Service) -> None:
         tracked = self._tracked.setdefault(service.id, Tracked(service, phase(len(self._tracked))))
-        if tracked.service.platform != service.platform and self._lookout.shows(service.id):
-            self._struck.set()
+        before, now = tracked.service.platform, service.platform
+        if before != now and (self._lookout.shows(service.id) or now.level < before.level):
+            self._struck.set()  # what got worse comes to the top of the table, where it was out of view too
         new = tracked.take(service)
         self._lookout.keep(tracked, new, may_ask_mode=not self.read_only_for(service.id))
 

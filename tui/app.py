@@ -21,7 +21,7 @@ from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry
 from tritonctl.status import short_reason
 from tui.desk import Progress
 from tui.keys import EVERYWHERE, default_keys
-from tui.messages import OpenModel, OpenService, Propose
+from tui.messages import OpenModel, OpenPlace, OpenService, Propose
 from tui.screens.base import PLAN_S, LiveScreen
 from tui.screens.services import ServicesScreen
 from tui.screens.tabbed import TabbedScreen
@@ -153,6 +153,14 @@ class TritonctlApp(CommandedApp):
         self._open(ServiceScreen(event.service_id, event.tab))
         if event.word and isinstance(screen := self.screen, LiveScreen):
             screen.call_after_refresh(screen.say, event.word)
+
+    @on(OpenPlace)
+    def open_place(self, event: OpenPlace) -> None:
+        from tui.screens.place import PlaceScreen
+
+        if isinstance(self.screen, PlaceScreen):
+            self.pop_screen()
+        self.push_screen(PlaceScreen(event.name))
 
     @on(OpenModel)
     def open_model(self, event: OpenModel) -> None:

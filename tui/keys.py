@@ -64,6 +64,7 @@ SERVICES = (
     Action("services.logs", "l", "logs", "logs", "its log", needs=Capability.LOGS),
     Action("services.triage", "t", "triage", "triage", "what is wrong with it, why, and what to do"),
     Action("services.describe", "d", "describe", "describe", "all that its place tells of it"),
+    Action("services.place", "P", "place", "place", "what its place has beside it: nodes and GPUs, models, computes"),
     *_of_the_place("services"),
     Action("services.faults", "ctrl+z", "faults", "faults", "only what is not well"),
 )
@@ -80,11 +81,14 @@ SERVICE = (
     Action("service.next_tab", "tab", "next_tab(1)", "next tab", "the tab to the right"),
     Action("service.previous_tab", "shift+tab", "next_tab(-1)", "", "the tab to the left"),
 )
+PLACE = (Action("place.filter", "slash", "filter", "search", "mark a text; n and N go from one to the next"),)
 LOGS = (
     Action("logs.wrap", "w", "wrap", "wrap", "wrap long lines, or cut them"),
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
     Action("logs.since", "a", "since", "since", "only what was written in the last 10m, 2h, …"),
     Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
+    Action("logs.container", "c", "choose", "container", "choose one container's or replica's log, or all again"),
+    Action("logs.leave", "escape", "leave", "", "close the list of logs"),
     Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
 )
 TRIAGE = (
@@ -147,6 +151,7 @@ MOVES = {
 GROUPS: Mapping[str, tuple[Action, ...]] = {
     "everywhere": EVERYWHERE,
     "services": SERVICES,
+    "a place": PLACE,
     "a service": SERVICE,
     "log": LOGS,
     "triage": TRIAGE,
@@ -189,7 +194,7 @@ def keymap(preset: str, changes: Mapping[str, str]) -> dict[str, str]:
 
 
 # The groups whose keys work at the same time.
-_TOGETHER = (("services",), ("a service", "log"), ("a service", "triage"), ("a model", "test request"))
+_TOGETHER = (("services",), ("a place",), ("a service", "log"), ("a service", "triage"), ("a model", "test request"))
 
 
 @dataclass(frozen=True, slots=True)

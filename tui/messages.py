@@ -22,6 +22,13 @@ class OpenService(Message):
 
 
 @dataclass
+class OpenPlace(Message):
+    """`name` is the backend's."""
+
+    name: str
+
+
+@dataclass
 class OpenModel(Message):
     """No `model`: the test request of a service that has none, but is posted to."""
 

@@ -12,7 +12,7 @@ from tritonctl.backend import Backend, Capability, Intent
 from tritonctl.errors import OperationFailed, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
-from tui.messages import OpenModel, OpenService, Propose
+from tui.messages import OpenModel, OpenPlace, OpenService, Propose
 from tui.screens.base import LiveScreen
 
 _WITH_A_VALUE = (Capability.MODE, Capability.SCALE)
@@ -38,7 +38,7 @@ _COMMANDS = {
     "logs": "logs NAME",
     "metrics": "metrics NAME",
     "events": "events NAME",
-    "describe": "describe NAME",
+    "describe": "describe NAME|PLACE",
     "triage": "triage NAME",
     "mode": "mode [NAME] none|poll|explicit",
     "start": "start [NAME]",
@@ -62,6 +62,10 @@ class CommandedApp(App[int]):
 
     def open_service(self, event: OpenService) -> None:
         """Open the page of a service."""
+        raise NotImplementedError
+
+    def open_place(self, event: OpenPlace) -> None:
+        """Open the page of a backend."""
         raise NotImplementedError
 
     def open_model(self, event: OpenModel) -> None:
@@ -111,7 +115,7 @@ class CommandedApp(App[int]):
     def _complete(self, typed: str) -> Sequence[str]:
         words = typed.split(" ")
         if len(words) == 1:
-            names = [*_COMMANDS, *(each.id for each in self.fleet.snapshot.services)]
+            names = [*_COMMANDS, *self.fleet.backends, *(each.id for each in self.fleet.snapshot.services)]
             return [name for name in names if name.startswith(typed)]
         if words[0] == "mode":
             before = " ".join(words[:-1])
@@ -123,7 +127,9 @@ class CommandedApp(App[int]):
             models = {model.name for each in self._services_here() for model in each.models}
             return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
         if words[0] in ("service", "logs", "triage", "describe", "metrics"):
-            return [f"{words[0]} {each.id}" for each in self.fleet.snapshot.services if each.id.startswith(words[-1])]
+            places = self.fleet.backends if words[0] == "describe" else ()
+            names = [*places, *(each.id for each in self.fleet.snapshot.services)]
+            return [f"{words[0]} {name}" for name in names if name.startswith(words[-1])]
         return []
 
     def _services_here(self) -> list[ServiceStatus]:
@@ -178,6 +184,8 @@ class CommandedApp(App[int]):
             needed = 1 if action in (*_WITH_A_VALUE, *_WITH_WORDS) else 0
             service, words = self._meant(rest, needed, loose=action is Capability.DELETE)
             self._propose_place(action, service, words)
+        elif name == "describe" and rest and rest[0] in self.fleet.backends:
+            self.open_place(OpenPlace(rest[0]))
         elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self.open_service(OpenService(service, "models" if name == "service" else name))
@@ -187,7 +195,9 @@ class CommandedApp(App[int]):
             try:
                 self.open_service(OpenService(self.fleet.resolve(name).id))
             except TritonctlError:
-                raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+                if name not in self.fleet.backends:
+                    raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+                self.open_place(OpenPlace(name))
 
     def _list_all(self) -> None:
         """Also what is not Triton; once more, no longer."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.kubernetes.backend import KubernetesBackend
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Update
+from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, LogSource, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
@@ -52,6 +52,13 @@ class AksBackend(Backend):
         own = member.own(service)
         return member.kubernetes.logs(own, replica=replica, tail=tail, follow=follow, previous=previous)
 
+    def log_sources(self, service: Service) -> tuple[LogSource, ...]:
+        try:
+            member = self._member(service)
+        except NotFound:
+            return ()
+        return member.kubernetes.log_sources(member.own(service)) if member is not None else ()
+
     async def events(self, service: Service) -> tuple[Event, ...]:
         member = self._member(service)
         if member is None:
@@ -71,8 +78,12 @@ class AksBackend(Backend):
 
         found: list[Section] = []
         for name, member in self._opened().members.items():
-            for section in describe.sections(member.cluster):
-                found.append(replace(section, heading=f"{section.heading} of {name}"))
+            sections = list(describe.sections(member.cluster))
+            if member.trouble is not None:
+                sections.append(Section("nodes", (("not known", member.trouble.headline),)))
+            elif member.looked.is_set():  # else nobody is let in, or it is stopped
+                sections += await member.kubernetes.describe_place()
+            found += [replace(each, heading=f"{each.heading} of {name}") for each in sections]
         return tuple(found)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.kubernetes.client.kubeconfig import find_access
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Update
+from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, LogSource, Section, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
@@ -89,6 +89,16 @@ class KubernetesBackend(Backend):
             async for batch in reading:
                 yield batch
 
+    def log_sources(self, service: Service) -> tuple[LogSource, ...]:
+        """Every container of every pod, those before the server too."""
+        from backends.kubernetes import logs
+
+        try:
+            _, group = self._group(service)
+        except NotFound:
+            return ()
+        return logs.listed(group)
+
     async def events(self, service: Service) -> tuple[Event, ...]:
         from backends.kubernetes import timeline
 
@@ -118,6 +128,14 @@ class KubernetesBackend(Backend):
         assert self._api is not None
         found = await describe.sections(self._api, group, watch.store, whole_cluster=watch.whole_cluster)
         return (*found, Section("reached", await watch.ways(group)))
+
+    async def describe_place(self) -> tuple[Section, ...]:
+        """The cluster: what is free of its GPUs, and its nodes."""
+        from backends.kubernetes import describe
+
+        watch = await self._opened()
+        await watch.known()
+        return describe.place(watch.store, whole_cluster=watch.whole_cluster)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         from backends.kubernetes import evidence

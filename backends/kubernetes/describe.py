@@ -24,6 +24,7 @@ from tritonctl.errors import TritonctlError
 
 _MIB = 2**20
 _MOST_PODS = 30
+_MOST_NODES = 100
 Rows = list[tuple[str, str]]
 
 
@@ -215,6 +216,28 @@ def _node(node: Node | None, name: str, store: Store, whole_cluster: bool) -> Ro
     if node.taints:
         found.append(("taints", ", ".join(node.taints)))
     return found + _conditions(node.conditions)
+
+
+def place(store: Store, *, whole_cluster: bool) -> tuple[Section, ...]:
+    """The cluster: its GPUs, then each node with who has its GPUs; those with GPUs first."""
+    if not store.nodes:
+        return (Section("nodes", (("note", "none are seen: get, list and watch of nodes would show them"),)),)
+    nodes = sorted(store.nodes.values(), key=lambda each: (not each.gpus, each.name))
+    ready = sum(each.ready and not each.unschedulable for each in nodes)
+    found: list[tuple[str, Rows]] = [
+        ("nodes", [("ready", f"{ready} of {len(nodes)}")]),
+        ("GPUs", _gpus(store, whole_cluster) or [("note", "no node offers any")]),
+    ]
+    for node in nodes[:_MOST_NODES]:
+        holders = sorted((each, load) for each, load in store.loads.items() if load.node == node.name)
+        held: Rows = [
+            (f"held by {namespace}/{name}", ", ".join(f"{count:g} {what}" for what, count in load.gpus.items()))
+            for (namespace, name), load in holders
+        ]
+        found.append((f"node {node.name}", _node(node, node.name, store, whole_cluster) + held))
+    if len(nodes) > _MOST_NODES:
+        found.append(("more nodes", [("left out", str(len(nodes) - _MOST_NODES))]))
+    return tuple(Section(heading, tuple(each)) for heading, each in found)
 
 
 def _gpus(store: Store, whole_cluster: bool) -> Rows:

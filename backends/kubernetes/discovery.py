@@ -65,6 +65,8 @@ def find(labels: Mapping[str, str], containers: Sequence[Container], owner_kind:
         return None
     running = [each for each in containers if not each.init and each.name not in _SIDECARS]
     servers = tuple(server for each in running for server in _servers(each))
+    # What only has Triton's image, beside one that is seen to start it, is something else: a script, a client.
+    servers = tuple(each for each in servers if each.known) or servers
     if not servers and said == "true" and running:
         servers = (Server(running[0].name, ServerOptions(), known=False),)
     if servers and not (kind == "azureml-v1" and _scores(running)):

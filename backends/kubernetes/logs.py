@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from backends.kubernetes.client import podlog
 from backends.kubernetes.client.api import Api
 from backends.kubernetes.services import Group
-from tritonctl.backend import LogLine
+from backends.kubernetes.states import container_state
+from tritonctl.backend import LogLine, LogSource
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, UsageError
 
 _AGAIN_S = 0.5  # between two attempts to follow on
@@ -49,6 +50,19 @@ def sources_of(group: Group) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
         for each in seen.pod.containers
     )
     return every, tuple(each for each in every if (each.pod, each.container) in serving)
+
+
+def listed(group: Group) -> tuple[LogSource, ...]:
+    """Every container by the name that `chosen` takes, with what it is and how it is."""
+    every, servers = sources_of(group)
+    pods = {seen.pod.name: seen.pod for seen in group.pods}
+    found = []
+    for each in every:
+        status = pods[each.pod].status(each.container)
+        part = "init" if each.init else "server" if each in servers else "beside"
+        state, level = container_state(status)
+        found.append(LogSource(f"{each.pod}/{each.container}", f"{part}: {state}", level))
+    return tuple(found)
 
 
 FindSources = Callable[[], Sequence[Source]]

@@ -117,6 +117,20 @@ def exit_words(ended: Ended) -> str:
     return f"{said} ({words})" if said else words
 
 
+def container_state(status: ContainerStatus | None) -> tuple[str, Level]:
+    """Of one container, with how its run before ended; None: the kubelet has said nothing of it yet."""
+    if status is None:
+        return "not started", Level.CHANGING
+    times = f"{status.restarts} restart{'' if status.restarts == 1 else 's'}"
+    before = f", {times}, before: {exit_words(status.last)}" if status.last is not None else ""
+    if status.running_since is not None:
+        return f"running{before}", Level.OK
+    if status.ended is not None:
+        level = Level.OFF if status.ended.exit_code == 0 else Level.FAILED
+        return f"{exit_words(status.ended)}{before}", level
+    return f"{status.waiting or 'waiting'}{before}", Level.CHANGING if status.waiting in _BENIGN else Level.FAILED
+
+
 def _first(text: str) -> str:
     return text.strip().splitlines()[0][:_REASON] if text.strip() else ""
 
@@ -128,7 +142,8 @@ def _last(text: str) -> str:
 def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 0) -> Platform:
     """How far it is: ready pods of those wanted, the rollout's progress, and the reason of what is worst.
 
-    `pods` are its own that are not being deleted, `leaving` the number of those that are.
+    `pods` are its own that are not being deleted, or, where there are no others, all; none: they may not be read.
+    `leaving` is the number of those that are being deleted.
     """
     if workload.deleted_at is not None:
         held = f"held by the finalizer {workload.finalizers[0]}" if workload.finalizers else None
@@ -138,7 +153,11 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 
     states = [pod_platform(pod) for pod in pods]
     worst = min(states, key=lambda each: each.level, default=None)
     reason = worst.reason if worst is not None and worst.level < Level.OK else None
+    # A pod that is lost is seen before the controllers have counted it, which takes them some 0.2 s; one that is new
+    # counts when they say so.
     wanted, ready = workload.wanted, workload.ready
+    if pods:
+        ready = min(ready, sum(pod.ready and pod.deleted_at is None for pod in pods))
     stuck = workload.condition("Progressing")
     if stuck is not None and stuck.reason == "ProgressDeadlineExceeded":
         words = f"the rollout did not get ready in time; {reason}" if reason else _first(stuck.message)

@@ -76,6 +76,11 @@ class Watch:
     def reflectors(self) -> tuple[Reflector, ...]:
         return tuple(self._reflectors)
 
+    async def known(self) -> None:
+        """Returns when all that is watched has been read, nodes too, which the first list does not wait for."""
+        for each in self._reflectors:
+            await each.current.wait()
+
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: Unreachable when the API server goes away, Forbidden when it lets nobody in."""
         if self._scopes is None:

@@ -85,6 +85,11 @@ async def test_gpus_of_nodes_are_counted_and_shown(space: Space) -> None:
                 return node == found["GPUs of the cluster"][f"{space.cluster.node} nvidia.com/gpu"] == words
 
             await become(described)
+            place = by_heading(await seen.backend.describe_place())
+            assert place["GPUs"][f"{space.cluster.node} nvidia.com/gpu"].startswith(f"{16 - _taken(space)} of 16 free")
+            node = place[f"node {space.cluster.node}"]
+            assert node[f"held by {space.name}/plain"] == "3 nvidia.com/gpu"
+            assert sum(name.startswith(f"held by {space.name}/web-") for name in node) == 2
             space.delete("Pod", "plain", grace_s=0)
             await become(lambda: seen.status == f"{16 - _taken(space)}/16 GPUs free")
         async with watched(space.settings()) as seen:

@@ -97,6 +97,16 @@ def test_init_containers_and_sidecars_are_no_servers() -> None:
     assert found({"name": "storage-initializer", "image": TRITON}) is None
 
 
+def test_triton_s_image_alone_is_no_server_beside_one_that_starts_it() -> None:
+    both = [
+        {"name": "sends", "image": TRITON, "command": ["python3", "client.py"]},
+        {"name": "triton", "image": TRITON, "args": ["tritonserver", "--model-repository=/m"]},
+    ]
+    seen = find({}, read_containers({"containers": both}))
+    assert seen is not None
+    assert [each.container for each in seen.servers] == ["triton"]
+
+
 def test_azure_ml_and_kserve_are_told_apart() -> None:
     v1 = found({"ports": [{"containerPort": 5001}]}, {"isazuremlapp": "true"})
     assert v1 is not None

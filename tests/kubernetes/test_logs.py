@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from backends.kubernetes.backend import KubernetesBackend
 from tests.kubernetes.acting import acting, serving, until
 from tests.kubernetes.gate import gate_to
 from tests.kubernetes.space import Space, ready, rule
+from tests.tui.pilot import dashboard
 from tests.waiting import until as become
 from tritonctl.backend import LogLine
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, UsageError
@@ -121,6 +123,44 @@ async def test_init_containers_other_containers_and_what_there_is_not(space: Spa
             await lines_of(fleet, service, replica="gone")
         with pytest.raises(OperationFailed, match="run once only"):
             await lines_of(fleet, service, replica="web/triton", previous=True)
+
+
+async def test_by_keys_any_container_and_its_run_before(space: Space) -> None:
+    """The server's log alone does not tell why what runs before or beside it fails."""
+    image = space.pod_spec()["containers"][0]["image"]
+    says = "[ -e /scratch/once ] && echo now it runs && sleep 1000; touch /scratch/once; echo it fails first; exit 3"
+    beside = {"name": "beside", "image": image, "command": ["sh", "-c", says]}
+    beside["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
+    extra = {
+        "initContainers": [{"name": "fetch", "image": image, "command": ["echo", "fetched"]}],
+        "containers": [*space.pod_spec()["containers"], beside],
+        "volumes": [*space.pod_spec()["volumes"], {"name": "scratch", "emptyDir": {}}],
+    }
+    space.triton("web", kind="Pod", pod=extra)
+    service = f"k8s/{space.name}/web"
+
+    def twice(pod: Any) -> bool:
+        return any(each["restartCount"] > 0 for each in pod["status"].get("containerStatuses", ()))
+
+    await space.until("Pod", "web", twice)
+    async with dashboard(KubernetesBackend(space.settings()), work=space.folder, size=(80, 24)) as shown:
+        await shown.sees("web")
+        await shown.command(f"logs {service}")
+        await shown.sees("Started Metrics Service")
+        await shown.press("c")
+        await shown.sees("LOG OF", "init: Completed exit 0", "server: running", "beside: running")
+        await shown.press("down", "enter")
+        await shown.sees("fetched")
+        assert "Started" not in shown.text
+        await shown.press("c")
+        await shown.until(lambda: "running, 1 restart, before: exit 3" in shown.line("web/beside"))
+        await shown.press("end", "enter")
+        await shown.sees("now it runs")
+        assert "Started" not in shown.text
+        assert "web/beside" in shown.lines[0]
+        await shown.press("p")
+        await shown.sees("the run before", "it fails first", "the end of the run before")
+        assert "now it runs" not in shown.text
 
 
 async def test_a_pod_deleted_under_it_and_the_one_in_its_place(space: Space) -> None:

@@ -113,6 +113,10 @@ CRASHING = pod(container(BACK_OFF, restarts=6, last=OOM))
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE, FINE], "2/2", Level.OK),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1}, [FINE, PENDING], "1/2 pending",
          Level.DEGRADED),
+        # Its controllers have not counted yet what was lost, or what is new.
+        (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE], "1/2", Level.DEGRADED),
+        (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1}, [FINE, FINE], "1/2", Level.DEGRADED),
+        (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [], "2/2", Level.OK),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2}, [PENDING, PENDING], "0/2 pending", Level.FAILED),
         (DEPLOYMENTS, {"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2}, [FINE, FINE], "rolling out 1/2",
          Level.CHANGING),

@@ -19,6 +19,7 @@ async def describe(session: Session) -> int:
         try:
             if (backend := fleet.backends.get(name)) is not None:
                 async with asyncio.timeout(deadline_s):
+                    await session.listed(fleet, name)
                     sections = await backend.describe_place()
                 if not sections:
                     raise OperationFailed(

@@ -6,7 +6,7 @@ import asyncio
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tritonctl.backend import Backend
@@ -138,6 +138,13 @@ class Session:
             if not below:
                 raise
             return below[0]
+
+    async def listed(self, fleet: Fleet, place: str) -> None:
+        """Returns when the place has told what is there. Raises its error where it cannot be asked."""
+        snapshot = fleet.snapshot
+        while place in _still_asking(snapshot):
+            snapshot = await fleet.changed(snapshot)
+        raise_lost(replace(snapshot, backends=tuple(each for each in snapshot.backends if each.name == place)))
 
     async def find(self, fleet: Fleet, name: str | None = None, *, patient: bool = False) -> ServiceStatus:
         """The service that the command names, after a first look at its servers. Raises as `named` does."""

@@ -12,6 +12,8 @@ class Pane(Vertical):
     """A tab of a service's screen."""
 
     can_filter = False
+    part = ""
+    """Which part of it is shown, where it is not all; the header says it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.timer import Timer
 
-from tritonctl.backend import Capability
+from tritonctl.backend import Capability, LogSource
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.log import Severity, parse_line
 from tui.figures import seconds_of
 from tui.keys import LOGS
 from tui.panes.base import Pane
+from tui.rows import STATES
 from tui.screens.base import LiveScreen
 from tui.widgets.loglines import LogLine, LogLines
+from tui.widgets.plaintext import width_of
+from tui.widgets.table import Column, Row, Table
 
 _TAIL = 20_000
 _WHOLE = 10_000_000
 _SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
 _TELL_EVERY = 50_000
 _ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:")
+_SOURCE_CELLS = (12, 44)  # of a name, at least and at most; the state gets the rest
+_ALL = ""
 _STYLES = {Severity.ERROR: "failed", Severity.FATAL: "failed", Severity.WARNING: "warn"}
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """What of the log is read: the end of it, or with `only` of the whole what the pattern finds."""
+    """What of the log is read: the end of it, or with `only` of the whole what the pattern finds.
 
+    `source` is one of the backend's `log_sources`, None for all that a service's log usually is.
+    """
+
+    source: str | None = None
     since_s: float | None = None
     previous: bool = False
     only: re.Pattern[str] | None = None
@@ -44,6 +54,11 @@ class LogsPane(Pane):
     """The follower lives as long as the pane: with the service's screen."""
 
     can_filter = True
+    DEFAULT_CSS = """
+    LogsPane #sources { display: none; }
+    LogsPane.choosing #sources { display: block; }
+    LogsPane.choosing #log { display: none; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in LOGS]
 
     def __init__(self) -> None:
@@ -54,13 +69,21 @@ class LogsPane(Pane):
         self._ended: tuple[object, ...] | None = None  # the processes whose log came to its end
         self._search: Timer | None = None
         self._errors_only = False
+        self._is_gone = False  # the container or replica that was chosen
 
     def compose(self) -> ComposeResult:
         yield LogLines(id="log")
+        yield Table(id="sources")
 
     def show(self, status: ServiceStatus) -> None:
         first = self._status is None
         self._status = status
+        if self.has_class("choosing"):
+            self._list_sources(self._sources())
+        source = self._reading.source
+        if source is not None and not self._is_gone and all(each.name != source for each in self._sources()):
+            self._is_gone = True
+            self.query_one(LogLines).append([(f"{source} is gone; choose another one (c)", "warn")])
         if first:
             self._follow(status, self._reading)
         elif self._ended is not None and self._ended != _processes(status) and status.live:
@@ -70,9 +93,11 @@ class LogsPane(Pane):
     def _read(self, reading: _Reading) -> None:
         """Read it anew, where that is another reading than the one under way."""
         if self._status is not None and reading != self._reading:
-            self._reading = reading
+            self._reading, self._is_gone = reading, False
+            self.part = " · ".join(filter(None, (reading.source, "the run before" if reading.previous else "")))
             self.query_one(LogLines).clear()
             self._follow(self._status, reading)
+            self._screen.show_now()  # the header says which part
 
     @work(group="log", exclusive=True, exit_on_error=False)
     async def _follow(self, status: ServiceStatus, reading: _Reading) -> None:
@@ -83,11 +108,12 @@ class LogsPane(Pane):
             log.append([(why, "muted")])
             return
         self._ended, log.older = None, False
-        several = len(status.replicas) > 1
+        names = {each.replica.name for each in status.replicas}
         oldest = time.time() - reading.since_s if reading.since_s is not None else None
         read = told = 0
         batches = backend.logs(
             status.service,
+            replica=reading.source,
             tail=_TAIL if reading.only is None else _WHOLE,
             follow=not reading.previous,
             previous=reading.previous,
@@ -103,7 +129,9 @@ class LogsPane(Pane):
                         continue
                     if reading.only is not None and not reading.only.search(line.text):
                         continue
-                    text = f"{line.replica}  {line.text}" if several else line.text
+                    # Of one replica, only what others wrote is told apart, as what ran before its server.
+                    named = reading.source is None and (len(names) > 1 or line.replica not in ("", *names))
+                    text = f"{line.replica}  {line.text}" if named else line.text
                     lines.append((text, _style(line.text)))
                 log.append(lines)
                 if reading.only is None:
@@ -163,6 +191,45 @@ class LogsPane(Pane):
     def action_previous(self) -> None:
         """The run before the last restart, or the present one again."""
         self._read(replace(self._reading, previous=not self._reading.previous))
+
+    def action_choose(self) -> None:
+        """List the logs that can be read alone, or close the list."""
+        if self.has_class("choosing"):
+            self.action_leave()
+        elif self._status is not None:
+            self.set_class(True, "choosing")
+            self._list_sources(self._sources())
+            self.query_one(Table).move_to_key(self._reading.source or _ALL)
+            self.take_focus()
+
+    def action_leave(self) -> None:
+        self.set_class(False, "choosing")
+        self.take_focus()
+
+    def take_focus(self) -> None:
+        self.query_one(Table if self.has_class("choosing") else LogLines).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape closes the list, and leaves the page when it is not there."""
+        return self.has_class("choosing") if action == "leave" else True
+
+    def _sources(self) -> tuple[LogSource, ...]:
+        assert self._status is not None
+        return self._screen.triton.fleet.backend_of(self._status.service).log_sources(self._status.service)
+
+    def _list_sources(self, found: Sequence[LogSource]) -> None:
+        every = Row(_ALL, ("all", "the servers, and what ran before them"), "ok")
+        rows = [Row(each.name, (each.name, each.state), STATES[each.level]) for each in found]
+        longest = max((width_of(each.name) for each in found), default=0)
+        cells = max(_SOURCE_CELLS[0], min(_SOURCE_CELLS[1], longest))
+        columns = (Column("log", "LOG OF", cells), Column("state", "STATE"))
+        self.query_one(Table).show(columns, [every, *rows])
+
+    @on(Table.RowSelected, "#sources")
+    def _chosen(self, event: Table.RowSelected) -> None:
+        event.stop()
+        self.action_leave()
+        self._read(replace(self._reading, source=event.key or None))
 
     def action_wrap(self) -> None:
         self.query_one(LogLines).action_wrap()

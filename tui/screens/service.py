@@ -104,6 +104,8 @@ class ServiceScreen(TabbedScreen):
             self.note("this service no longer exists; esc goes back", "failed")
             return
         parts = header_parts(status, snapshot.at)
+        if self.pane is not None and self.pane.part:
+            parts.append(Part(self.pane.part, "accent", 8))
         if self.pane is not None and self.pane.filter:
             parts.append(Part(f"/{self.pane.filter}", "accent", 9))
         self.show_header(parts)

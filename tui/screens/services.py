@@ -15,7 +15,7 @@ from tritonctl.inventory import BackendState, Level, ServiceStatus, Snapshot
 from tritonctl.server.address import Speaks
 from tui.figures import age, percent, size_bytes
 from tui.keys import SERVICES
-from tui.messages import OpenModel, OpenService
+from tui.messages import OpenModel, OpenPlace, OpenService
 from tui.rows import SERVICE_COLUMNS, STATES, matcher, service_columns, service_row, sort_by
 from tui.screens.base import LiveScreen
 from tui.screens.requesting import open_request, speaks
@@ -190,6 +190,15 @@ class ServicesScreen(LiveScreen):
 
     def action_describe(self) -> None:
         self._open_tab("describe")
+
+    def action_place(self) -> None:
+        """Of the service under the cursor, or the only one that there is."""
+        places = list(self.triton.fleet.backends)
+        key = self.query_one("#services", Table).cursor_key
+        if key is None and len(places) > 1:
+            self.say(f"of which place? :{places[0]} shows the one of that name")
+        else:
+            self.post_message(OpenPlace(key.partition("/")[0] if key is not None else places[0]))
 
     def _open_tab(self, tab: str) -> None:
         key = self.query_one("#services", Table).cursor_key
