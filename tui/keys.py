@@ -85,7 +85,7 @@ LOGS = (
     Action("logs.errors", "e", "errors", "errors", "only warnings and errors"),
     Action("logs.since", "a", "since", "since", "only what was written in the last 10m, 2h, …"),
     Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
-    Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
+    Action("logs.save", "ctrl+s", "save", "save", "save what was read of the log to a file"),
 )
 TRIAGE = (
     Action("triage.copy", "y,a", "copy(0)", "copy", "copy the first next step"),

@@ -171,14 +171,16 @@ class LogsPane(Pane):
         """To a new file in the current folder, readable by its owner alone: logs may hold what requests held."""
         import os
 
-        path = Path.cwd() / time.strftime("tritonctl-log-%Y%m%d-%H%M%S.txt")
+        path, log = Path.cwd() / time.strftime("tritonctl-log-%Y%m%d-%H%M%S.txt"), self.query_one(LogLines)
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(self.query_one(LogLines).text())
+                file.write(log.text())
         except OSError as error:
             self._screen.say(f"{path}: {error.strerror}", "failed")
         else:
-            self._screen.say(f"saved to {path}", "ok")
+            lines = log.end - log.dropped
+            older = "  → older ones were not read: tritonctl logs --tail N" if log.dropped or log.older else ""
+            self._screen.say(f"saved {lines:,} line{'' if lines == 1 else 's'} to {path}{older}", "ok")
 
     @property
     def _screen(self) -> LiveScreen:
