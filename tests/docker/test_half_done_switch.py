@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.docker.gate import gate, killed_after
 from tests.docker.hands import switch
-from tests.docker.place import Place, eventually, make_plan, until
+from tests.docker.place import Place, make_plan, until
 from tests.docker.test_commands import tritonctl
 from tests.tui.process import running
 from tritonctl.backend import Capability
@@ -29,23 +28,16 @@ async def command(place: Place, *words: str) -> str:
     return await asyncio.to_thread(partial(tritonctl, place, *words))
 
 
-async def ready_in(place: Place, name: str, mode: str) -> None:
-    """One container is left, of that name and mode, and its two models are ready."""
+async def up(place: Place, name: str) -> None:
     await command(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
-    assert (await command(place, "mode", f"docker/{name}")).strip() == mode
+
+
+async def serves_in(place: Place, name: str, mode: str) -> None:
+    """One container is left, of that name and mode, and its two models are ready."""
+    assert (f"--model-control-mode={mode}" in place.inspect(name)["Args"]) is (mode == "explicit")
     models = json.loads(await command(place, "models", f"docker/{name}", "-o", "json"))
     assert {each["name"] for each in models if each["state"] == "READY"} >= {"one", "two"}
-    await eventually(lambda: _is(lambda: place.names() == {name}))
-
-
-async def _is(holds: Callable[[], bool]) -> bool:
-    return await asyncio.to_thread(holds)
-
-
-async def is_found(place: Place, name: str, words: str) -> None:
-    """The next tritonctl says so."""
-    services = {each["id"]: each for each in json.loads(await command(place, "services", "-o", "json"))}
-    assert words in services[f"docker/{name}"]["platform"]["reason"]
+    assert place.names() == {name}
 
 
 @pytest.mark.parametrize("mode", ["explicit", "none"])
@@ -54,28 +46,29 @@ async def is_found(place: Place, name: str, words: str) -> None:
 )
 async def test_killed_after_any_step(place: Place, part: str, count: int, flags: tuple[str, ...], mode: str) -> None:
     name = place.triton("t", flags=flags)
-    await command(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
+    await up(place, name)
     await killed_after(place, part, count, "mode", f"docker/{name}", "explicit")
-    await is_found(place, name, "half-done switch: mode explicit finishes, none undoes")
     said = await command(place, "mode", f"docker/{name}", mode, "--dry-run")
     assert said.startswith("Finish" if mode == "explicit" else "Undo")
     # Typed by hand its calls remove what was put aside, never what serves.
     assert not any(line.endswith(f"docker rm {name}") for line in said.splitlines()), said
     await command(place, "mode", f"docker/{name}", mode, "--yes")
-    await ready_in(place, name, mode)
+    await serves_in(place, name, mode)
     assert place.inspect(name)["HostConfig"]["AutoRemove"] is bool(flags)
 
 
 @pytest.mark.parametrize(("part", "count"), BACK)
 async def test_killed_while_a_switch_that_failed_is_being_undone(place: Place, part: str, count: int) -> None:
     name = place.triton("t", "--model-control-mode=explicit", "--load-model=one", "--load-model=two")
-    await command(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
+    await up(place, name)
     before = place.inspect(name)["Id"]
     place.break_model()  # in mode none it is loaded, and keeps the server from getting ready
     await killed_after(place, part, count, "mode", f"docker/{name}", "none")
-    await is_found(place, name, "half-done switch: mode none finishes, explicit undoes")
+    services = {each["id"]: each for each in json.loads(await command(place, "services", "-o", "json"))}
+    words = "half-done switch: mode none finishes, explicit undoes"
+    assert words in services[f"docker/{name}"]["platform"]["reason"]
     await command(place, "mode", f"docker/{name}", "explicit", "--yes")
-    await ready_in(place, name, "explicit")
+    await serves_in(place, name, "explicit")
     assert place.inspect(name)["Id"] == before
 
 
@@ -84,13 +77,13 @@ async def test_killed_before_the_new_container_has_all_its_networks(place: Place
     for network in ("a", "b"):
         place.docker("network", "create", f"{place.mark}-{network}")
         place.docker("network", "connect", "--alias", f"in-{network}", f"{place.mark}-{network}", name)
-    await command(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
+    await up(place, name)
     await killed_after(place, "/connect", 1, "mode", f"docker/{name}", "explicit")
     assert len(place.inspect(f"{name}.tritonctl-new")["NetworkSettings"]["Networks"]) == 2
     said = await command(place, "mode", f"docker/{name}", "explicit", "--dry-run")
     assert f"docker network connect --alias in-b {place.mark}-b {name}.tritonctl-new" in said
     await command(place, "mode", f"docker/{name}", "explicit", "--yes")
-    await ready_in(place, name, "explicit")
+    await serves_in(place, name, "explicit")
     networks = place.inspect(name)["NetworkSettings"]["Networks"]
     assert set(networks) == {"bridge", f"{place.mark}-a", f"{place.mark}-b"}
     assert "in-b" in networks[f"{place.mark}-b"]["Aliases"]
@@ -98,7 +91,7 @@ async def test_killed_before_the_new_container_has_all_its_networks(place: Place
 
 async def test_another_mode_is_refused_until_it_is_mended(place: Place) -> None:
     name = place.triton("t")
-    await command(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
+    await up(place, name)
     await killed_after(place, "/create", 1, "mode", f"docker/{name}", "explicit")
     async with place.fleet() as fleet:
         await until(fleet, place.service(name), lambda each: "half-done" in (each.service.platform.reason or ""))

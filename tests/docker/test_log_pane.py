@@ -54,7 +54,7 @@ async def test_what_is_read_of_a_log_is_saved_to_a_file_of_its_readers_own(
     monkeypatch.chdir(tmp_path)
     async with dashboard(place.backend(), work=tmp_path) as shown:
         await open_log(shown, name)
-        await shown.sees("following · 1 lines")
+        await shown.sees("following · 1 line")
         await shown.press("ctrl+s")
         await shown.until(lambda: "saved 1 line to" in shown.notice)
     saved = only_log_in(tmp_path)

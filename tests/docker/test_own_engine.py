@@ -81,7 +81,7 @@ async def test_over_tls_with_a_certificate_and_not_without(
     flags += [f"--tlskey={theirs}/key.pem", f"--host=tcp://127.0.0.1:{port}"]
     with own_engine(tmp_path, *flags) as place:
         host = f"tcp://localhost:{port}"
-        name = place.triton("t", flags=("-p", "127.0.0.1::8000"))
+        name = place.triton("t", flags=("-p", "0.0.0.0::8000"))
         monkeypatch.setenv("DOCKER_CERT_PATH", str(mine))
         monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
         async with place.fleet(host=host) as fleet:

@@ -35,7 +35,9 @@ async def test_of_two_who_switch_at_once_one_is_refused_and_the_server_serves(pl
         mode = "poll" if refused[0] is one else "explicit"
         for each in both:
             each.type("\x1b")
-            await each.until(lambda each=each: f" {mode} " in row(each, name) and " ready " in row(each, name))  # type: ignore[misc]
+            await each.until(lambda each=each: " ready " in row(each, name))  # type: ignore[misc]
+            each.type("m")
+            await each.sees(f":mode {mode}")  # what it is in now
     assert place.names() == {name}
     assert f"--model-control-mode={mode}" in place.inspect(name)["Args"]
 
@@ -58,7 +60,7 @@ async def test_what_one_deletes_is_gone_from_the_page_the_log_and_the_plan_of_th
         await choose(one, name)
         one.type("\x04")
         await one.sees("[ Cancel ]")
-        one.type(f"{name}\r")
+        one.type(f"{name}\t\r")
         await one.sees("[ Close ]")
         await log.sees("the log ends here")
         plan.type("\t\r")

@@ -27,7 +27,8 @@ _TAIL = 20_000
 _WHOLE = 10_000_000
 _SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
 _TELL_EVERY = 50_000
-_ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:")
+# The last is what getopt says of an option that there is not.
+_ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:|^tritonserver: ")
 _STYLES = {Severity.ERROR: "failed", Severity.FATAL: "failed", Severity.WARNING: "warn"}
 
 
@@ -82,7 +83,7 @@ class LogsPane(Pane):
         if (why := backend.why_not(needed, status.service)) is not None:
             log.append([(why, "muted")])
             return
-        self._ended, log.older = None, False
+        self._ended, log.older, log.ended = None, False, False
         several = len(status.replicas) > 1
         oldest = time.time() - reading.since_s if reading.since_s is not None else None
         read = told = 0
@@ -114,6 +115,7 @@ class LogsPane(Pane):
                     self._screen.say(f"searched {read:,} lines of the log", "busy")
             if reading is not self._reading:
                 return  # another one was begun meanwhile
+            log.ended = True
             if reading.previous:
                 log.append([("the end of the run before; p shows the present one", "muted")])
             else:
@@ -122,7 +124,7 @@ class LogsPane(Pane):
             if reading is not self._reading:
                 return
             log.append([(str(error), "failed")])
-        self._ended = _processes(status)
+        self._ended, log.ended = _processes(status), True
 
     # What is shown of it
 
