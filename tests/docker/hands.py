@@ -12,16 +12,15 @@ async def choose(dashboard: Running, name: str) -> None:
     await dashboard.until(lambda: any(line.startswith("▌") and name in line for line in dashboard.lines))
 
 
-async def ask_for(dashboard: Running, name: str, mode: str) -> None:
-    """The plan of a mode switch is shown."""
-    await choose(dashboard, name)
+async def ask_for(dashboard: Running, mode: str) -> None:
+    """The plan of a mode switch is shown, of the service under the cursor."""
     dashboard.type("m")
     await dashboard.sees(":mode")
     dashboard.type(f"{mode}\r")
     await dashboard.sees("[ Cancel ]")
 
 
-async def switch(dashboard: Running, name: str, mode: str) -> None:
-    """The plan is confirmed."""
-    await ask_for(dashboard, name, mode)
+async def switch(dashboard: Running, mode: str) -> None:
+    """That plan is confirmed."""
+    await ask_for(dashboard, mode)
     dashboard.type("\t\r")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.gate import gate, killed_after
-from tests.docker.hands import switch
+from tests.docker.hands import choose, switch
 from tests.docker.place import Place, make_plan, until
 from tests.docker.test_commands import tritonctl
 from tests.tui.process import running
@@ -105,18 +105,20 @@ async def test_the_dashboard_is_killed_and_the_next_one_offers_both(
 ) -> None:
     name = place.triton("t")
     async with gate(place, part) as door, running(home=tmp_path, size=(80, 34), DOCKER_HOST=door.host) as first:
-        await first.until(lambda: any(name in line and " ready " in line for line in first.lines))
-        await switch(first, name, "explicit")
+        await choose(first, name)
+        await first.sees(" ready ")
+        await switch(first, "explicit")
         async with asyncio.timeout(60):
             await door.reached.wait()
         first.child.kill()
         await first.ends()
     async with running(home=tmp_path, size=(80, 34), DOCKER_HOST=place.host) as following:
+        await choose(following, name)
         await following.sees("half-done switch: mode explicit finishes, none undoes")
-        await switch(following, name, mode)
+        await switch(following, mode)
         await following.sees("[ Close ]")
         following.type("\x1b")
-        await following.until(lambda: any(name in line and " ready " in line for line in following.lines))
+        await following.sees(" ready ")
         await following.until(lambda: "half-done" not in following.text)
     assert place.names() == {name}
     assert (f"--model-control-mode={mode}" in place.inspect(name)["Args"]) is (mode == "explicit")

@@ -7,13 +7,9 @@ from pathlib import Path
 
 from tests.docker.hands import ask_for, choose
 from tests.docker.place import Place
-from tests.tui.process import Running, running
+from tests.tui.process import running
 
 REFUSED = ("another switch of it is under way", "is gone", "already in use")
-
-
-def row(dashboard: Running, name: str) -> str:
-    return next((line for line in dashboard.lines if name in line), "")
 
 
 async def test_of_two_who_switch_at_once_one_is_refused_and_the_server_serves(place: Place, tmp_path: Path) -> None:
@@ -24,8 +20,9 @@ async def test_of_two_who_switch_at_once_one_is_refused_and_the_server_serves(pl
     ):
         both = (one, other)
         for each in both:
-            await each.until(lambda each=each: " ready " in row(each, name))  # type: ignore[misc]
-        await asyncio.gather(ask_for(one, name, "explicit"), ask_for(other, name, "poll"))
+            await choose(each, name)
+            await each.sees(" ready ")
+        await asyncio.gather(ask_for(one, "explicit"), ask_for(other, "poll"))
         for each in both:
             each.type("\t\r")
         for each in both:
@@ -35,7 +32,8 @@ async def test_of_two_who_switch_at_once_one_is_refused_and_the_server_serves(pl
         mode = "poll" if refused[0] is one else "explicit"
         for each in both:
             each.type("\x1b")
-            await each.until(lambda each=each: " ready " in row(each, name))  # type: ignore[misc]
+            await each.until(lambda each=each: "[ Close ]" not in each.text)  # type: ignore[misc]
+            await each.sees(" ready ")
             each.type("m")
             await each.sees(f":mode {mode}")  # what it is in now
     assert place.names() == {name}
@@ -52,12 +50,11 @@ async def test_what_one_deletes_is_gone_from_the_page_the_log_and_the_plan_of_th
         running(home=tmp_path / "plan", DOCKER_HOST=place.host) as plan,
     ):
         for each in (one, log, plan):
-            await each.until(lambda each=each: " ready " in row(each, name))  # type: ignore[misc]
-        await choose(log, name)
+            await choose(each, name)
+            await each.sees(" ready ")
         log.type("l")
         await log.sees("Started HTTPService")
-        await ask_for(plan, name, "explicit")
-        await choose(one, name)
+        await ask_for(plan, "explicit")
         one.type("\x04")
         await one.sees("[ Cancel ]")
         one.type(f"{name}\t\r")
