@@ -75,6 +75,7 @@ async def test_only_the_flags_differ_after_a_switch(place: Place) -> None:
         said = "\n".join(plan.lines())
         assert "hush" not in said
         assert "-e API_TOKEN " in said
+        assert "the unnamed volume at /scratch is kept: the new container mounts it by its id" in said
         outcome = await do(plan, place.folder)
         assert outcome.error is None, outcome.error
         status = await until(
