@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from backends.docker.backend import DockerBackend
 from tests.docker.place import ROOT, Place, do, make_plan, until, until_snapshot
 from tritonctl.backend import Capability
 from tritonctl.errors import NotFound, TritonctlError
+from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level
+from tritonctl.settings_backends import DockerSettings
 
 
 async def test_what_happens_to_a_container_is_seen(place: Place) -> None:
@@ -106,10 +109,14 @@ async def test_a_container_that_goes_away_under_its_page_is_told_in_words(place:
                 await work
 
 
-async def test_no_engine_and_a_hanging_one_are_told_in_words(place: Place, tmp_path: Path) -> None:
-    async with place.fleet(host=f"unix://{tmp_path}/none.sock") as fleet:
+async def test_no_engine_is_told_in_words_and_harms_no_other_backend(place: Place, tmp_path: Path) -> None:
+    name = place.triton("t")
+    gone = DockerBackend(DockerSettings(name="gone", where="test", host=f"unix://{tmp_path}/none.sock"))
+    async with Fleet([gone, place.backend()], interval_s=0.3, deadline_s=2.0) as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
         snapshot = await until_snapshot(fleet, lambda each: each.backends[0].state is BackendState.LOST)
         assert "does not exist" in snapshot.backends[0].detail
+        assert snapshot.backends[1].state is BackendState.CONNECTED
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")
