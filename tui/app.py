@@ -86,14 +86,17 @@ class TritonctlApp(CommandedApp):
 
     async def on_event(self, event: events.Event) -> None:
         """Keys that came in one burst with the one that opens the prompt went to who had the focus before: they come
-        by here on their way to the bindings, and are the prompt's."""
-        if (
-            isinstance(event, events.Key)
-            and event.is_forwarded
-            and isinstance(screen := self.screen, LiveScreen)
-            and screen.typed_ahead(event)
-        ):
-            return
+        by here on their way to the bindings, and are the prompt's. Those after them take the same way, or they would
+        be there first."""
+        screen = self.screen if isinstance(event, events.Key) and self.screen_stack else None
+        if isinstance(event, events.Key) and isinstance(screen, LiveScreen):
+            if event.is_forwarded:
+                if screen.typed_ahead(event):
+                    return
+            elif (way := screen.way_of_keys) is not None:
+                if not await self._check_bindings(event.key, priority=True):
+                    way._forward_event(event)
+                return
         await super().on_event(event)
 
     def _leave_by(self, name: signal.Signals) -> None:

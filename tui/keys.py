@@ -89,7 +89,7 @@ LOGS = (
     Action("logs.previous", "p", "previous", "previous", "the run before the last restart, or the present one again"),
     Action("logs.container", "c", "choose", "container", "choose one container's or replica's log, or all again"),
     Action("logs.leave", "escape", "leave", "", "close the list of logs"),
-    Action("logs.save", "ctrl+s", "save", "save", "save the whole log to a file"),
+    Action("logs.save", "ctrl+s", "save", "save", "save what was read of the log to a file"),
 )
 TRIAGE = (
     Action("triage.copy", "y,a", "copy(0)", "copy", "copy the first next step"),

@@ -38,16 +38,18 @@ class Ground(PlanGround):
 
 async def start(ground: Ground) -> Plan:
     steps: list[Step] = []
+    undo: list[str] = []
     for each in ground.containers:
         if each.state.status == "paused":
             steps.append(_step(f"docker unpause {each.name}", partial(post, ground.engine, each, "unpause")))
+            undo.append(f"docker pause {each.name}")
         elif each.state.status not in ("running", "restarting"):
             steps.append(start_step(ground.engine, each))
             steps.append(ready_step(ground.engine, each.name, ground.ready_s))
+            undo.append(f"docker stop -t {STOP_S} {each.name}")
     if not steps:
         raise OperationFailed(f"start {ground.service_id}", "it runs already", "restart starts it anew")
-    undo = " && ".join(f"docker stop -t {STOP_S} {each.name}" for each in ground.containers)
-    return ground.plan(f"Start {ground.service_id}", steps, [], undo)
+    return ground.plan(f"Start {ground.service_id}", steps, [], " && ".join(undo))
 
 
 async def stop(ground: Ground) -> Plan:
@@ -221,13 +223,13 @@ async def _loss_of_delete(engine: Engine, container: Container, choices: Sequenc
         if mount.get("Type") == "bind":
             warnings.append(f"the files in {text(mount, 'Source')} (at {target}) stay")
         elif name and belongings.volume_id(name) not in offered:
-            users = ", ".join(await belongings.users(engine, {"volume": [name]}, {container.id}))
-            warnings.append(f"the volume {name} (at {target}) stays: {users} uses it")
+            users = await belongings.users(engine, {"volume": [name]}, {container.id})
+            warnings.append(f"the volume {name} (at {target}) stays: {belongings.using(users)} it")
     if container.auto_remove and container.state.running:
         warnings.append(f"{container.name} was started with --rm: its unnamed volumes go with it as it stops")
     others = await sharing(engine, container)
     if others:
-        warnings.append(f"{', '.join(others)} uses its network, processes or volumes, and breaks without it")
+        warnings.append(f"{belongings.using(others)} its network, processes or volumes: it breaks them")
     return warnings
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from backends.docker import actions, describe, events, evidence, logs, switch
+from backends.docker import logs
 from backends.docker.container import Container
 from backends.docker.endpoint import find_endpoint
 from backends.docker.engine import Engine
@@ -96,6 +96,8 @@ class DockerBackend(Backend):
         engine = self._opened()
         run: logs.Run | None = logs.current_run(container)
         if previous:
+            from backends.docker import events
+
             run = logs.previous_run(container, await events.starts(engine, container))
             if run is None:
                 raise OperationFailed(
@@ -105,12 +107,16 @@ class DockerBackend(Backend):
         return logs.read(engine, container, container.name, run, tail=tail, follow=follow and not previous)
 
     async def events(self, service: Service) -> tuple[Event, ...]:
+        from backends.docker import events
+
         found = await asyncio.gather(
             *(events.read(self._opened(), each) for each in self._containers(service, None, all_of_them=True))
         )
         return tuple(sorted((event for each in found for event in each), key=lambda event: event.at))
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
+        from backends.docker import describe
+
         found = await asyncio.gather(
             *(describe.sections(self._opened(), each) for each in self._containers(service, None, all_of_them=True))
         )
@@ -118,6 +124,8 @@ class DockerBackend(Backend):
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         """What the engine says of each container, and how its machine is, where that is this one."""
+        from backends.docker import evidence
+
         engine = self._opened()
         asked = [evidence.section(engine, each) for each in self._containers(service, None, all_of_them=True)]
         if engine.endpoint.local:
@@ -127,6 +135,8 @@ class DockerBackend(Backend):
         return tuple(await asyncio.gather(*asked))
 
     async def plan(self, intent: Intent) -> Plan:
+        from backends.docker import actions, switch
+
         # Of what the engine says now, not of what was on the screen.
         engine = self._opened()
         known = self._containers(intent.service, None, all_of_them=True)

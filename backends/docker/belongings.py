@@ -14,6 +14,7 @@ from tritonctl.errors import NotFound
 from tritonctl.plan import Choice
 
 _ANONYMOUS = 64  # characters of the name that the engine gives to a volume without one
+_SHOWN = 3
 _KINDS = {"volumes": "volume:", "image": "image:"}
 
 
@@ -51,8 +52,15 @@ async def shared_images(engine: Engine, owners: Sequence[Container]) -> list[str
     words = []
     for image_id, name in {each.image_id: each.image for each in owners}.items():
         if others := await users(engine, {"ancestor": [image_id]}, mine):
-            words.append(f"the image {name} stays: {', '.join(others)} {'uses' if len(others) == 1 else 'use'} it")
+            words.append(f"the image {name} stays: {using(others)} it")
     return words
+
+
+def using(names: Sequence[str]) -> str:
+    """`a uses`, `a, b use`: of many the first ones, for a plan is read on 24 lines."""
+    shown = ", ".join(names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{shown}{more} {'uses' if len(names) == 1 else 'use'}"
 
 
 def spelled_out(offered: Sequence[Belonging], options: Collection[str]) -> list[str]:

@@ -8,17 +8,13 @@ import os
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from backends.docker.endpoint import Endpoint
 from backends.docker.tunnel import Tunnel
+from backends.docker.wire import BUFFER_BYTES, NotHttp, Streams, TooLarge, Wire, head
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
-from tritonctl.server.http import client_class
-
-if TYPE_CHECKING:
-    import httpx
 
 # The newest version whose answers are known here; 1.43 is the last that tells a container's own MAC address apart from
 # a generated one. An engine that has none as old gets its oldest.
@@ -26,7 +22,6 @@ API_VERSION = (1, 43)
 REQUEST_S = 10.0
 CONNECT_S = 5.0
 MAX_BODY_BYTES = 32 * 1024 * 1024
-_PIECE_BYTES = 256 * 1024
 
 Query = Mapping[str, str | int | bool]
 
@@ -37,20 +32,22 @@ class Engine:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.tunnel: Tunnel | None = None
-        self._client: httpx.AsyncClient | None = None
+        self._wire: Wire | None = None
+        self._secure: ssl.SSLContext | None = None
         self._prefix = ""
         self._opening = asyncio.Lock()
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
         tunnel, self.tunnel = self.tunnel, None
         if tunnel is not None:
             await tunnel.close()
 
     async def reset(self) -> None:
         """Forget the connection and the version: the engine that comes back may be another one."""
+        self._secure = None
         await self.aclose()
 
     async def get(self, path: str, query: Query | None = None, *, deadline_s: float = REQUEST_S) -> Any:
@@ -69,125 +66,112 @@ class Engine:
         tried = f"{method} {path} of the Docker Engine"
         try:
             async with asyncio.timeout(deadline_s):
-                async with self.stream(method, path, query, body) as response:
-                    content = await _whole(response, tried)
+                wire = await self._open()
+                content = await self._ask(wire, tried, method, f"{self._prefix}{path}", query, body)
         except TimeoutError:
             raise Unreachable(tried, f"no answer within {deadline_s:g} s", _BUSY, kind="timeout") from None
         return _json(content, tried) if content else None
 
     async def ping(self) -> None:
         """Raises Unreachable where the engine does not answer any more."""
-        client = await self._open()
         try:
             async with asyncio.timeout(CONNECT_S):
-                async with self._request(client, "GET", "/_ping", None, None) as response:
-                    await _whole(response, "ping")
+                await self._ask(await self._open(), f"ask {self._name}", "GET", "/_ping")
         except TimeoutError:
             raise Unreachable(f"ask {self._name}", f"no answer within {CONNECT_S:g} s", _BUSY, kind="timeout") from None
-
-    @asynccontextmanager
-    async def stream(
-        self, method: str, path: str, query: Query | None = None, body: object = None
-    ) -> AsyncIterator[httpx.Response]:
-        """The response with its body still to be read. Raises the error that the engine answered."""
-        client = await self._open()
-        async with self._request(client, method, f"{self._prefix}{path}", query, body) as response:
-            yield response
 
     async def raw(
         self, path: str, query: Query | None = None, opened: Callable[[], None] = lambda: None
     ) -> AsyncIterator[bytes]:
         """The body of a GET as it comes, in pieces, until the engine ends it. Calls `opened` before the first.
 
-        Over HTTP/1.0, which has no chunks: the engine makes one chunk of each line of a log, and h11 takes about 100 us
-        for each (measured: 10,000 lines/s on a whole core, against a million without).
+        Over HTTP/1.0, which has no chunks: the engine makes one chunk of each line of a log.
         """
         await self._open()
         tried = f"GET {path} of the Docker Engine"
+        reader, writer = await self._dial()
         try:
-            async with asyncio.timeout(CONNECT_S):
-                reader, writer = await self._dial()
-        except TimeoutError:
-            raise Unreachable(tried, f"no connection within {CONNECT_S:g} s", _BUSY, kind="timeout") from None
-        except OSError as error:
-            raise self._no_connection(error) from None
-        try:
-            target = f"{self._prefix}{path}?{urlencode(_params(query))}"
-            writer.write(f"GET {target} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+            writer.write(f"GET {_target(self._prefix + path, query)} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
             async with asyncio.timeout(REQUEST_S):
-                head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0].split()
-            status = int(head[1]) if len(head) > 1 and head[1].isdigit() else 0
+                status, _ = await head(reader)
             if status != 200:
                 async with asyncio.timeout(REQUEST_S):
                     raise _refusal(tried, status, await reader.read(64 * 1024))
             opened()
-            while piece := await reader.read(_PIECE_BYTES):
+            while piece := await reader.read(BUFFER_BYTES):
                 yield piece
         except TimeoutError:
             raise Unreachable(tried, f"no answer within {REQUEST_S:g} s", _BUSY, kind="timeout") from None
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            said = str(error) or type(error).__name__
-            raise Unreachable(tried, f"the connection to {self._name} was lost: {said}", kind="lost") from None
+        except (OSError, EOFError, NotHttp) as error:
+            raise self._lost(tried, error) from None
         finally:
             writer.close()
 
-    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        socket = await self.tunnel.open() if self.tunnel is not None else self.endpoint.socket
-        if socket is not None:
-            return await asyncio.open_unix_connection(socket, limit=_PIECE_BYTES)
-        parts = urlsplit(str(self.endpoint.tcp))
-        secure = self._tls() if parts.scheme == "https" else None
-        return await asyncio.open_connection(parts.hostname, parts.port, ssl=secure, limit=_PIECE_BYTES)
-
-    @asynccontextmanager
-    async def _request(
-        self, client: httpx.AsyncClient, method: str, path: str, query: Query | None, body: object
-    ) -> AsyncIterator[httpx.Response]:
-        import httpx
-
-        tried = f"{method} {path} of the Docker Engine"
+    async def _ask(
+        self, wire: Wire, tried: str, method: str, path: str, query: Query | None = None, body: object = None
+    ) -> bytes:
+        sent = json.dumps(body).encode() if body is not None else None
         try:
-            async with client.stream(method, path, params=_params(query), json=body) as response:
-                if response.status_code >= 400:
-                    raise _refusal(tried, response.status_code, await _whole(response, tried))
-                yield response
-        except httpx.ConnectError as error:
+            status, content = await wire.ask(method, _target(path, query), sent, MAX_BODY_BYTES)
+        except TooLarge:
+            raise Unreachable(
+                tried, f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB", kind="too large"
+            ) from None
+        except (OSError, EOFError, NotHttp) as error:
+            raise self._lost(tried, error) from None
+        if status >= 400:
+            raise _refusal(tried, status, content)
+        return content
+
+    def _lost(self, tried: str, error: Exception) -> TritonctlError:
+        if isinstance(error, ssl.SSLError):  # TLS 1.3 refuses a client's certificate after the handshake
+            return self._no_connection(error)
+        if isinstance(error, NotHttp):
+            return Unreachable(f"ask {self._name}", "it answers, but not as a Docker Engine", kind="garbage")
+        said = str(error) or type(error).__name__
+        return Unreachable(tried, f"the connection to {self._name} was lost: {said}", kind="lost")
+
+    async def _dial(self) -> Streams:
+        """Raises a TritonctlError."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                socket = self.endpoint.socket
+                if self.tunnel is not None:
+                    socket = await self.tunnel.open()
+                if socket is not None:
+                    return await asyncio.open_unix_connection(socket, limit=BUFFER_BYTES)
+                parts = urlsplit(str(self.endpoint.tcp))
+                secure = self._tls() if parts.scheme == "https" else None
+                return await asyncio.open_connection(parts.hostname, parts.port, ssl=secure, limit=BUFFER_BYTES)
+        except TimeoutError:
+            said = f"no connection within {CONNECT_S:g} s"
+            raise Unreachable(f"reach {self._name}", said, _BUSY, kind="timeout") from None
+        except OSError as error:
             raise self._no_connection(error) from None
-        except httpx.HTTPError as error:
-            said = str(error) or type(error).__name__
-            raise Unreachable(tried, f"the connection to {self._name} was lost: {said}", kind="lost") from None
 
-    async def _open(self) -> httpx.AsyncClient:
-        if self._client is not None:
-            return self._client
+    async def _open(self) -> Wire:
+        if self._wire is not None:
+            return self._wire
         async with self._opening:
-            if self._client is None:
-                client = await self._connect()
+            if self._wire is None:
+                if self.endpoint.ssh is not None:
+                    self.tunnel = self.tunnel or Tunnel(self.endpoint)
+                    await self.tunnel.open()  # which has a longer deadline than a connection through it
+                wire = Wire(self._dial)
                 try:
-                    self._prefix = await self._negotiate(client)
+                    self._prefix = await self._negotiate(wire)
                 except BaseException:
-                    await client.aclose()
+                    wire.close()
                     raise
-                self._client = client
-        return self._client
-
-    async def _connect(self) -> httpx.AsyncClient:
-        make = client_class()
-        from httpx import AsyncHTTPTransport, Limits, Timeout
-
-        socket, base = self.endpoint.socket, self.endpoint.tcp or "http://docker"
-        if self.endpoint.ssh is not None:
-            self.tunnel = self.tunnel or Tunnel(self.endpoint)
-            socket = await self.tunnel.open()
-        verify: ssl.SSLContext | bool = False
-        if base.startswith("https:"):
-            verify = self._tls()
-        transport = AsyncHTTPTransport(uds=socket, verify=verify, limits=Limits(max_connections=32))
-        # Streams are as long as somebody reads them; every other request has its own deadline.
-        timeout = Timeout(None, connect=CONNECT_S)
-        return make(transport=transport, base_url=base, timeout=timeout, trust_env=False)
+                self._wire = wire
+        return self._wire
 
     def _tls(self) -> ssl.SSLContext:
+        if self._secure is None:
+            self._secure = self._make_tls()
+        return self._secure
+
+    def _make_tls(self) -> ssl.SSLContext:
         tls = self.endpoint.tls
         if tls is None:
             return ssl.create_default_context()
@@ -205,12 +189,11 @@ class Engine:
             ) from None
         return context
 
-    async def _negotiate(self, client: httpx.AsyncClient) -> str:
+    async def _negotiate(self, wire: Wire) -> str:
         tried = "GET /version of the Docker Engine"
         try:
             async with asyncio.timeout(REQUEST_S):
-                async with self._request(client, "GET", "/version", None, None) as response:
-                    found = _json(await _whole(response, tried), tried)
+                found = _json(await self._ask(wire, tried, "GET", "/version"), tried)
         except TimeoutError:
             raise Unreachable(f"ask {self._name}", f"no answer within {REQUEST_S:g} s", _BUSY, kind="timeout") from None
         newest, oldest = _version(found, "ApiVersion"), _version(found, "MinAPIVersion")
@@ -247,20 +230,12 @@ class Engine:
 _BUSY = "the engine is busy or hangs: `docker info` tells"
 
 
-def _params(query: Query | None) -> dict[str, str]:
-    return {
+def _target(path: str, query: Query | None) -> str:
+    given = {
         name: ("1" if value else "0") if isinstance(value, bool) else str(value)
         for name, value in (query or {}).items()
     }
-
-
-async def _whole(response: httpx.Response, tried: str) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Unreachable(tried, f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB", kind="too large")
-    return bytes(body)
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def _json(content: bytes, tried: str) -> Any:

@@ -17,6 +17,16 @@ _READ_S = 5.0
 _MAX_BYTES = 4 * 1024 * 1024  # the engine remembers 256 events, of all containers together
 _SILENT = ("exec_create", "exec_start", "exec_die", "exec_detach", "attach", "detach", "resize", "top", "archive-path")
 
+_DONE = {
+    "start": "started",
+    "restart": "restarted",
+    "stop": "stopped",
+    "pause": "paused",
+    "unpause": "unpaused",
+    "update": "updated",
+    "destroy": "removed",
+}
+
 
 async def read(engine: Engine, container: Container) -> tuple[Event, ...]:
     """Oldest first."""
@@ -66,8 +76,10 @@ def _event(container: Container, raw: Mapping[str, Any]) -> Event | None:
     if not kind or kind in _SILENT:
         return None
     about = mapping(mapping(raw, "Actor"), "Attributes")
-    words, warning = container.name, False
+    words, warning = f"{container.name} {_DONE.get(kind, kind)}", False
     match kind:
+        case "create":
+            words = f"{container.name} created from {text(about, 'image') or container.image}"
         case "die":
             code = text(about, "exitCode")
             words, warning = f"{container.name} ended with {code or '?'}", code not in ("0", "143")
@@ -88,9 +100,9 @@ def _of_state(container: Container, known: set[tuple[str, int]]) -> list[Event]:
     state, name = container.state, container.name
     found = []
     if container.created_at is not None:
-        found.append(Event(container.created_at, "create", f"{name} from {container.image}"))
+        found.append(Event(container.created_at, "create", f"{name} created from {container.image}"))
     if state.started_at is not None:
-        found.append(Event(state.started_at, "start", name))
+        found.append(Event(state.started_at, "start", f"{name} started"))
     if state.finished_at is not None:
         ended = "ended" if state.running else f"ended with {state.exit_code}"
         bad = not state.running and state.exit_code not in (0, 143)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from backends.docker.container import Container, seconds
@@ -17,10 +17,10 @@ from tritonctl.server import log
 _HEADER = 8
 _MAX_LINE = 64 * 1024
 _CUT = " … (the line is longer than 64 KiB)"
-_KEPT_LINES = 5_000  # not yet taken by the reader; beyond, the oldest of what is added are lost
+_KEPT_LINES = 5_000  # not yet taken by the reader; beyond, no more is read
 _KEPT_BYTES = 8 * 1024 * 1024
 _BATCH_S = 0.05
-_LATE_S = 1.0  # when what is added is older than that when it is read, not all of it is
+_LATE_S = 1.0  # when the reader falls behind what is added by so much more than it was, not all of it is read
 _SHOWN_OF_LATE = 20
 # The engine notes the start of a process only when it runs, so its first lines may be older than that.
 _EARLY_S = 0.1
@@ -73,35 +73,49 @@ def _ended_at_once(container: Container) -> bool:
 
 
 class Lines:
-    """Takes frames apart, or, with a terminal attached to the container, a plain stream. Keeps at most one line."""
+    """Takes frames apart, or, with a terminal attached to the container, a plain stream. Keeps at most one line.
+
+    `began` is when the reading did: what was written before is read whole, however long that takes.
+    """
 
     def __init__(self, replica: str, *, tty: bool, began: float = 0.0) -> None:
         self._replica = replica
         self._began = began
+        self._behind_s = 0.0  # how near this has come to what is being added
         self._tty = tty
-        self._rest = bytearray()  # bytes of a frame that is not whole
+        self._rest = bytearray()  # bytes of a frame, or of a plain line, that is not whole
         self._open: dict[int, bytearray] = {}  # a line that is not ended yet, by its stream
         self._times: dict[int, float | None] = {}
         self._skipped = 0  # lines that were counted, not read, and not told yet
 
-    def feed(self, chunk: bytes, late: float | None = None) -> list[LogLine]:
-        """The lines that the chunk ends. With `late`, of what comes after the start of the following but before then
-        only the last lines are read and the rest is counted: to read all would be to fall ever further behind
-        (10 us a line, against 0.3 us to count it)."""
+    def feed(self, chunk: bytes, now: float | None = None) -> list[LogLine]:
+        """The lines that the chunk ends. With `now`, where they are added faster than they can be read, only the last
+        ones are read and the rest is counted: to read all would be to fall ever further behind (10 us a line, against
+        0.3 us to count it)."""
         self._rest += chunk
-        if self._tty:
-            return self._feed_plain()
-        skipped = self._skip_frames() if late is not None and self._is_late(late) else 0
-        lines = self._feed_frames()
-        if skipped and lines:
-            lines[0] = replace(lines[0], dropped=skipped)
-        elif skipped:
-            self._skipped += skipped
+        if now is not None and self._falls_behind(now):
+            self._skipped += self._skip_lines() if self._tty else self._skip_frames()
+        lines = self._feed_plain() if self._tty else self._feed_frames()
+        if self._skipped and lines:
+            lines[0] = replace(lines[0], dropped=self._skipped)
+            self._skipped = 0
         return lines
 
-    def _is_late(self, late: float) -> bool:
-        at = seconds(bytes(self._rest[_HEADER : _HEADER + 40]).partition(b" ")[0].decode("ascii", "replace"))
-        return at is not None and self._began < at < late
+    def _falls_behind(self, now: float) -> bool:
+        """Reading what was written before takes its time, and what is added meanwhile waits that long: that is no
+        falling behind, as long as it gets less."""
+        place = 0 if self._tty else _HEADER
+        at = seconds(bytes(self._rest[place : place + 40]).partition(b" ")[0].decode("ascii", "replace"))
+        if at is None:
+            return False
+        if at <= self._began:
+            self._behind_s = now - self._began
+            return False
+        if now - at > self._behind_s + _LATE_S:
+            self._behind_s = 0.0  # once behind, it catches up for good
+            return True
+        self._behind_s = min(self._behind_s, now - at)
+        return False
 
     def _skip_frames(self) -> int:
         """Take away all whole frames but the last ones; how many lines that were."""
@@ -117,8 +131,20 @@ class Lines:
         for pending in self._open.values():
             pending.clear()
         del self._rest[: gone[-1]]
-        skipped, self._skipped = self._skipped + sum(data[end - 1] == 10 for end in gone), 0
-        return skipped
+        return sum(data[end - 1] == 10 for end in gone)
+
+    def _skip_lines(self) -> int:
+        """The same of a plain stream."""
+        data = bytes(self._rest)
+        end = len(data)
+        for _ in range(_SHOWN_OF_LATE + 1):
+            end = data.rfind(b"\n", 0, end)
+            if end < 0:
+                return 0
+        for pending in self._open.values():
+            pending.clear()
+        del self._rest[: end + 1]
+        return data.count(b"\n", 0, end + 1)
 
     def end(self) -> list[LogLine]:
         """The last lines, if they were not ended."""
@@ -176,7 +202,7 @@ async def read(
     engine: Engine, container: Container, replica: str, run: Run, *, tail: int, follow: bool
 ) -> AsyncIterator[Sequence[LogLine]]:
     """The last `tail` lines of a run and, with `follow`, what is added. Nothing of what was written before is lost; of
-    what is added faster than it is taken, the oldest is, and the next line tells how many."""
+    what is added faster than it is taken some is, and the line after it tells how many."""
     query: dict[str, str | int | bool] = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}
     query["tail"] = tail if tail > 0 else 0
     if run.since is not None:
@@ -194,7 +220,7 @@ async def read(
         if batch := lines.end():
             yield batch
         return
-    waiting = _Waiting(began)
+    waiting = _Waiting()
     reading = asyncio.create_task(_pump(pieces, lines, waiting), name=f"log {replica}")
     try:
         async for taken in waiting.batches():
@@ -207,50 +233,38 @@ async def read(
 class _Waiting:
     """Lines between the one who reads the engine and the one who shows them, bounded in number and size."""
 
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self._lines: deque[LogLine] = deque()
+    def __init__(self) -> None:
+        self._lines: list[LogLine] = []
         self._bytes = 0
-        self._lost = 0
         self._news = asyncio.Event()
+        self._full = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
         self._ended = False
         self._error: TritonctlError | None = None
 
     async def put(self, batch: Sequence[LogLine]) -> None:
+        """Returns once all of them are in: no faster than they are taken."""
         for line in batch:
-            while self._full and (line.at is None or line.at <= self.began):
-                self._room.clear()  # what was written before waits for its reader
-                self._news.set()
+            if len(self._lines) >= _KEPT_LINES or self._bytes >= _KEPT_BYTES:
+                self._room.clear()
+                self._full.set()
                 await self._room.wait()
             self._lines.append(line)
             self._bytes += len(line.text)
-            while self._full:
-                gone = self._lines.popleft()
-                self._bytes -= len(gone.text)
-                self._lost += 1 + gone.dropped
-        self._news.set()
-
-    @property
-    def _full(self) -> bool:
-        return len(self._lines) > _KEPT_LINES or self._bytes > _KEPT_BYTES
+            self._news.set()
 
     def end(self, error: TritonctlError | None = None) -> None:
         self._ended = True
         self._error = error
         self._news.set()
+        self._full.set()
 
     async def batches(self) -> AsyncIterator[Sequence[LogLine]]:
         while True:
             await self._news.wait()
             self._news.clear()
-            batch = list(self._lines)
-            self._lines.clear()
-            self._bytes = 0
-            if batch and self._lost:
-                batch[0] = replace(batch[0], dropped=batch[0].dropped + self._lost)
-                self._lost = 0
+            batch, self._lines, self._bytes = self._lines, [], 0
+            self._full.clear()
             self._room.set()
             if batch:
                 yield batch
@@ -258,13 +272,15 @@ class _Waiting:
                 if self._error is not None:
                     raise self._error
                 return
-            await asyncio.sleep(_BATCH_S)  # a flood is shown in few, larger pieces
+            with suppress(TimeoutError):  # a flood is shown in few, larger pieces
+                async with asyncio.timeout(_BATCH_S):
+                    await self._full.wait()
 
 
 async def _pump(pieces: AsyncIterator[bytes], lines: Lines, waiting: _Waiting) -> None:
     try:
         async for piece in pieces:
-            await waiting.put(lines.feed(piece, time.time() - _LATE_S))
+            await waiting.put(lines.feed(piece, time.time()))
             await asyncio.sleep(0)
         await waiting.put(lines.end())
     except TritonctlError as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from backends.docker import actions, switchsteps
+from backends.docker import actions, command, switchsteps
 from backends.docker.actions import Ground
-from backends.docker.container import Container
+from backends.docker.container import Container, mapping
 from backends.docker.discovery import NEW, OLD, base_name
+from backends.docker.recreate import order
 from tritonctl.errors import OperationFailed
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Plan, Step
@@ -76,7 +77,7 @@ def _finish(ground: Ground, cut: _Cut) -> list[Step]:
     engine, name, old, new = ground.engine, cut.name, cut.old, cut.new
     assert new is not None
     made = switchsteps.Made(new=new.id)
-    steps: list[Step] = []
+    steps = _connect(ground, old, new) if old is not None else []
     if old is not None and old.state.running:
         steps.append(actions.stop_step(engine, old))
     if old is not None and not old.auto_remove and old.name == name:
@@ -86,6 +87,21 @@ def _finish(ground: Ground, cut: _Cut) -> list[Step]:
     if old is not None and not (old.auto_remove and old.name == name):
         steps.append(switchsteps.remove_step(engine, old, name + OLD))
     return [*steps, *(switchsteps.remove_step(engine, each) for each in cut.remains)]
+
+
+def _connect(ground: Ground, old: Container, new: Container) -> list[Step]:
+    """To the networks that the new one was not connected to yet, as a container is made with its first one alone."""
+    has = mapping(mapping(new.document, "NetworkSettings"), "Networks")
+    return [
+        Step(
+            call=command.connect_command(network, settings, new.name),
+            run=partial(switchsteps.connect, ground.engine, new.id, network, settings),
+            replica=new.name,
+            deadline_s=_CALL_S,
+        )
+        for network, settings in order(old.document, old.argv, same_image=True).networks
+        if network not in has
+    ]
 
 
 def _go_back(ground: Ground, cut: _Cut) -> list[Step]:

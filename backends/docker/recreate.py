@@ -82,7 +82,7 @@ def _anonymous_volumes(document: Mapping[str, Any], config: Mapping[str, Any], h
         for wish in listing(host, "Mounts"):
             if isinstance(wish, dict) and wish.get("Target") == target and not wish.get("Source"):
                 wish["Source"] = name
-                notes.append(f"the volume without a name at {target} is kept, by its id {name[:12]}")
+                notes.append(_kept(target, name))
         bound = [str(each).split(":") for each in listing(host, "Binds")]
         if target in declared and not any(target in parts[1:2] for parts in bound):
             wished = [each for each in listing(host, "Mounts") if isinstance(each, dict)]
@@ -90,8 +90,15 @@ def _anonymous_volumes(document: Mapping[str, Any], config: Mapping[str, Any], h
                 continue
             mode = "" if mount.get("RW", True) else ":ro"
             host["Binds"] = [*listing(host, "Binds"), f"{name}:{target}{mode}"]
-            notes.append(f"the volume without a name at {target} is kept, by its id {name[:12]}")
+            notes.append(_kept(target, name))
     return notes
+
+
+def _kept(target: str, name: str) -> str:
+    return (
+        f"the unnamed volume at {target} is kept: the new container mounts it by its id {name[:12]}, as a named one "
+        "(-v), so docker rm -v no longer takes it along"
+    )
 
 
 def _random_ports(document: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from backends.docker import actions, logs, look, mend, ready, switchsteps
+from backends.docker import actions, belongings, logs, look, mend, ready, switchsteps
 from backends.docker.actions import STOP_S, Ground
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.discovery import NEW, OLD
@@ -180,7 +180,7 @@ async def _cost(engine: Engine, container: Container) -> list[str]:
     warnings = []
     users = await actions.sharing(engine, container)
     if users:
-        warnings.append(f"{', '.join(users)} uses its network and must be started again after it")
+        warnings.append(f"{belongings.using(users)} its network: to be started again after it")
     try:
         changes = await engine.get(f"/containers/{container.id}/changes", deadline_s=_CHANGES_S)
     except TritonctlError:

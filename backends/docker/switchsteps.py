@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from backends.docker import actions, look, ready
 from backends.docker.actions import STOP_S, Ground
@@ -57,12 +59,17 @@ async def _create(engine: Engine, name: str, wanted: Order) -> str:
     container_id = text(answer if isinstance(answer, dict) else {}, "Id")
     try:
         for network, settings in wanted.networks:
-            body = {"Container": container_id, "EndpointConfig": settings}
-            await engine.call("POST", f"/networks/{network}/connect", None, body)
+            await connect(engine, container_id, network, settings)
     except TritonctlError:
         await _remove(engine, container_id)
         raise
     return container_id
+
+
+async def connect(engine: Engine, container_id: str, network: str, settings: Mapping[str, Any]) -> str:
+    body = {"Container": container_id, "EndpointConfig": settings}
+    await engine.call("POST", f"/networks/{network}/connect", None, body)
+    return "connected"
 
 
 async def unmake(engine: Engine, made: Made) -> str:

@@ -40,6 +40,7 @@ async def test_stop_start_and_restart(place: Place) -> None:
         await until(fleet, key, lambda each: each.service.platform.state == "paused")
         plan = await make_plan(fleet, key, Capability.START)
         assert [step.call for step in plan.steps] == [f"docker unpause {name}"]
+        assert plan.undo == f"docker pause {name}"
         assert (await do(plan, place.folder)).error is None
         before = place.inspect(name)["State"]["StartedAt"]
         outcome = await do(await make_plan(fleet, key, Capability.RESTART), place.folder)

@@ -29,6 +29,8 @@ async def test_an_image_that_others_use_is_said_to_stay() -> None:
     said = await belongings.shared_images(Shared("mine", "a", "b"), (MINE,))
     assert said == ["the image tritonserver:1 stays: a, b use it"]
     assert await belongings.shared_images(Shared("mine", "a"), (MINE,)) == ["the image tritonserver:1 stays: a uses it"]
+    (said,) = await belongings.shared_images(Shared(*"abcde"), (MINE,))
+    assert said == "the image tritonserver:1 stays: a, b, c and 2 more use it"
 
 
 async def test_of_an_image_of_its_own_nothing_is_said() -> None:

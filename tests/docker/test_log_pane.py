@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.docker.place import Place, eventually, until
 from tests.docker.test_commands import tritonctl
 from tests.docker.test_logs import reads
@@ -26,7 +28,7 @@ async def test_a_filter_finds_what_is_not_in_the_tail(place: Place, tmp_path: Pa
     async def written() -> bool:
         return place.docker("logs", "--tail", "1", name) == "the needle at the end"
 
-    await eventually(written)  # of what is still being written, lines may be lost, and that is said
+    await eventually(written)
     async with dashboard(place.backend(), work=tmp_path) as shown:
         await open_log(shown, name)
         await shown.sees("the needle at the end")
@@ -34,10 +36,31 @@ async def test_a_filter_finds_what_is_not_in_the_tail(place: Place, tmp_path: Pa
         assert "hay 10\n" not in log.text(), "only its end is read"
         await shown.filter("needle")
         await shown.sees("the needle in it", "the needle at the end")
-        await shown.sees("2 match")
+        await shown.sees("2 lines · 2 match")  # and none that says that some were lost
         await shown.press("escape")
         await shown.sees("hay 60000", "the needle at the end")
         await shown.loses("the needle in it")
+
+
+def only_log_in(folder: Path) -> Path:
+    (found,) = folder.glob("tritonctl-log-*.txt")
+    return found
+
+
+async def test_what_is_read_of_a_log_is_saved_to_a_file_of_its_readers_own(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = place.run("t", "sh", "-c", r"printf 'a\033[2Jb\n'; sleep 600", flags=("-l", "tritonctl.server=true"))
+    monkeypatch.chdir(tmp_path)
+    async with dashboard(place.backend(), work=tmp_path) as shown:
+        await open_log(shown, name)
+        await shown.sees("following · 1 line")
+        await shown.press("ctrl+s")
+        await shown.until(lambda: "saved 1 line to" in shown.notice)
+    saved = only_log_in(tmp_path)
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert "\x1b" not in saved.read_text()
+    assert saved.read_text().startswith("a")
 
 
 async def test_only_what_was_written_since(place: Place, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -85,6 +86,24 @@ async def test_a_log_is_followed_line_by_line(place: Place) -> None:
         assert texts == [f"line {number}" for number in range(1, 7)]
 
 
+async def test_a_slow_reader_gets_every_line_that_was_there_and_every_one_that_came_meanwhile(place: Place) -> None:
+    """A search of the whole takes its time; what is written in that time is no flood."""
+    script = "seq -f 'old %.0f' 60000; for i in $(seq 1000); do sleep 0.005; echo new $i; done; sleep 600"
+    name = place.run("t", "sh", "-c", script)
+    async with place.fleet() as fleet:
+        status = await until(fleet, place.service(name), lambda each: True)
+        await eventually(lambda: reads(fleet, status, lambda texts: "new 1" in texts))
+        texts: list[str] = []
+        async with asyncio.timeout(60):
+            async for batch in fleet.backends["docker"].logs(status.service, tail=10_000_000, follow=True):
+                await asyncio.sleep(0.2)
+                texts += [f"{line.dropped} lost" for line in batch if line.dropped]
+                texts += [line.text for line in batch]
+                if texts[-1] == "new 1000":
+                    break
+        assert texts == [*(f"old {number}" for number in range(1, 60_001)), *(f"new {n}" for n in range(1, 1001))]
+
+
 FLOOD = """
 import os, time
 time.sleep(2)
@@ -136,6 +155,34 @@ async def test_a_flood_loses_no_line_without_a_word_and_stays_small(place: Place
         assert seen + lost == wrote + 1
         assert longest < 0.5
         assert grown < 64
+
+
+def stamped(text: str, at: float) -> bytes:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}000Z {text}\n".encode()
+
+
+def framed(text: str, at: float) -> bytes:
+    message = stamped(text, at)
+    return bytes([1, 0, 0, 0]) + len(message).to_bytes(4) + message
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_lines_are_skipped_only_while_the_reader_falls_further_behind(tty: bool) -> None:
+    line = stamped if tty else framed
+    lines = Lines("r", tty=tty, began=100.0)
+
+    def fed(at: float, now: float) -> tuple[int, int]:
+        found = lines.feed(b"".join(line(f"hay {number}", at) for number in range(1000)), now)
+        return len(found), sum(each.dropped for each in found)
+
+    assert fed(50.0, 110.0) == (1000, 0)  # written before: read whole, which took 10 s
+    assert fed(100.5, 110.5) == (1000, 0)  # as old as that has made it
+    assert fed(108.0, 111.0) == (1000, 0)  # nearly caught up
+    shown, skipped = fed(109.0, 114.0)  # a flood
+    assert shown + skipped == 1000
+    assert 0 < shown < 50
+    assert sum(fed(112.0, 114.5)) == 1000
+    assert fed(114.0, 114.8) == (1000, 0)
 
 
 def test_frames_cut_anywhere_make_the_same_lines() -> None:

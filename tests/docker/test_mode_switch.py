@@ -75,6 +75,7 @@ async def test_only_the_flags_differ_after_a_switch(place: Place) -> None:
         said = "\n".join(plan.lines())
         assert "hush" not in said
         assert "-e API_TOKEN " in said
+        assert "the unnamed volume at /scratch is kept: the new container mounts it by its id" in said
         outcome = await do(plan, place.folder)
         assert outcome.error is None, outcome.error
         status = await until(
@@ -127,6 +128,29 @@ async def test_a_model_that_fails_brings_the_old_container_back(place: Place) ->
         assert "torchaudio" in outcome.error.answer
         status = await until(fleet, place.service(name), lambda each: each.ready is True)
         assert status.control_mode is ControlMode.EXPLICIT
+    assert place.names() == {name}
+    assert place.inspect(name)["Id"] == before["Id"]
+
+
+async def test_a_flag_that_the_server_does_not_know_brings_the_old_container_back(place: Place) -> None:
+    """As of an older server: the wrapper hands a mode over to the real one under a name that it does not have."""
+    wrapper = place.folder / "tritonserver"
+    wrapper.write_text(
+        "#!/bin/sh\nfor word; do shift; case $word in --model-control-mode*) word=--model-control-method;; esac\n"
+        'set -- "$@" "$word"; done; exec /opt/tritonserver/bin/tritonserver "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    name = place.run(
+        *("t", "/old/tritonserver", "--model-repository=/models"),
+        flags=("-v", f"{wrapper}:/old/tritonserver:ro", "-v", f"{place.models}:/models:ro"),
+    )
+    before = place.inspect(name)
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
+        outcome = await do(await make_plan(fleet, place.service(name), Capability.MODE, "explicit"), place.folder)
+        assert isinstance(outcome.error, OperationFailed)
+        assert "model-control-method" in outcome.error.answer
+        await until(fleet, place.service(name), lambda each: each.ready is True)
     assert place.names() == {name}
     assert place.inspect(name)["Id"] == before["Id"]
 

@@ -1,4 +1,4 @@
-"""Engines that are not at the default socket: TCP, TLS with a client's certificate, ssh, and contexts."""
+"""Engines that are not at the default socket: TCP, ssh, and contexts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import shutil
-import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import trustme
 
 from backends.docker.endpoint import Tls, find_endpoint
 from tests.answering import free_port
@@ -25,7 +23,7 @@ from tritonctl.inventory import BackendState
 
 
 @asynccontextmanager
-async def over_tcp(place: Place, secure: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def over_tcp(place: Place) -> AsyncIterator[int]:
     """A port that leads to the engine's socket."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +43,7 @@ async def over_tcp(place: Place, secure: ssl.SSLContext | None = None) -> AsyncI
             writer.close()
             back.close()
 
-    server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=secure)
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
@@ -66,32 +64,6 @@ async def test_over_tcp_published_ports_are_the_way_and_without_one_the_row_says
         assert "-p 8123:8123" in status.note
         status = await until(fleet, place.service(inside), lambda each: each.service.platform.state == "running")
         assert "inside the container only" in status.note
-
-
-async def test_over_tls_with_the_certificates_of_docker_cert_path(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = place.triton("t")
-    authority = trustme.CA()
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    client = authority.issue_cert("me@localhost")
-    client.private_key_pem.write_to_path(str(folder / "key.pem"))
-    client.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(secure)
-    authority.configure_trust(secure)
-    secure.verify_mode = ssl.CERT_REQUIRED
-    monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
-    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
-    async with over_tcp(place, secure) as port:
-        async with place.fleet(host=f"tcp://localhost:{port}") as fleet:
-            await until(fleet, place.service(name), lambda each: True)
-        trustme.CA().cert_pem.write_to_path(str(folder / "ca.pem"))
-        async with place.fleet(host=f"tcp://localhost:{port}") as fleet:
-            snapshot = await until_snapshot(fleet, lambda each: each.backends[0].state is BackendState.LOST)
-            assert "CERTIFICATE_VERIFY_FAILED" in snapshot.backends[0].detail
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backends.docker.backend import DockerBackend
 from tests.docker.place import ROOT, Place, do, make_plan, until, until_snapshot
 from tritonctl.backend import Capability
 from tritonctl.errors import NotFound, TritonctlError
+from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level
-
-ALONE = {**os.environ, "TRITONCTL_ENGINE": "3"}
+from tritonctl.settings_backends import DockerSettings
 
 
 async def test_what_happens_to_a_container_is_seen(place: Place) -> None:
@@ -109,43 +109,14 @@ async def test_a_container_that_goes_away_under_its_page_is_told_in_words(place:
                 await work
 
 
-@pytest.fixture
-def engine_alone(engine: str, tmp_path: Path) -> Iterator[Place]:
-    """An engine that nothing else runs on, so that it may be stopped."""
-    done = subprocess.run(
-        [ROOT / "scripts" / "engine", "start"], env=ALONE, capture_output=True, text=True, timeout=240, check=False
-    )
-    if done.returncode:
-        pytest.fail(f"scripts/engine start: {done.stderr}", pytrace=False)
-    place = Place(done.stdout.split()[-1], tmp_path)
-    yield place
-    subprocess.run([ROOT / "scripts" / "engine", "stop"], env=ALONE, capture_output=True, timeout=120, check=False)
-
-
-async def test_the_engine_may_stop_and_start_again(engine_alone: Place) -> None:
-    place = engine_alone
+async def test_no_engine_is_told_in_words_and_harms_no_other_backend(place: Place, tmp_path: Path) -> None:
     name = place.triton("t")
-
-    async def script(what: str) -> None:
-        command = [ROOT / "scripts" / "engine", what]
-        await asyncio.to_thread(subprocess.run, command, env=ALONE, check=True, timeout=60, capture_output=True)
-
-    async with place.fleet() as fleet:
+    gone = DockerBackend(DockerSettings(name="gone", where="test", host=f"unix://{tmp_path}/none.sock"))
+    async with Fleet([gone, place.backend()], interval_s=0.3, deadline_s=2.0) as fleet:
         await until(fleet, place.service(name), lambda each: each.ready is True)
-        await script("halt")
-        snapshot = await until_snapshot(fleet, lambda each: each.backends[0].state is BackendState.LOST)
-        assert place.service(name) in snapshot.by_id  # what was known is kept
-        await script("start")
-        await until_snapshot(fleet, lambda each: each.backends[0].state is BackendState.CONNECTED, 45)
-        await until(fleet, place.service(name), lambda each: not each.service.platform.state.startswith("running"))
-        place.docker("start", name)
-        await until(fleet, place.service(name), lambda each: each.ready is True)
-
-
-async def test_no_engine_and_a_hanging_one_are_told_in_words(place: Place, tmp_path: Path) -> None:
-    async with place.fleet(host=f"unix://{tmp_path}/none.sock") as fleet:
         snapshot = await until_snapshot(fleet, lambda each: each.backends[0].state is BackendState.LOST)
         assert "does not exist" in snapshot.backends[0].detail
+        assert snapshot.backends[1].state is BackendState.CONNECTED
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -222,6 +223,12 @@ async def test_what_is_typed_in_one_burst_with_the_colon_is_the_commands(tmp_pat
             shown.app.post_message(events.Key(key, {"slash": "/", "escape": None, "enter": "\r"}.get(key, key)))
         await shown.loses("fake/half")
         await shown.sees("fake/fine")
+        letters = "0123456789abcdefghijklmnopqrstuvwxyz" * 3
+        for key in ("escape", "slash", *letters):
+            shown.app.post_message(events.Key(key, {"slash": "/", "escape": None}.get(key, key)))
+            await asyncio.sleep(0)  # so that some have left for the table when the prompt opens, and some have not
+        await shown.until(lambda: len(shown.notice.strip()) > len(letters))
+        assert letters in shown.notice  # in the order in which they came
 
 
 async def test_completion_and_history(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ _TAIL = 20_000
 _WHOLE = 10_000_000
 _SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
 _TELL_EVERY = 50_000
-_ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:")
+# The last is what getopt says of an option that there is not.
+_ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:|^tritonserver: ")
 _SOURCE_CELLS = (12, 44)  # of a name, at least and at most; the state gets the rest
 _ALL = ""
 _STYLES = {Severity.ERROR: "failed", Severity.FATAL: "failed", Severity.WARNING: "warn"}
@@ -107,7 +108,7 @@ class LogsPane(Pane):
         if (why := backend.why_not(needed, status.service)) is not None:
             log.append([(why, "muted")])
             return
-        self._ended, log.older = None, False
+        self._ended, log.older, log.ended = None, False, False
         names = {each.replica.name for each in status.replicas}
         oldest = time.time() - reading.since_s if reading.since_s is not None else None
         read = told = 0
@@ -142,6 +143,7 @@ class LogsPane(Pane):
                     self._screen.say(f"searched {read:,} lines of the log", "busy")
             if reading is not self._reading:
                 return  # another one was begun meanwhile
+            log.ended = True
             if reading.previous:
                 log.append([("the end of the run before; p shows the present one", "muted")])
             else:
@@ -150,7 +152,7 @@ class LogsPane(Pane):
             if reading is not self._reading:
                 return
             log.append([(str(error), "failed")])
-        self._ended = _processes(status)
+        self._ended, log.ended = _processes(status), True
 
     # What is shown of it
 
@@ -238,14 +240,16 @@ class LogsPane(Pane):
         """To a new file in the current folder, readable by its owner alone: logs may hold what requests held."""
         import os
 
-        path = Path.cwd() / time.strftime("tritonctl-log-%Y%m%d-%H%M%S.txt")
+        path, log = Path.cwd() / time.strftime("tritonctl-log-%Y%m%d-%H%M%S.txt"), self.query_one(LogLines)
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(self.query_one(LogLines).text())
+                file.write(log.text())
         except OSError as error:
             self._screen.say(f"{path}: {error.strerror}", "failed")
         else:
-            self._screen.say(f"saved to {path}", "ok")
+            lines = log.end - log.dropped
+            older = "  → older ones were not read: tritonctl logs --tail N" if log.dropped or log.older else ""
+            self._screen.say(f"saved {lines:,} line{'' if lines == 1 else 's'} to {path}{older}", "ok")
 
     @property
     def _screen(self) -> LiveScreen:

@@ -67,7 +67,9 @@ class ModelsPane(Pane):
             return [f"no model matches {self.filter}", "esc takes the filter away"]
         if status.error is not None:
             advice = next((each.advice for each in status.replicas if each.advice), "")
-            return [status.error, *([f"→ {advice}"] if advice else [])]
+            reason = status.service.platform.reason
+            lines = [status.error, *([reason] if reason and reason not in status.error else [])]
+            return [*lines, *([f"→ {advice}"] if advice else [])]
         if not any(each.looked for each in status.replicas):
             return ["asking the server …"]
         address = status.address_for("")

@@ -263,6 +263,13 @@ class LiveScreen(QuietScreen):
         prompt.on_key(event)
         return True
 
+    @property
+    def way_of_keys(self) -> Widget | None:
+        """Who had the focus before the open prompt took it; None where none is open, or that one is gone."""
+        if not self.is_mounted or not (prompt := self.query_one(Prompt)).is_open or self.focused is not prompt:
+            return None
+        return prompt.opened_over
+
     def set_filter(self, text: str) -> None:
         """Show only what matches; screens with something to filter override this."""
 

@@ -29,6 +29,10 @@ SLICE_S = 0.004
 """Time a scan of the store takes before the event loop has its turn."""
 
 
+def _counted(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines:,} lines"
+
+
 class LogLines(Scroller, can_focus=True):
     """Lines are numbered from the first that ever came, so that a place stays a place when old lines are dropped.
 
@@ -71,6 +75,7 @@ class LogLines(Scroller, can_focus=True):
         self._characters = 0
         self.dropped = 0
         self.older = False  # lines before these were not read
+        self.ended = False  # no more lines will come
         self.following = True
         self.wrapped = False
         self._left = 0
@@ -256,7 +261,8 @@ class LogLines(Scroller, can_focus=True):
     @property
     def status(self) -> str:
         """In words: lines, dropped lines, what the filter found, whether the end is followed."""
-        parts = ["following" if self.following else "held (end follows)", f"{len(self._store):,} lines"]
+        at_end = "ended" if self.ended else "following"
+        parts = [at_end if self.following else "held (end follows)", _counted(len(self._store))]
         if self.dropped:
             parts.append(f"{self.dropped:,} older ones dropped")
         elif self.older:

@@ -80,13 +80,18 @@ class Prompt(Notice):
         self.screen.set_focus(self)
         self.paint()
 
+    @property
+    def opened_over(self) -> Widget | None:
+        """Who had the focus before, while it is still there."""
+        before = self._back_to
+        return before if before is not None and before.is_attached and before.is_running else None
+
     def close(self) -> None:
         """Give the focus back to who had it."""
         if not self.is_open:
             return
         self.is_open = False
-        back = self._back_to if self._back_to is not None and self._back_to.is_attached else None
-        self.screen.set_focus(back)
+        self.screen.set_focus(self.opened_over)
         self.paint()
 
     def frame(self, width: int, height: int) -> list[Line]:
