@@ -94,6 +94,10 @@ class Section:
     rows: tuple[tuple[str, str], ...]
 
 
+MIRROR = "mirror."
+"""Before NAME=PERCENT among the options of a change of traffic: copies of the requests, and not requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …

@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
-from backends.azureml import changes, delete, deploy, describe, logs, register
+from backends.azureml import changes, delete, deploy, describe, logs, register, traffic
 from backends.azureml.access import keys_of
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
@@ -135,7 +135,7 @@ class AzureMlBackend(Backend):
         ground = await Ground.of(self._opened(), intent, known, self.read_only, self._watch)
         match intent.action:
             case Capability.TRAFFIC:
-                return await changes.traffic(ground)
+                return await traffic.plan(ground)
             case Capability.SCALE:
                 return await changes.scale(ground)
             case Capability.RESTART:
