@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
-from backends.azureml import changes, delete, deploy, describe, logs, register, traffic
+from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
@@ -22,6 +22,7 @@ from tritonctl.backend import (
     Event,
     Intent,
     LogLine,
+    Measured,
     Registration,
     Section,
     Serving,
@@ -119,6 +120,12 @@ class AzureMlBackend(Backend):
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
         return await describe.sections(self._opened(), self._known(service), service.id)
+
+    async def measured(self, service: Service) -> Measured | None:
+        known = self._known(service)
+        if known.deployment is None:
+            return None
+        return await monitor.measured(self._opened().arm, known.endpoint, known.deployment)
 
     async def describe_place(self) -> tuple[Section, ...]:
         place = self._opened()
