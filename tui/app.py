@@ -65,6 +65,7 @@ class TritonctlApp(CommandedApp):
         self._begun = False
         self._leaving = False
         self._struck_at = 0.0
+        self._touched_at = time.monotonic()
         self._plan_at_work: asyncio.Task[None] | None = None
 
     def get_default_screen(self) -> ServicesScreen:
@@ -87,6 +88,8 @@ class TritonctlApp(CommandedApp):
     async def on_event(self, event: events.Event) -> None:
         """Keys that came in one burst with the one that opens the prompt went to who had the focus before: they come
         by here on their way to the bindings, and are the prompt's."""
+        if isinstance(event, events.InputEvent):
+            self._touched_at = time.monotonic()
         if (
             isinstance(event, events.Key)
             and event.is_forwarded
@@ -95,6 +98,10 @@ class TritonctlApp(CommandedApp):
         ):
             return
         await super().on_event(event)
+
+    def idle_s(self) -> float:
+        """Seconds since a key was pressed."""
+        return time.monotonic() - self._touched_at
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()

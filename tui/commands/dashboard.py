@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     settings = session.settings
     _choose_look(session)
     from tritonctl.fleet import Fleet
-    from tui import keys
+    from tui import garbage, keys
     from tui.app import TritonctlApp
 
     keymap = keys.keymap(settings.keys.preset, settings.keys.bindings)
@@ -38,11 +39,15 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     )
     async with fleet:
         app = TritonctlApp(fleet, AuditLog(audit_path()), keymap=keymap, theme=_theme(settings.theme))
+        collecting = asyncio.create_task(garbage.whole_rounds(app.idle_s), name="collect garbage")
         try:
-            await app.run_async(
-                mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ
-            )
+            with garbage.kept_from_keys():
+                await app.run_async(
+                    mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ
+                )
         finally:
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
             await app.end_changes()
     return app.return_code or 0
 
