@@ -210,10 +210,12 @@ class Arm:
     ) -> Answer:
         renewed = False
         for count in range(1, _TRIES + 1):
-            await self._quiet(tried, deadline)
             token = await self._token(deadline)
             try:
-                answer = await self._send(method, url, body, headers, token, tried)
+                # The pause is looked at with the slot in hand: who queues for one has passed no gate yet.
+                async with self._slots:
+                    await self._quiet(tried, deadline)
+                    answer = await self._send(method, url, body, headers, token, tried)
             except Unreachable as error:
                 if method != "GET" or count == _TRIES or error.kind != "lost":
                     raise
@@ -273,7 +275,7 @@ class Arm:
             **headers,
         }
         try:
-            async with self._slots, client.stream(method, url, content=content, headers=sent) as response:
+            async with client.stream(method, url, content=content, headers=sent) as response:
                 whole = bytearray()
                 async for chunk in response.aiter_raw():
                     whole += chunk
