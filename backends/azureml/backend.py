@@ -81,7 +81,7 @@ class AzureMlBackend(Backend):
         arm = place.arm
         # A person is slower than any deadline: who must type a code is told so, and waited for.
         async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
-            yield Told(f"sign in: code {prompt.code} at {prompt.url}", str(prompt), warning=True)
+            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
         await self._find()
         watch = self._watch = Watch(place, self.name, self._workspaces, self._prefix, self._settings.ca, self._pace)
         watch.look_at(self._in_view)
