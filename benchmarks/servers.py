@@ -35,6 +35,11 @@ class Stage:
     def services(self) -> tuple[str, ...]:
         return tuple(f"local/{name}" for name, _ in zip(NAMES, self.servers, strict=False))
 
+    @property
+    def settings(self) -> Path:
+        """The file that lists the servers, where it is found without being named."""
+        return self.folder / "config" / "tritonctl" / "config.toml"
+
     def environ(self) -> dict[str, str]:
         kept = {
             name: value
@@ -117,6 +122,5 @@ def _write_settings(made: Stage) -> None:
             f'  {{ name = "{name}", http = "http://127.0.0.1:{ports.http}", grpc = "127.0.0.1:{ports.grpc}", '
             f'metrics = "http://127.0.0.1:{ports.metrics}/metrics" }},'
         )
-    file = made.folder / "config" / "tritonctl" / "config.toml"
-    file.parent.mkdir(parents=True)
-    file.write_text("\n".join([*lines, "]"]) + "\n", encoding="utf-8")
+    made.settings.parent.mkdir(parents=True)
+    made.settings.write_text("\n".join([*lines, "]"]) + "\n", encoding="utf-8")

@@ -104,6 +104,36 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the figures that a place measured by itself: a value for each step, oldest first, None where it has none.
+    `top` is that of its axis, None: it follows the values."""
+
+    title: str
+    unit: str
+    values: tuple[float | None, ...]
+    top: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a place measured of a service where the server's own metrics are not reached.
+
+    `by` is who measured, "" nobody. `step` says in words what each value is of, `until` when the newest ended, in
+    seconds since the epoch, None: there is none; `unknown` what nobody can tell, and why.
+    """
+
+    by: str
+    step: str
+    figures: tuple[Figure, ...]
+    until: float | None
+    unknown: str
+
+
+MIRROR = "mirror."
+"""Before NAME=PERCENT among the options of a change of traffic: copies of the requests, and not requests."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …
 
@@ -200,6 +230,10 @@ class Backend(ABC):
     async def describe_place(self) -> tuple[Section, ...]:
         """The place itself, and what is there beside services: registered models, environments, computes, nodes."""
         return ()
+
+    async def measured(self, service: Service) -> Measured | None:
+        """Figures of the place's own, for its charts; None: it has none, or the server's own are reached."""
+        return None
 
     async def keys(self, service: Service) -> Mapping[str, Secret]:
         """What callers of the service authenticate with, by name; asked for anew each time, and never kept."""

@@ -65,6 +65,7 @@ class TritonctlApp(CommandedApp):
         self._begun = False
         self._leaving = False
         self._struck_at = 0.0
+        self._touched_at = time.monotonic()
         self._plan_at_work: asyncio.Task[None] | None = None
 
     def get_default_screen(self) -> ServicesScreen:
@@ -88,6 +89,8 @@ class TritonctlApp(CommandedApp):
         """Keys that came in one burst with the one that opens the prompt went to who had the focus before: they come
         by here on their way to the bindings, and are the prompt's. Those after them take the same way, or they would
         be there first."""
+        if isinstance(event, events.InputEvent):
+            self._touched_at = time.monotonic()
         screen = self.screen if isinstance(event, events.Key) and self.screen_stack else None
         if isinstance(event, events.Key) and isinstance(screen, LiveScreen):
             if event.is_forwarded:
@@ -98,6 +101,10 @@ class TritonctlApp(CommandedApp):
                     way._forward_event(event)
                 return
         await super().on_event(event)
+
+    def idle_s(self) -> float:
+        """Seconds since a key was pressed."""
+        return time.monotonic() - self._touched_at
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from textual.app import App
 
-from tritonctl.backend import Backend, Capability, Intent
+from tritonctl.backend import MIRROR, Backend, Capability, Intent
 from tritonctl.errors import OperationFailed, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
@@ -45,7 +45,7 @@ _COMMANDS = {
     "stop": "stop [NAME]",
     "restart": "restart [NAME]",
     "scale": "scale [NAME] N",
-    "traffic": "traffic NAME=PERCENT …",
+    "traffic": "traffic NAME=PERCENT … [--mirror NAME=PERCENT]",
     "delete": "delete [NAME] [ID …]",
     "set": "set [NAME] KEY=VALUE …",
     "theme": "theme NAME",
@@ -225,7 +225,7 @@ class CommandedApp(App[int]):
 
         Raises NotFound or UsageError where no service has that name, unless, `loose`, it may be another word.
         """
-        if len(words) > needed and "=" not in words[0]:
+        if len(words) > needed and "=" not in words[0] and not words[0].startswith("-"):
             try:
                 return self.fleet.resolve(words[0]).id, words[1:]
             except TritonctlError:
@@ -258,12 +258,27 @@ class CommandedApp(App[int]):
 def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The value and the options of an intent, as the commands of the same names take them."""
     if action is Capability.TRAFFIC:
-        for each in rest:
-            name, _, percent = each.partition("=")
-            if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
-                raise UsageError(":traffic", f"{each!r} is not NAME=PERCENT with a whole number from 0 to 100")
+        return "", _shares(rest)
     if action is Capability.SCALE and not (rest and rest[0].isascii() and rest[0].isdigit()):
         raise UsageError(":scale", "how many replicas?", ":scale [NAME] N")
     if action not in _WITH_A_VALUE:
         return "", tuple(rest)
     return (rest[0], tuple(rest[1:])) if rest else ("", ())
+
+
+def _shares(rest: Sequence[str]) -> tuple[str, ...]:
+    """NAME=PERCENT …, and after --mirror the one that gets copies."""
+    found = []
+    before = ""
+    for word in rest:
+        if word == "--mirror":
+            before = MIRROR
+            continue
+        name, _, percent = word.partition("=")
+        if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
+            raise UsageError(":traffic", f"{word!r} is not NAME=PERCENT with a whole number from 0 to 100")
+        found.append(before + word)
+        before = ""
+    if before:
+        raise UsageError(":traffic", "--mirror of what?", ":traffic NAME=PERCENT … --mirror NAME=PERCENT")
+    return tuple(found)

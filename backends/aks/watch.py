@@ -67,7 +67,7 @@ class Watch:
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: where the clusters cannot be listed at first, or the one cluster is gone."""
         async for prompt in self._arm.login.sign_in(self._arm.cloud.arm_scope):
-            yield Told("sign in to Azure", str(prompt), warning=True)
+            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
         await self._apply(await self._list())
         polling = asyncio.create_task(self._poll(), name=f"clusters of {self._settings.name}")
         try:
@@ -195,12 +195,12 @@ class Watch:
         login, scope = self._arm.login, self._arm.cloud.arm_scope
         until = login.expires_at(scope, self._arm.tenant)
         clock = time.strftime("%H:%M", time.localtime(until)) if until is not None else ""
-        parts, advice, warning = [f"signed in until {clock}, renewed by itself"] if clock else [], "", False
+        parts, advice, warning = [f"login until {clock}"] if clock else [], "", False
         failed = login.trouble(scope, self._arm.tenant) or self._trouble
         if failed is not None:
             parts, advice, warning = [failed.headline], failed.advice, True
             if clock and failed is not self._trouble:
-                parts.append(f"what is signed in ends at {clock}")
+                parts.append(f"the login ends at {clock}")
         for name, member in self.members.items():
             one = self._settings.cluster is not None
             if member.trouble is not None:

@@ -54,6 +54,11 @@ class Prompt:
     code: str
     until: float  # seconds since the epoch
 
+    @property
+    def place(self) -> str:
+        """The page as short as a browser takes it: a header has few cells."""
+        return self.url.removeprefix("https://").removeprefix("www.")
+
     def __str__(self) -> str:
         until = time.strftime("%H:%M", time.localtime(self.until))
         return f"to sign in, open {self.url} and enter the code {self.code} (good until {until})"

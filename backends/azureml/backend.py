@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import cloud_of
 from backends.azure.credentials import Logins
-from backends.azureml import changes, delete, deploy, describe, logs, register
+from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
@@ -22,6 +22,7 @@ from tritonctl.backend import (
     Event,
     Intent,
     LogLine,
+    Measured,
     Registration,
     Section,
     Serving,
@@ -80,7 +81,7 @@ class AzureMlBackend(Backend):
         arm = place.arm
         # A person is slower than any deadline: who must type a code is told so, and waited for.
         async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
-            yield Told(f"sign in: code {prompt.code} at {prompt.url}", str(prompt), warning=True)
+            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
         await self._find()
         watch = self._watch = Watch(place, self.name, self._workspaces, self._prefix, self._settings.ca, self._pace)
         watch.look_at(self._in_view)
@@ -120,6 +121,12 @@ class AzureMlBackend(Backend):
     async def describe(self, service: Service) -> tuple[Section, ...]:
         return await describe.sections(self._opened(), self._known(service), service.id)
 
+    async def measured(self, service: Service) -> Measured | None:
+        known = self._known(service)
+        if known.deployment is None:
+            return None
+        return await monitor.measured(self._opened().arm, known.endpoint, known.deployment)
+
     async def describe_place(self) -> tuple[Section, ...]:
         place = self._opened()
         await self._find()
@@ -135,7 +142,7 @@ class AzureMlBackend(Backend):
         ground = await Ground.of(self._opened(), intent, known, self.read_only, self._watch)
         match intent.action:
             case Capability.TRAFFIC:
-                return await changes.traffic(ground)
+                return await traffic.plan(ground)
             case Capability.SCALE:
                 return await changes.scale(ground)
             case Capability.RESTART:

@@ -1,9 +1,9 @@
-"""Plans for a deployment and its endpoint as they are: traffic, scale, settings, restart, another key."""
+"""Plans for a deployment and its endpoint as they are: scale, settings, restart, another key."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from backends.azureml import edit
@@ -15,108 +15,6 @@ from tritonctl.errors import OperationFailed, UsageError
 from tritonctl.plan import Plan, Step
 
 RESTARTED = "TRITONCTL_RESTARTED_AT"
-
-
-# Traffic
-
-
-async def traffic(ground: Ground) -> Plan:
-    """The named shares; those that are not named keep what they have. Raises UsageError where they do not add up."""
-    ground.need_quiet()
-    here = {each.name: each for each in await ground.place.deployments(ground.workspace, ground.endpoint.name)}
-    before = {name: share for name, share in ground.endpoint.traffic.items() if name in here}
-    after = dict(before)
-    for name, share in _shares(ground.intent.options, ground.endpoint_id):
-        if name not in here:
-            known = ", ".join(here) or "none"
-            raise UsageError(
-                f"traffic to {name}", f"{ground.endpoint.name} has no such deployment", f"there is {known}"
-            )
-        after[name] = share
-    total = sum(after.values())
-    if total not in (0, 100):
-        said = ", ".join(f"{name}={share}" for name, share in after.items() if share)
-        raise UsageError(
-            f"traffic of {ground.endpoint_id}",
-            f"the shares add up to {total} %: {said}",
-            "they must be 100 together, or 0: " + _example(after, here),
-        )
-    if after == before:
-        raise OperationFailed(f"traffic of {ground.endpoint_id}", f"it is so already: {_told(before)}")
-    warnings = []
-    for name, share in after.items():
-        if share > before.get(name, 0) and here[name].state.lower() != "succeeded":
-            warnings.append(f"{name} is {here[name].state}: its share of the requests may fail")
-    if total == 0:
-        warnings.append("no deployment gets requests then: who names none in a header gets 404")
-    mirrored = [name for name, share in ground.endpoint.mirror.items() if share and after.get(name)]
-    if mirrored:
-        warnings.append(f"{', '.join(mirrored)} gets a copy of the requests as well; Azure refuses both at once")
-    step = _traffic_step(ground, after, before)
-    return ground.plan(
-        f"Traffic of {ground.endpoint_id}: {_told(after)}",
-        [step],
-        now=_told(before),
-        warnings=warnings,
-        undo=step.undo_call,
-        typed=ground.endpoint.name,
-    )
-
-
-def _traffic_step(ground: Ground, after: Mapping[str, int], before: Mapping[str, int]) -> Step:
-    call = partial(_az_traffic, ground)
-    return Step(
-        call=call(after),
-        run=partial(put_traffic, ground, after),
-        replica=ground.endpoint.name,
-        undo_call=call(before),
-        undo=partial(put_traffic, ground, before),
-        deadline_s=OPERATION_S,
-    )
-
-
-def traffic_step(ground: Ground, after: Mapping[str, int]) -> Step:
-    """`after` names every deployment that there is: a share of one that is gone is refused, be it 0."""
-    return _traffic_step(ground, after, {name: ground.endpoint.traffic.get(name, 0) for name in after})
-
-
-async def put_traffic(ground: Ground, shares: Mapping[str, int]) -> str:
-    """Of the document as it is by then: what somebody else changed meanwhile stays."""
-    fresh = await ground.place.endpoint(ground.workspace, ground.endpoint.name)
-    document = edit.with_traffic(fresh.document, shares)
-    return await ground.put(ground.endpoint_path, document, f"traffic of {ground.endpoint_id}")
-
-
-def _az_traffic(ground: Ground, shares: Mapping[str, int]) -> str:
-    told = " ".join(f"{name}={share}" for name, share in shares.items())
-    return f'az ml online-endpoint update -n {ground.endpoint.name} --traffic "{told}" {ground.workspace.az}'
-
-
-def _shares(words: Sequence[str], endpoint: str) -> list[tuple[str, int]]:
-    found = []
-    for word in words:
-        name, _, percent = word.partition("=")
-        if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
-            raise UsageError(f"traffic {word}", "this is not NAME=PERCENT with a whole number from 0 to 100")
-        found.append((name, int(percent)))
-    if not found:
-        raise UsageError(f"traffic of {endpoint}", "no share was named", "traffic NAME=PERCENT …")
-    if len({name for name, _ in found}) < len(found):
-        raise UsageError(f"traffic of {endpoint}", "a deployment is named twice")
-    return found
-
-
-def _example(shares: Mapping[str, int], here: Mapping[str, Deployment]) -> str:
-    """Shares that would do: the last one takes what is left."""
-    names = list(here)
-    left = 100 - sum(share for name, share in shares.items() if name != names[-1])
-    if len(names) == 1 or not 0 <= left <= 100:
-        return " ".join(f"{name}={100 if not place else 0}" for place, name in enumerate(names))
-    return " ".join([*(f"{name}={shares.get(name, 0)}" for name in names[:-1]), f"{names[-1]}={left}"])
-
-
-def _told(shares: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {share} %" for name, share in shares.items() if share) or "none"
 
 
 # Scale

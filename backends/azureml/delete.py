@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from backends.azureml.changes import traffic_step
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.edit import applied
 from backends.azureml.fields import asset_in
 from backends.azureml.ground import CALL_S, OPERATION_S, Ground
 from backends.azureml.place import version_path
+from backends.azureml.traffic import Shares, traffic_step
 from backends.azureml.workspaces import API
 from tritonctl.errors import NotFound
 from tritonctl.plan import Choice, Plan, Step, choose
@@ -54,7 +54,7 @@ async def plan(ground: Ground) -> Plan:
     steps: list[Step] = []
     warnings: list[str] = []
     doomed = [*([deployment] if deployment is not None else []), *(others if whole else [])]
-    if any(endpoint.traffic.get(each.name) for each in doomed):
+    if any(endpoint.traffic.get(each.name) or endpoint.mirror.get(each.name) for each in doomed):
         steps.append(_stop_traffic(ground, siblings, doomed, warnings))
     steps += [_deployment_step(ground, each) for each in doomed]
     if whole:
@@ -140,15 +140,24 @@ def _stop_traffic(
     ground: Ground, siblings: Sequence[Deployment], doomed: Sequence[Deployment], warnings: list[str]
 ) -> Step:
     """Azure deletes no deployment that has traffic: the others with a share take its, each as much as it has."""
-    gone, shares = {each.name for each in doomed}, ground.endpoint.traffic
-    left = {each.name: shares[each.name] for each in siblings if each.name not in gone and shares.get(each.name)}
-    after = {each.name: 0 for each in siblings} | spread(left)
+    names = [each.name for each in siblings]
+    gone, before = {each.name for each in doomed}, Shares.of(ground.endpoint, names)
+    mirror = {name: share for name, share in before.mirror.items() if name not in gone}
+    if mirror != before.mirror:
+        warnings.append(f"{next(iter(before.mirror))} gets no copies of the requests any more")
+    if not any(before.live.get(name) for name in gone):
+        return traffic_step(ground, Shares(before.live, mirror), before)
+    left = {name: share for name, share in before.live.items() if name not in gone and share}
+    after = dict.fromkeys(names, 0) | spread(left)
     if left:
         told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
         warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")
     else:
         warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
-    return traffic_step(ground, after)
+        mirror = {}
+    return traffic_step(
+        ground, Shares(after, mirror), Shares(dict.fromkeys(names, 0) | dict(before.live), before.mirror)
+    )
 
 
 def spread(shares: Mapping[str, int]) -> dict[str, int]:

@@ -327,7 +327,9 @@ class _Work:
         here = await self._place.deployments(self._workspace, self._endpoint)
         shares = {each.name: 0 for each in here} | {self._deployment: 100}
         path = endpoint_path(self._workspace, self._endpoint)
-        return await self._put(path, with_traffic(fresh.document, shares), "traffic")
+        # Azure gives a deployment requests or copies of them, not both.
+        mirror = {name: share for name, share in fresh.mirror.items() if name != self._deployment}
+        return await self._put(path, with_traffic(fresh.document, shares, mirror), "traffic")
 
     async def wait_ready(self) -> str:
         """As whoever sends requests will meet it: through Azure's front door, with the endpoint's key."""

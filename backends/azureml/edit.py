@@ -154,8 +154,12 @@ def differs(document: Mapping[str, Any], edit: Edit) -> bool:
     return bool(before != edit.value)
 
 
-def with_traffic(document: Mapping[str, Any], traffic: Mapping[str, int]) -> dict[str, Any]:
-    """An endpoint's document with these shares."""
+def with_traffic(
+    document: Mapping[str, Any], traffic: Mapping[str, int], mirror: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """An endpoint's document with these shares; `mirror` None leaves what is copied as it is."""
     changed = applied(document, ())
     changed["properties"]["traffic"] = dict(traffic)
+    if mirror is not None:
+        changed["properties"]["mirrorTraffic"] = dict(mirror)
     return changed

@@ -11,6 +11,7 @@ from backends.azure.arm import Arm
 from backends.azure.operations import seconds
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.fields import mapping, text
+from tritonctl.backend import Figure, Measured
 from tritonctl.errors import TritonctlError
 
 API = "2024-02-01"
@@ -39,63 +40,95 @@ _DEPLOYMENT = (
 Family = Sequence[tuple[str, str, str]]
 
 
+_KUBERNETES = "Azure measures managed endpoints only: add the cluster as a backend to see its pods' own metrics"
+_NOT_MEASURED = "queue, batch, models; :8002 is not reached through Azure's front"
+_STEP_S = 60.0
+
+
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """`at` is the beginning of its minute, in seconds since the epoch. No value: Azure has none."""
+class Series:
+    """A metric by the minute, oldest first: when each began, in seconds since the epoch, and its mean, None: none."""
 
     name: str
-    value: float | None
-    at: float | None
+    points: tuple[tuple[float, float | None], ...]
+
+    @property
+    def known(self) -> tuple[tuple[float, float | None], ...]:
+        """Without the minutes at the end that Azure Monitor has not gathered yet."""
+        last = max((place for place, (_, value) in enumerate(self.points) if value is not None), default=-1)
+        return self.points[: last + 1]
 
 
 async def rows(arm: Arm, endpoint: Endpoint, deployment: Deployment) -> list[tuple[str, str]]:
     """Of both. A Kubernetes endpoint is not measured by Azure; whose figures are unknown is said so."""
     if endpoint.kubernetes:
-        words = "Azure measures managed endpoints only: add the cluster as a backend to see its pods' own metrics"
-        return [("none", words)]
+        return [("none", _KUBERNETES)]
     of_deployment, of_endpoint = await asyncio.gather(
         _rows(arm, deployment.id, _DEPLOYMENT, "deployment"), _rows(arm, endpoint.id, _ENDPOINT, "endpoint")
     )
     return of_deployment + of_endpoint
 
 
+async def measured(arm: Arm, endpoint: Endpoint, deployment: Deployment) -> Measured:
+    """The last hour of a deployment, for charts. Raises what Azure refuses."""
+    if endpoint.kubernetes:
+        return Measured("", "", (), None, _KUBERNETES)
+    found = await series(arm, deployment.id, [name for name, _, _ in _DEPLOYMENT])
+    by_name = {each.name: each.known for each in found}
+    # One minute for all: a metric that came later than another would else be drawn at the wrong time.
+    ends = [points[-1][0] for points in by_name.values() if points]
+    newest = max(ends, default=None)
+    figures = []
+    for name, words, unit in _DEPLOYMENT:
+        points = dict(by_name.get(name, ()))
+        if newest is None or not points:
+            continue
+        first = min(points)
+        count = round((newest - first) / _STEP_S) + 1
+        values = tuple(points.get(first + place * _STEP_S) for place in range(count))
+        figures.append(Figure(words, unit.strip(), values, 100.0 if unit == " %" else None))
+    until = newest + _STEP_S if newest is not None else None
+    return Measured("Azure Monitor", "minutes", tuple(figures), until, _NOT_MEASURED)
+
+
 async def _rows(arm: Arm, resource: str, family: Family, what: str) -> list[tuple[str, str]]:
     try:
-        found = await figures(arm, resource, [name for name, _, _ in family])
+        found = await series(arm, resource, [name for name, _, _ in family])
     except TritonctlError as error:
         return [(what, f"not known: {error.headline}")]
-    by_name = {each.name: each for each in found}
+    by_name = {each.name: each.known for each in found}
     shown = []
     for name, words, unit in family:
-        figure = by_name.get(name)
-        value = f"{figure.value:,.4g}{unit}" if figure is not None and figure.value is not None else "unknown"
-        shown.append((f"{what} {words}", value))
+        points = by_name.get(name)
+        shown.append((f"{what} {words}", f"{points[-1][1]:,.4g}{unit}" if points else "unknown"))
     return shown
 
 
-async def figures(arm: Arm, resource: str, names: Sequence[str]) -> list[Figure]:
-    """The newest minute that has a value, of each. Raises what Azure refuses."""
+async def series(arm: Arm, resource: str, names: Sequence[str]) -> list[Series]:
+    """Of the last hour, which Azure Monitor takes where no time span is named. Raises what Azure refuses."""
     if not resource.startswith("/"):
         return []
     query = {"metricnames": ",".join(names), "interval": "PT1M", "aggregation": "Average"}
     body = await arm.get(f"{resource}/providers/Microsoft.Insights/metrics", API, query, deadline_s=10.0)
     listed = body.get("value") if isinstance(body, Mapping) else None
-    return [_figure(each) for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    return [_series(each) for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
 
 
-def _figure(metric: Mapping[str, Any]) -> Figure:
-    """The mean over what it is split by (instances); the newest minutes are often still empty."""
-    name = text(mapping(metric, "name"), "value")
-    by_minute: dict[str, list[float]] = {}
-    series = metric.get("timeseries")
-    for one in series if isinstance(series, list) else []:
+def _series(metric: Mapping[str, Any]) -> Series:
+    """Means over what it is split by (instances); the newest minutes are often still empty."""
+    by_minute: dict[float, list[float]] = {}
+    split = metric.get("timeseries")
+    for one in split if isinstance(split, list) else []:
         data = one.get("data") if isinstance(one, Mapping) else None
         for point in data if isinstance(data, list) else []:
-            value = point.get("average") if isinstance(point, Mapping) else None
+            at = seconds(text(point, "timeStamp"))
+            if at is None:
+                continue
+            values = by_minute.setdefault(at, [])
+            value = point.get("average")
             if isinstance(value, int | float) and not isinstance(value, bool):
-                by_minute.setdefault(text(point, "timeStamp"), []).append(float(value))
-    if not by_minute:
-        return Figure(name, None, None)
-    newest = max(by_minute)
-    values = by_minute[newest]
-    return Figure(name, sum(values) / len(values), seconds(newest))
+                values.append(float(value))
+    return Series(
+        text(mapping(metric, "name"), "value"),
+        tuple((at, sum(values) / len(values) if values else None) for at, values in sorted(by_minute.items())),
+    )

@@ -112,7 +112,7 @@ async def test_a_login_that_is_lost_while_watching(
         await aks.until(lambda known: f"aks/{space.name}/web" in known.services)
         await aks.until(lambda known: any("az login" in told.advice for told in known.told), 90)
         assert aks.told[-1].warning
-        assert "what is signed in ends at" in aks.told[-1].text
+        assert "the login ends at" in aks.told[-1].text
 
 
 async def test_a_stopped_cluster_takes_its_services_along(azure: Emulator, real: Sample, space: Space) -> None:

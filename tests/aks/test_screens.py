@@ -19,7 +19,7 @@ async def test_a_cluster_is_stopped_by_keys(azure: Emulator, workspace: Sample, 
     home = tmp_path / "home"
     home.mkdir()
     async with running("--config", str(config), home=home, size=(150, 40)) as terminal:
-        await terminal.sees("aks/prod-aks", "Running", "signed in until")
+        await terminal.sees("aks/prod-aks", "Running", "login until")
         terminal.type("X")
         await terminal.sees("Stop the AKS cluster prod-aks", "billed by the hour", "az aks stop", "type prod-aks")
         assert azure.state.requests("POST", "/stop$") == []

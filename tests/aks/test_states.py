@@ -81,6 +81,7 @@ async def test_a_device_code_is_told_in_the_header(azure: Emulator, workspace: S
     workspace.cluster("prod-aks", power="Stopped")
     async with listening(settings(azure, credential="device_code")) as aks:
         await aks.until(lambda known: known.told)
+        assert aks.told[0].text == "sign in with EZ4UTEXGR at microsoft.com/devicelogin"
         assert "enter the code EZ4UTEXGR" in aks.told[0].advice
         assert aks.services == {}
         azure.entra.approved = True
@@ -92,7 +93,7 @@ async def test_the_header_says_until_when_one_is_signed_in(azure: Emulator, work
     workspace.cluster("prod-aks", power="Stopped")
     async with listening(settings(azure)) as aks:
         await aks.until(lambda known: known.told)
-    assert aks.told[0].text.startswith("signed in until ")
+    assert aks.told[0].text.startswith("login until ")
     assert not aks.told[0].warning
 
 

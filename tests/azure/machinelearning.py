@@ -105,6 +105,14 @@ class Endpoints:
             limit = (0, 100) if field == "traffic" else tuple(range(51))
             if shares and sum(shares.values()) not in limit:
                 return user_error(400, f"The sum of {field} must be {limit[-1]}.", "BadArgument", "InvalidTraffic")
+        copied = {name for name, share in (given.get("mirrorTraffic") or {}).items() if share}
+        if (
+            len(copied) > 1
+            or any((given.get("traffic") or {}).get(name) for name in copied)
+            or (copied and given.get("compute"))
+        ):
+            words = "mirror_traffic: one deployment of a managed endpoint, and none that has live traffic."
+            return user_error(400, words, "BadArgument", "InvalidTraffic")
         document = shapes.endpoint(path, scoring_uri=None, auth=given.get("authMode", "Key"), state="Creating")
         if known is not None:
             document["properties"]["scoringUri"] = known["properties"]["scoringUri"]

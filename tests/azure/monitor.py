@@ -56,7 +56,7 @@ VALUES: Mapping[str, float] = {
     "DiskUtilization": 12.0,
     "DeploymentCapacity": 1.0,
 }
-_MINUTES = 5
+_MINUTES = 60
 
 
 def answer(state: State, request: Request, resource: str) -> Response:

@@ -162,7 +162,7 @@ def full(emulator: Emulator, server: str | None = None) -> Sample:
     sample.compute("cpu-cluster")
     kubernetes = sample.compute("k8s", "Kubernetes", resource=cluster)
     sample.compute("old-aks", "AKS", resource=shapes.cluster_path("old-aks"))
-    sample.endpoint("triton-ep", traffic={"blue": 90, "green": 10}, mirror={"green": 10})
+    sample.endpoint("triton-ep", traffic={"blue": 90, "green": 10})
     sample.deployment("triton-ep", "blue", server=server, model=text)
     sample.deployment("triton-ep", "green", server=server, model=text, concurrent=1)
     sample.endpoint("custom-ep", auth="AMLToken", traffic={"main": 100})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
@@ -325,3 +326,21 @@ async def _until(true: Any, deadline_s: float = 20.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not true():  # noqa: ASYNC110  # it happens in another task
             await asyncio.sleep(0.01)
+
+
+async def test_what_a_first_request_needs_is_made_beside_the_loop(
+    azure: Emulator, workspace: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing httpx and reading the authorities takes 0.2 s, in which no key would be answered."""
+    made_in: list[threading.Thread] = []
+    real = Arm._made
+
+    def made(self: Arm) -> Any:
+        made_in.append(threading.current_thread())
+        return real(self)
+
+    monkeypatch.setattr(Arm, "_made", made)
+    async with arm(azure) as client:
+        await asyncio.gather(*(client.get(workspace.path, API) for _ in range(5)))
+    assert len(made_in) == 1
+    assert made_in[0] is not threading.main_thread()

@@ -168,3 +168,15 @@ def _begin(azure: Emulator, sample: Sample, script: Script) -> None:
         "od", Request("PUT", path, path, {"api-version": "2024-10-01"}, {}, b"", 0), shapes.ML, finish
     )
     document["properties"]["properties"]["AzureAsyncOperationUri"] = running.uri
+
+
+async def test_the_charts_of_a_deployment_that_azure_measures(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    """Several instances behind one address tell no rates: what Azure Monitor has stands there, with its age."""
+    sample.deployment("triton-ep", "blue", server=None, model=sample.model("text"), capacity=2)
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 34)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await cursor_on(shown, "triton-ep/blue")
+        await shown.press("enter", "3")
+        await shown.sees("[3 Metrics]", "requests  120 /min", "GPU  67 %", "Azure Monitor, minutes until", "min ago")
+        assert "throughput" not in shown.text, "a chart that nobody can fill"
+        assert "unknown: queue, batch, models; :8002" in shown.text

@@ -81,6 +81,77 @@ async def test_shares_that_cannot_be(azure: Emulator, sample: Sample, shares: tu
         assert says in str(caught.value)
 
 
+async def test_requests_are_mirrored_to_a_deployment_without_any(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    def shares() -> tuple[dict[str, int], dict[str, int]]:
+        properties = document(azure, sample, "onlineEndpoints/tri")["properties"]
+        return properties["traffic"], properties["mirrorTraffic"]
+
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.TRAFFIC, "tri/blue", "blue=100", "green=0", "mirror.green=20")
+        assert plan.now == "blue 90 %, green 10 %"
+        assert plan.title.endswith("blue 100 %; a copy of green 20 %")
+        assert '--traffic "blue=100 green=0" --mirror-traffic "green=20"' in plan.steps[0].call
+        assert '--traffic "blue=90 green=10" --mirror-traffic "green=0"' in plan.undo
+        assert any("bandwidth" in each for each in plan.warnings)
+        assert (await done(plan, audit)).error is None
+        assert shares() == ({"blue": 100, "green": 0}, {"green": 20})
+        await place.until(lambda: place.service("tri/green").platform.reason == "no traffic, a copy of 20 %")
+
+        with pytest.raises(UsageError, match="requests or copies, not both"):
+            await place.plan(Capability.TRAFFIC, "tri/blue", "blue=90", "green=10")
+        plan = await place.plan(Capability.TRAFFIC, "tri/blue", "mirror.green=0")
+        assert '--mirror-traffic "green=0"' in plan.steps[0].call
+        assert (await done(plan, audit)).error is None
+        assert shares() == ({"blue": 100, "green": 0}, {})
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        (("mirror.green=10",), "not both"),
+        (("blue=100", "green=0", "mirror.green=51"), "50 %"),
+        (("blue=100", "green=0", "mirror.green=10", "mirror.blue=10"), "one deployment at a time"),
+        (("blue=0", "green=0", "mirror.green=10"), "nothing to copy"),
+        (("mirror.red=10",), "no such deployment"),
+        (("mirror.green=ten",), "whole number"),
+    ],
+)
+async def test_mirrors_that_azure_would_refuse(
+    azure: Emulator, sample: Sample, shares: tuple[str, ...], says: str
+) -> None:
+    async with watched(azure) as place:
+        with pytest.raises(UsageError) as caught:
+            await place.plan(Capability.TRAFFIC, "tri/blue", *shares)
+        assert says in str(caught.value)
+        assert azure.state.requests("PUT", ".*") == []
+
+
+async def test_kubernetes_endpoints_have_no_mirror(azure: Emulator, sample: Sample) -> None:
+    compute = sample.compute("k8s", "Kubernetes")
+    sample.endpoint("kube", traffic={"blue": 100}, compute=compute)
+    for name in ("blue", "green"):
+        sample.deployment("kube", name, compute_type="Kubernetes")
+    async with watched(azure) as place:
+        with pytest.raises(UsageError, match="managed endpoints only"):
+            await place.plan(Capability.TRAFFIC, "kube/blue", "mirror.green=10")
+
+
+async def test_what_is_deleted_gets_no_copies_any_more(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    properties = document(azure, sample, "onlineEndpoints/tri")["properties"]
+    properties |= {"traffic": {"blue": 100, "green": 0}, "mirrorTraffic": {"green": 10}}
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "tri/green")
+        assert [each.call.split(" -n ")[0] for each in plan.steps] == [
+            "az ml online-endpoint update",
+            "az ml online-deployment delete",
+        ]
+        assert "green gets no copies of the requests any more" in plan.warnings
+        assert (await done(plan, audit)).error is None
+    assert document(azure, sample, "onlineEndpoints/tri")["properties"]["mirrorTraffic"] == {}
+
+
 async def test_scale_sends_the_number_alone(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
     async with watched(azure) as place:
         plan = await place.plan(Capability.SCALE, "tri/blue", value="3")

@@ -37,3 +37,33 @@ async def test_parts_hints_and_notices() -> None:
         assert text(app.notice, 40).strip() == "✖ lost the connection"
         for width in range(1, 70):
             assert len(text(app.header, width)) == len(text(app.hints, width)) == width
+
+
+async def test_what_is_too_long_is_cut_and_leaves_its_room_to_others() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 5)):
+        left = [Part("tritonctl", keep=9), Part("7 services", keep=5), Part("1 failed", "failed", keep=8)]
+        long = Part("aks: not reached: " + "x" * 42, "warn", keep=6)
+        app.header.show(left, [Part("ws1: login until 15:23", keep=2), long, Part("14:23:07", keep=1)])
+        shown = text(app.header, 80)
+        assert shown.startswith(" tritonctl   1 failed   ")
+        assert "aks: not reached: xxx" in shown
+        assert "…" in shown
+        assert "7 services" not in shown
+        assert text(app.header, 130).rstrip().endswith("14:23:07"), "all of it"
+        huge = Part("y" * 200, "warn", keep=6)
+        app.header.show(left, [huge, Part("14:23:07", keep=1)])
+        assert text(app.header, 80).split() == ["tritonctl", "7", "services", "1", "failed", "14:23:07"]
+        for width in range(1, 210):
+            assert len(text(app.header, width)) == width
+
+
+async def test_a_code_to_sign_in_with_goes_before_counts() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 5)):
+        code = Part("ws1: sign in with EZ4UTEXGR at microsoft.com/devicelogin", "warn", keep=10)
+        app.header.show(
+            [Part("tritonctl", keep=9), Part("7 services", keep=5), Part("1 failed", keep=8)],
+            [code, Part("14:23:07", keep=1)],
+        )
+        assert code.text in text(app.header, 80)

@@ -25,6 +25,9 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 _PIECE_BYTES = 1024 * 1024
 _CONTAINER_STATUS, _CONTAINER_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
+# Longer than any pause between two looks: behind TLS a new connection costs as much as the requests of a look (plain
+# ones are let go of after each look anyway, see ServerClient.rest). Azure's front closes idle ones after 4 minutes.
+_KEPT_S = 120.0
 CONNECTIONS = 8
 """At once, to one server; a request beyond waits for one to be free."""
 MANY_CONNECTIONS = 1024  # for a load, whose waiting must not be ours
@@ -82,7 +85,9 @@ class HttpConnection:
                 # A proxy from the environment has no way to this machine's own servers, nor to its containers.
                 trust_env=not _is_near(self._address.http),
                 limits=Limits(
-                    max_connections=self._connections, max_keepalive_connections=max(2, self._connections // 4)
+                    max_connections=self._connections,
+                    max_keepalive_connections=max(2, self._connections // 4),
+                    keepalive_expiry=_KEPT_S,
                 ),
                 timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),  # each request brings its own deadline
             )

@@ -203,7 +203,10 @@ def _build() -> _Parser:
     one.add_argument("--volumes", action="store_true", help="of a container: also its volumes that nobody else uses")
     one.add_argument("--image", action="store_true", help="of a container: also its image if nobody else uses it")
     one = command("traffic", "an endpoint's traffic over its deployments")
-    one.add_argument("shares", nargs="+", type=_share, metavar="NAME=PERCENT")
+    one.add_argument("shares", nargs="*", type=_share, metavar="NAME=PERCENT")
+    one.add_argument(
+        "--mirror", type=_share, metavar="NAME=PERCENT", help="copies of the requests to this one as well; 0 ends them"
+    )
     one = command("set", "environment variables, probes and request settings of a deployment")
     one.add_argument("changes", nargs="+", metavar="KEY=VALUE", help="env.NAME=…, env.NAME-, requests.concurrent=…, …")
     one = command("keys", "what an endpoint's callers authenticate with")

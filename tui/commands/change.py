@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tritonctl.backend import Backend, Capability, Intent, Registration, Serving
+from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration, Serving
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Service
@@ -106,7 +106,9 @@ async def delete(session: Session) -> int:
 
 async def traffic(session: Session) -> int:
     """SERVICE is the endpoint, or one of its deployments."""
-    return await _of_the_place(session, Capability.TRAFFIC, "", tuple(session.arguments.shares), looked=False)
+    arguments = session.arguments
+    shares = (*arguments.shares, *([f"{MIRROR}{arguments.mirror}"] if arguments.mirror else []))
+    return await _of_the_place(session, Capability.TRAFFIC, "", shares, looked=False)
 
 
 async def set_settings(session: Session) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
     settings = session.settings
     _choose_look(session)
     from tritonctl.fleet import Fleet
-    from tui import keys
+    from tui import garbage, keys
 
     keymap = keys.keymap(settings.keys.preset, settings.keys.bindings)
     fleet = Fleet(
@@ -42,24 +42,25 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
         from tui.app import TritonctlApp
 
         app = TritonctlApp(fleet, AuditLog(audit_path()), keymap=keymap, theme=_theme(settings.theme))
+        collecting = asyncio.create_task(garbage.whole_rounds(app.idle_s), name="collect garbage")
         try:
-            await app.run_async(
-                mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ
-            )
+            with garbage.kept_from_keys():
+                await app.run_async(
+                    mouse=settings.mouse if settings.mouse is not None else "SSH_CONNECTION" not in os.environ
+                )
         finally:
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
             await app.end_changes()
     return app.return_code or 0
 
 
 def _import_the_screens() -> None:
-    """Half of the time to the first frame. What is imported stays: to look through it for garbage, again and again,
-    would be 7 % of that (measured)."""
-    gc.disable()
-    try:
+    """Half of the time to the first frame."""
+    from tui import garbage
+
+    with garbage.none_while_importing():
         import tui.app  # noqa: F401
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _choose_look(session: Session) -> None:

@@ -147,6 +147,8 @@ class LiveScreen(QuietScreen):
                 right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
             elif backend.state is not BackendState.LOST and backend.detail:
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
+                if backend.warning and backend.state is BackendState.CONNECTING:
+                    keep = 10  # it waits for a person: a code to sign in with
                 right.append(Part(f"{backend.name}: {backend.detail}"[:60], style, keep))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
         self.query_one(Header).show(left, right)

@@ -35,16 +35,22 @@ class Header(Lines):
         self.paint()
 
     def frame(self, width: int, height: int) -> list[Line]:
-        """As many parts as fit, three blanks between them; what is alone and still too long is cut."""
-        parts = [(plain(part.text), part, 0) for part in self._left]
-        parts += [(plain(part.text), part, 1) for part in self._right]
-        parts = [item for item in parts if item[0]]
-        while len(parts) > 1 and 1 + sum(width_of(text) + 3 for text, _, _ in parts) > width:
-            keep = min(part.keep for _, part, _ in parts)
-            parts.pop(max(number for number, item in enumerate(parts) if item[1].keep == keep))
-        if len(parts) == 1:
-            text, part, side = parts[0]
-            parts = [(fit(text, max(0, min(width_of(text), width - 2)), ellipsis=self.symbols.ellipsis), part, side)]
+        """As many parts as fit, three blanks between them, those to be kept first; one that fits in half at least is
+        cut."""
+        all_parts = [(plain(part.text), part, 0) for part in self._left]
+        all_parts += [(plain(part.text), part, 1) for part in self._right]
+        all_parts = [item for item in all_parts if item[0]]
+        taken: dict[int, tuple[str, Part, int]] = {}
+        left = width - 1
+        for number in sorted(range(len(all_parts)), key=lambda number: (-all_parts[number][1].keep, number)):
+            text, part, side = all_parts[number]
+            if width_of(text) + 3 > left:
+                if left - 3 < width_of(text) / 2 and taken:
+                    continue
+                text = fit(text, max(0, left - (3 if taken else 1)), ellipsis=self.symbols.ellipsis)
+            taken[number] = (text, part, side)
+            left -= width_of(text) + 3
+        parts = [taken[number] for number in sorted(taken)]
         sides: tuple[list[Run], list[Run]] = ([], [])
         for text, part, side in parts:
             sides[side].extend([("   " if sides[side] else " " if side == 0 else "", ""), (text, part.style)])

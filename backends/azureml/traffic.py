@@ -1,0 +1,172 @@
+"""Plans for an endpoint's traffic: how requests are shared among its deployments, and which one gets a copy of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from backends.azureml import edit
+from backends.azureml.documents import Deployment, Endpoint
+from backends.azureml.ground import OPERATION_S, Ground
+from tritonctl.backend import MIRROR
+from tritonctl.errors import OperationFailed, UsageError
+from tritonctl.plan import Plan, Step
+
+_MOST_MIRRORED = 50  # "need to sum to utmost 50" (azure-rest-api-specs, OnlineEndpoint.mirrorTraffic)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Percent by deployment: of the requests, and of the copies of them (shadow traffic)."""
+
+    live: Mapping[str, int]
+    mirror: Mapping[str, int]
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, names: Sequence[str]) -> Shares:
+        """Those of deployments that are there: Azure refuses a share of one that is gone, be it 0."""
+        return cls(
+            {name: share for name, share in endpoint.traffic.items() if name in names},
+            {name: share for name, share in endpoint.mirror.items() if name in names and share},
+        )
+
+    def __str__(self) -> str:
+        live, copied = _told(self.live), _told(self.mirror)
+        return f"{live}; a copy of {copied}" if self.mirror else live
+
+
+async def plan(ground: Ground) -> Plan:
+    """The named shares; those that are not named keep what they have. Raises UsageError where Azure would refuse."""
+    ground.need_quiet()
+    here = {each.name: each for each in await ground.place.deployments(ground.workspace, ground.endpoint.name)}
+    before = Shares.of(ground.endpoint, list(here))
+    live, mirror = _wanted(ground, before, here)
+    after = Shares(live, mirror)
+    if after == before:
+        raise OperationFailed(f"traffic of {ground.endpoint_id}", f"it is so already: {before}")
+    _check_live(ground, after, here)
+    _check_mirror(ground, after)
+    warnings = []
+    for name, share in after.live.items():
+        if share > before.live.get(name, 0) and here[name].state.lower() != "succeeded":
+            warnings.append(f"{name} is {here[name].state}: its share of the requests may fail")
+    if not any(after.live.values()):
+        warnings.append("no deployment gets requests then: who names none in a header gets 404")
+    if after.mirror != before.mirror and after.mirror:
+        name = next(iter(after.mirror))
+        warnings.append(f"callers never see what {name} answers to a copy, nor that it fails: see its log and metrics")
+        warnings.append("copies count against the endpoint's bandwidth (5 MB/s unless raised): more is throttled")
+    step = traffic_step(ground, after, before)
+    return ground.plan(
+        f"Traffic of {ground.endpoint_id}: {after}",
+        [step],
+        now=str(before),
+        warnings=tuple(warnings),
+        undo=step.undo_call,
+        typed=ground.endpoint.name,
+    )
+
+
+def traffic_step(ground: Ground, after: Shares, before: Shares) -> Step:
+    return Step(
+        call=_az(ground, after, before),
+        run=partial(_put, ground, after),
+        replica=ground.endpoint.name,
+        undo_call=_az(ground, before, after),
+        undo=partial(_put, ground, before),
+        deadline_s=OPERATION_S,
+    )
+
+
+async def _put(ground: Ground, shares: Shares) -> str:
+    """Of the document as it is by then: what somebody else changed meanwhile stays."""
+    fresh = await ground.place.endpoint(ground.workspace, ground.endpoint.name)
+    document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
+    return await ground.put(ground.endpoint_path, document, f"traffic of {ground.endpoint_id}")
+
+
+def _az(ground: Ground, shares: Shares, other: Shares) -> str:
+    told = " ".join(f"{name}={share}" for name, share in shares.live.items())
+    call = f'az ml online-endpoint update -n {ground.endpoint.name} --traffic "{told}"'
+    if shares.mirror != other.mirror:
+        copied = shares.mirror or dict.fromkeys(other.mirror, 0)
+        call += f' --mirror-traffic "{" ".join(f"{name}={share}" for name, share in copied.items())}"'
+    return f"{call} {ground.workspace.az}"
+
+
+def _wanted(
+    ground: Ground, before: Shares, here: Mapping[str, Deployment]
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """What was typed, over what there is. A mirror that is named is the only one."""
+    tried = f"traffic of {ground.endpoint_id}"
+    live, mirror = dict(before.live), before.mirror
+    words = ground.intent.options
+    copies = [word.removeprefix(MIRROR) for word in words if word.startswith(MIRROR)]
+    shares = [_share(word) for word in words if not word.startswith(MIRROR)]
+    if not words:
+        raise UsageError(tried, "no share was named", "traffic NAME=PERCENT …, or --mirror NAME=PERCENT")
+    if len({name for name, _ in shares}) < len(shares):
+        raise UsageError(tried, "a deployment is named twice")
+    if len(copies) > 1:
+        raise UsageError(tried, "two mirrors are named", "Azure copies requests to one deployment at a time")
+    copied = [_share(word) for word in copies]
+    for name, _ in (*shares, *copied):
+        if name not in here:
+            known = ", ".join(here) or "none"
+            raise UsageError(
+                f"traffic to {name}", f"{ground.endpoint.name} has no such deployment", f"there is {known}"
+            )
+    live |= dict(shares)
+    for name, share in copied:
+        mirror = {name: share} if share else {}
+    return live, mirror
+
+
+def _check_live(ground: Ground, after: Shares, here: Mapping[str, Deployment]) -> None:
+    total = sum(after.live.values())
+    if total not in (0, 100):
+        said = ", ".join(f"{name}={share}" for name, share in after.live.items() if share)
+        raise UsageError(
+            f"traffic of {ground.endpoint_id}",
+            f"the shares add up to {total} %: {said}",
+            "they must be 100 together, or 0: " + _example(after.live, here),
+        )
+
+
+def _check_mirror(ground: Ground, after: Shares) -> None:
+    """Azure's own rules (its documentation, "safe rollout for online endpoints", limitations of mirroring)."""
+    tried = f"mirror the traffic of {ground.endpoint_id}"
+    for name, share in after.mirror.items():
+        if ground.endpoint.kubernetes:
+            raise UsageError(tried, "Azure mirrors on managed endpoints only, and this one is on Kubernetes")
+        if share > _MOST_MIRRORED:
+            raise UsageError(tried, f"{share} % is too much", f"Azure copies {_MOST_MIRRORED} % at most")
+        if after.live.get(name):
+            raise UsageError(
+                tried,
+                f"{name} has {after.live[name]} % of the requests: Azure gives requests or copies, not both",
+                f"{name}=0 takes its requests away, --mirror {name}=0 the copies",
+            )
+        if not any(after.live.values()):
+            raise UsageError(tried, "no deployment gets requests: there is nothing to copy")
+
+
+def _share(word: str) -> tuple[str, int]:
+    name, _, percent = word.partition("=")
+    if not name or not (percent.isascii() and percent.isdigit()) or int(percent) > 100:
+        raise UsageError(f"traffic {word}", "this is not NAME=PERCENT with a whole number from 0 to 100")
+    return name, int(percent)
+
+
+def _example(shares: Mapping[str, int], here: Mapping[str, Deployment]) -> str:
+    """Shares that would do: the last one takes what is left."""
+    names = list(here)
+    left = 100 - sum(share for name, share in shares.items() if name != names[-1])
+    if len(names) == 1 or not 0 <= left <= 100:
+        return " ".join(f"{name}={100 if not place else 0}" for place, name in enumerate(names))
+    return " ".join([*(f"{name}={shares.get(name, 0)}" for name in names[:-1]), f"{names[-1]}={left}"])
+
+
+def _told(shares: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {share} %" for name, share in shares.items() if share) or "none"
