@@ -18,6 +18,7 @@ from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import UsageError
 from tritonctl.server.answer import document, output_document, summarise
 from tritonctl.server.inference import Latency
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import InferenceAnswer, Protocol
 from tritonctl.server.tensors import (
     DATATYPES,
@@ -32,7 +33,7 @@ from tritonctl.server.tensors import (
     random,
     zeros,
 )
-from tritonctl.server.typed import find_spec, from_document, parse_value, split_assignment
+from tritonctl.server.typed import find_spec, parse_value, split_assignment
 
 
 @given(tensors())

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tritonctl.errors import UsageError
 from tritonctl.server.answer import output_document
 from tritonctl.server.files import as_tensor
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter
 from tritonctl.server.tensors import DATATYPES, FLOATS, MAX_TENSOR_BYTES, Tensor, TensorSpec, as_doubles
-from tritonctl.server.typed import from_document
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array

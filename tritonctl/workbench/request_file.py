@@ -10,9 +10,10 @@ from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.server.modelconfig import ModelSchema
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import Parameter
 from tritonctl.server.tensors import Tensor, TensorSpec, fitting_shape
-from tritonctl.server.typed import find_spec, from_document
+from tritonctl.server.typed import find_spec
 
 MAX_BYTES = 256 * 1024 * 1024
 

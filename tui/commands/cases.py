@@ -18,9 +18,9 @@ from tritonctl.workbench import case as cases_
 from tritonctl.workbench.case import Case, Difference
 from tritonctl.workbench.schema import of_triton
 from tui.commands import documents, text
-from tui.commands.infer import inferencer_of, speaks
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
+from tui.commands.target import inferencer_of, speaks
 
 Answers = tuple[tuple[Tensor, ...], ...]
 

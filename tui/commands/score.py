@@ -25,6 +25,7 @@ from tui import figures
 from tui.commands import documents, text
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
+from tui.commands.target import say_unused_deployment
 
 _WITHOUT = (
     "model_version",
@@ -80,8 +81,6 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
         if session.json:
             tell(documents.dump(document(name, got, latency, error.answer)))
         raise
-    from tui.commands.infer import say_unused_deployment
-
     say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     if arguments.save is not None:
         save(arguments.save, got)

@@ -32,11 +32,11 @@ from tui.panes.request.curve import Curve
 from tui.panes.request.fields import Field, Fields
 from tui.panes.request.load_line import LoadLine, parse_load
 from tui.panes.request.paths import complete_path
+from tui.screens.base import LiveScreen
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
 if TYPE_CHECKING:
     from tritonctl.server.score import Body, ScoreClient, Scored
-    from tui.screens.endpoint import EndpointScreen
 
 TIMEOUT_S = 60.0
 REDRAW_S = 0.25
@@ -57,7 +57,7 @@ class PostPane(Pane):
         self.answer: list[Piece] = []
         self.error = ""
         self.agreed = False
-        self.seen: tuple[EndpointScreen, ServiceStatus] | None = None
+        self.seen: tuple[LiveScreen, ServiceStatus] | None = None
         self.history = History.usual(os.environ, Path.home())
         self._place = 0
         self._worker: Worker[None] | None = None
@@ -71,7 +71,7 @@ class PostPane(Pane):
     def take_focus(self) -> None:
         self.query_one(Fields).focus()
 
-    def show_endpoint(self, screen: EndpointScreen, status: ServiceStatus) -> None:
+    def show_endpoint(self, screen: LiveScreen, status: ServiceStatus) -> None:
         self.seen = (screen, status)
         self.draw()
 
