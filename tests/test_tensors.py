@@ -259,7 +259,7 @@ def test_summaries_are_single_lines_of_what_matters() -> None:
     scores = Tensor("OUT", "FP32", np.array([[0.1, 0.7, 0.2]], dtype=np.float32))
     lines = summarise(scores)
     assert lines[0] == "FP32 [1,3] · min 0.1 · max 0.7 · mean 0.333333"
-    assert lines[1] == "highest: 1 0.7   2 0.2   0 0.1"
+    assert lines[1] == "highest: [1] 0.7 · [2] 0.2 · [0] 0.1"
     assert "0.7" in lines[2]
     odd = Tensor("OUT", "BF16", np.array([np.nan, np.inf, 2.0], dtype=numpy_type("BF16")))
     assert summarise(odd)[0] == "BF16 [3] · min 2 · max 2 · mean 2 · 1 NaN · 1 infinite"

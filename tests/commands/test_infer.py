@@ -166,7 +166,14 @@ def test_a_value_that_does_not_fit_is_a_usage_error(on_it: Tritonctl, value: str
 def test_an_unknown_model_is_not_found(on_it: Tritonctl) -> None:
     done = on_it("infer", "it", "nope", "-o", "json", code=3)
     assert "unknown model: 'nope'" in done.err
+    assert "→ models: " in done.err
     assert "unknown model: 'nope'" in done.document["error"]
+
+
+def test_a_version_that_is_not_loaded_is_told_with_those_that_are(on_it: Tritonctl) -> None:
+    done = on_it("infer", "it", "sum", "--version", "9", code=3)
+    assert "'sum' version 9 is not found" in done.err
+    assert "→ loaded versions: 1" in done.err
 
 
 def test_an_error_in_the_model_is_said_in_its_words(on_it: Tritonctl) -> None:

@@ -76,7 +76,7 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
         text = form.values.get(spec.name, "")
         if text and not text.startswith(":"):
             try:
-                tensors[spec.name] = parse_value(spec, text)
+                tensors[spec.name] = _in_batch(spec, parse_value(spec, text), form.batch)
             except TritonctlError as error:
                 errors[spec.name] = error
     batches = {len(tensors[spec.name].data) for spec in schema.inputs if spec.batched and spec.name in tensors}
@@ -91,6 +91,15 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
         except TritonctlError as error:
             errors[spec.name] = error
     return Filled({spec.name: tensors[spec.name] for spec in schema.inputs if spec.name in tensors}, errors)
+
+
+def _in_batch(spec: TensorSpec, tensor: Tensor, batch: int) -> Tensor:
+    """One element is sent so many times as the batch that is asked for has. Raises UsageError where it has another."""
+    if not spec.batched or batch == 1 or len(tensor.data) == batch:
+        return tensor
+    if len(tensor.data) != 1:
+        raise UsageError(f"input {spec.name!r}", f"it has a batch of {len(tensor.data)}, and {batch} is asked for")
+    return Tensor(tensor.name, tensor.datatype, tensor.data.repeat(batch, axis=0))
 
 
 def make_up(spec: TensorSpec, made: Made, batch: int, shape: Sequence[int] | None) -> Tensor:

@@ -52,7 +52,7 @@ async def infer(session: Session) -> int:
             try:
                 shape = await schema_of(target, client, form, arguments)
             except (NotFound, OperationFailed) as error:
-                raise _why_not(found, arguments.model, form.version) or error from None
+                raise _why_not(found, arguments.model, form.version, error.answer) or error from None
             if speaks(target) is Speaks.TRITON:
                 check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
@@ -100,20 +100,16 @@ def _only_model(found: ServiceStatus) -> str:
     raise UsageError(f"infer {found.id}", "which model?", said)
 
 
-def _why_not(found: ServiceStatus, model: str, version: str | None) -> TritonctlError | None:
-    """Why a model cannot be asked, as its server told, or what could be asked in its place; None where that is not
-    known."""
+def _why_not(found: ServiceStatus, model: str, version: str | None, said: str) -> TritonctlError | None:
+    """Why a model cannot be asked, as its server told in its list or `said`, and what could be asked in its place; None
+    where nothing more is known."""
     known = [each for each in found.models if each.name == model]
     if not known:
         names = ", ".join(sorted({each.name for each in found.models}))
-        return (
-            NotFound(f"model {model!r} of {found.id}", "there is no such model", f"models: {names}") if names else None
-        )
+        return NotFound(f"model {model!r} of {found.id}", said, f"models: {names}") if names else None
     loaded = [each.version for each in known if each.ready_on and each.version]
     if loaded and version is not None and version not in loaded:
-        return NotFound(
-            f"model {model!r} of {found.id}", f"version {version} is not loaded", f"versions: {', '.join(loaded)}"
-        )
+        return NotFound(f"model {model!r} of {found.id}", said, f"loaded versions: {', '.join(loaded)}")
     if any(each.ready_on for each in known):
         return None
     worst = min(known, key=lambda each: each.level).worst

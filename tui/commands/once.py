@@ -183,9 +183,10 @@ def _draw(session: Session, shape: ModelSchema, answer: InferenceAnswer) -> None
     style = session.style
     batched = {spec.name: spec.batched for spec in shape.outputs}
     size = os.get_terminal_size()
+    height = max(16, min(48, 2 * (size.lines - 10)))  # so that what is said of the answer stays in view above it
     for output in answer.outputs:
         rows = picture.pixels(
-            output, batched=batched.get(output.name, False), width=min(size.columns - 2, 80), height=48
+            output, batched=batched.get(output.name, False), width=min(size.columns - 2, 80), height=height
         )
         if rows is not None:
             deep = style.colour and os.environ.get("COLORTERM") in ("truecolor", "24bit")

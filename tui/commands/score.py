@@ -41,7 +41,6 @@ _WITHOUT = (
     "priority",
     "queue_timeout",
     "request_id",
-    "save_case",
     "generate",
     "top",
 )
@@ -82,6 +81,11 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
             tell(documents.dump(document(name, got, latency, error.answer)))
         raise
     say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
+    if arguments.save_case is not None:
+        from tritonctl.workbench import posted
+
+        posted.save(arguments.save_case, body, got)
+        say(f"saved the case {arguments.save_case}")
     if arguments.save is not None:
         save(arguments.save, got)
         say(f"saved {arguments.save}")

@@ -77,7 +77,8 @@ class RequestPane(RequestFace):
         """What the same request is sent to as well: another version, another service."""
         if self.seen is None:
             return
-        found = candidates(self.seen.page.triton.fleet.snapshot, self.seen.status.id, self.seen.model)
+        snapshot, here = self.seen.page.triton.fleet.snapshot, self.seen.status.id
+        found = candidates(snapshot, here, self.seen.model, self.draft.form.version)
 
         def entered(text: str) -> None:
             self.draft.against = parse_against(text)

@@ -44,7 +44,7 @@ def split_pieces(parts: Split | None) -> list[Piece]:
     server = f"queue {duration_us(parts.queue_us)} · compute {duration_us(parts.compute_us)}{cached}"
     if parts.others:  # no parts of this one's time: they may be longer than it
         return [Pair("averages", f"{server}   of {parts.requests} requests, others' among them")]
-    client = f"   client {duration_us(parts.client_us)} on top" if parts.client_us else ""
+    client = f" + client {duration_us(parts.client_us)}" if parts.client_us else ""
     return [Pair("of it", f"network {duration_us(parts.network_us)} · {server}{client}")]
 
 
