@@ -35,6 +35,15 @@ def test_what_is_open_is_made_up_in_the_batch_of_what_is_given() -> None:
     assert {name: tensor.shape for name, tensor in filled.tensors.items()} == {"A": (2, 2), "B": (2, 5)}
 
 
+def test_one_element_is_sent_so_many_times_as_the_batch_says() -> None:
+    form = Form({"A": "[1,2]"}, batch=3)
+    filled = forms.fill(form, MODEL)
+    assert filled.tensors["A"].data.tolist() == [[1, 2]] * 3
+    assert filled.tensors["B"].shape == (3, 1)
+    filled = forms.fill(Form({"A": "[[1,2],[3,4]]"}, batch=3), MODEL)
+    assert "it has a batch of 2, and 3 is asked for" in filled.errors["A"].answer
+
+
 def test_values_are_made_up_as_asked_for() -> None:
     form = Form({"A": ":ones", "B": ":random -3,3", "C": ":zeros"}, Made(seed=1), {"B": (1, 500)})
     tensors = forms.fill(form, MODEL).tensors

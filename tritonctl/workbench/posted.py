@@ -9,12 +9,13 @@ import json
 import math
 import mimetypes
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tritonctl.errors import UsageError
-from tritonctl.server.score import Body, Scored
+from tritonctl.server.score import Body, ScoreClient, Scored
 from tritonctl.workbench.case import FORM, Difference, Tolerance, read_tolerances, written_before
 
 _MOST = 20
@@ -37,6 +38,12 @@ def answer_of(got: Sequence[Scored]) -> Any:
     if not got:
         return b""
     return got[0].document if got[0].document is not None else got[0].content
+
+
+async def sent(client: ScoreClient, body: Body, timeout_s: float) -> Any:
+    """What comes of it, as a case keeps it. Raises what `ScoreClient.ask` raises."""
+    async with aclosing(client.ask(body, timeout_s)) as answers:
+        return answer_of([each async for each in answers])
 
 
 def save(folder: Path, body: Body, got: Sequence[Scored]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tritonctl.errors import TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
@@ -22,9 +22,6 @@ from tui.commands import documents, text
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
 from tui.commands.target import inferencer_of, speaks
-
-if TYPE_CHECKING:
-    from tritonctl.server.score import Body
 
 Answers = tuple[tuple[Tensor, ...], ...]
 Tell = Callable[[Path, str | None, str | None, Sequence[Difference], str], None]
@@ -104,10 +101,6 @@ async def _post(
         raise UsageError(f"cases --against {arguments.against}", "it has models, and these cases are posted")
     assert target.replica.address is not None
 
-    async def asked(client: ScoreClient, body: Body) -> Any:
-        async with aclosing(client.ask(body, session.infer_timeout_s)) as answers:
-            return posted.answer_of([each async for each in answers])
-
     async with AsyncExitStack() as clients:
         here = await clients.enter_async_context(ScoreClient(target.replica.address))
         there = None
@@ -118,8 +111,10 @@ async def _post(
             case = posted.load(folder)
             error, differences = "", []
             try:
-                got = await asked(here, case.body)
-                expected = await asked(there, case.body) if there is not None else case.answer
+                got = await posted.sent(here, case.body, session.infer_timeout_s)
+                expected = case.answer
+                if there is not None:
+                    expected = await posted.sent(there, case.body, session.infer_timeout_s)
                 differences = posted.compare(expected, got, case.tolerances)
             except Unreachable:
                 raise

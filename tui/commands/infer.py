@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, UsageError
-from tritonctl.inventory import ModelState, ServiceStatus
+from tritonctl.inventory import ModelState, ServiceStatus, Snapshot
 from tritonctl.server import answer as answers
 from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient
@@ -39,6 +39,7 @@ async def infer(session: Session) -> int:
             loading = _load_ahead(arguments, await session.named(fleet))
             found = await session.find(fleet)
             await loading
+            _check_deployment(fleet.snapshot, found, arguments.deployment)
             target = chosen(first_reachable(found, arguments.model), arguments.deployment)
         if speaks(target) is Speaks.SCORE:
             from tui.commands.score import score
@@ -73,6 +74,21 @@ async def infer(session: Session) -> int:
         if session.json:
             tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
         raise
+
+
+def _check_deployment(snapshot: Snapshot, found: ServiceStatus, wanted: str | None) -> None:
+    """Raises UsageError where the endpoint's deployments are listed, and none is called so. Of an address nothing lists
+    them: there only the answer tells."""
+    if not wanted or found.service.kind != "azureml":
+        return
+    endpoint = found.id.rpartition("/")[0]
+    names = [name for above, _, name in (each.id.rpartition("/") for each in snapshot.services) if above == endpoint]
+    if wanted not in names:
+        raise UsageError(
+            f"infer {found.id} --deployment {wanted}",
+            f"{endpoint} has no such deployment",
+            f"its deployments: {', '.join(names)}",
+        )
 
 
 async def _nothing() -> None:
