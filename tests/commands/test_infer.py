@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands.process import Tritonctl
-from tests.servers import Factory, write_model
+from tests.commands.process import DEADLINE_S, Tritonctl
+from tests.servers import Factory, Running, write_model
 
 SUM = """
 import triton_python_backend_utils as pb_utils
@@ -144,6 +146,22 @@ def test_a_stream_gives_all_its_answers(on_it: Tritonctl) -> None:
     done = on_it("infer", "it", "count", "--input", "N=0")
     assert "without an answer" in done.out
     assert on_it("infer", "it", "count", "--input", "N=0", "-o", "json").document["outputs"] == []
+
+
+@pytest.mark.parametrize("way", [(), ("--generate",)])
+def test_a_stream_that_is_interrupted_tells_what_came(
+    tritonctl: Tritonctl, demo: Running, way: tuple[str, ...]
+) -> None:
+    tritonctl.knows(it=demo)
+    words = " ".join(map(str, range(1000)))  # 20 s
+    process = tritonctl.start("infer", "it", "tokens", "--input", f"text_input={words}", *way)
+    stream = process.stdout if way else process.stderr
+    assert stream is not None
+    stream.read(1)  # the first has come
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert re.search(rb"stopped; [0-9]+ came, first after [0-9.]+ .*, last after [0-9.]+", err), err
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from tritonctl.server.inference import Latency
 from tritonctl.server.request import InferenceAnswer
 from tritonctl.workbench.split import Split
 from tui import figures
+from tui.commands.streams import say
 
 
 def split_line(parts: Split) -> str:
@@ -33,3 +36,17 @@ def between_line(got: Sequence[InferenceAnswer]) -> str:
     return (
         f"between {figures.duration_us(of.p50)} (p99 {figures.duration_us(of.p99)}, max {figures.duration_us(of.max)})"
     )
+
+
+@contextmanager
+def told_when_stopped(times: Callable[[], Sequence[float]]) -> Iterator[None]:
+    """Ctrl-C ends a stream: what came of it until then is told, in µs since it was sent."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        came = times()
+        first = (
+            f", first after {figures.duration_us(came[0])}, last after {figures.duration_us(came[-1])}" if came else ""
+        )
+        say(f"\nstopped; {len(came)} came{first}")
+        raise

@@ -24,7 +24,7 @@ from tritonctl.workbench.others import MODEST
 from tritonctl.workbench.split import Split, split
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.latency import between_line, split_line
+from tui.commands.latency import between_line, split_line, told_when_stopped
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 from tui.commands.target import counted, inferencer_of, others_of, say_unused_deployment
@@ -114,12 +114,13 @@ async def _stream(
     """The time to the last answer in µs. Ctrl-C closes the stream, at which the server stops its work."""
     got.clear()
     began = time.monotonic()
-    async with aclosing(inferencer.stream(request)) as stream:
-        async for answer in stream:
-            got.append(answer)
-            if not session.json:
-                said = "  ".join(line.strip() for line in answers.summarise_answer(answer))
-                say(f"{figures.duration_us(answer.latency_us)}  {said}")
+    with told_when_stopped(lambda: [each.latency_us for each in got]):
+        async with aclosing(inferencer.stream(request)) as stream:
+            async for answer in stream:
+                got.append(answer)
+                if not session.json:
+                    said = "  ".join(line.strip() for line in answers.summarise_answer(answer))
+                    say(f"{figures.duration_us(answer.latency_us)}  {said}")
     return got[-1].latency_us if got else (time.monotonic() - began) * 1e6
 
 

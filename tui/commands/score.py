@@ -23,6 +23,7 @@ from tritonctl.workbench.form import Form
 from tritonctl.workbench.history import History, Sent
 from tui import figures
 from tui.commands import documents, text
+from tui.commands.latency import told_when_stopped
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 from tui.commands.target import say_unused_deployment
@@ -153,11 +154,12 @@ async def _body(arguments: Namespace, form: Form, client: ScoreClient) -> Body:
 
 async def _ask(session: Session, client: ScoreClient, body: Body, got: list[Scored]) -> None:
     """Fills `got`; Ctrl-C closes the connection."""
-    async with aclosing(client.ask(body, session.infer_timeout_s)) as answers:
-        async for answer in answers:
-            got.append(answer)
-            if answer.event and not session.json:
-                tell("\n".join(text.clean(line) for line in answer.said.split("\n")), end="")
+    with told_when_stopped(lambda: [each.latency_us for each in got]):
+        async with aclosing(client.ask(body, session.infer_timeout_s)) as answers:
+            async for answer in answers:
+                got.append(answer)
+                if answer.event and not session.json:
+                    tell("\n".join(text.clean(line) for line in answer.said.split("\n")), end="")
     if got and got[-1].event and not session.json:
         tell("")
 
