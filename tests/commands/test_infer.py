@@ -191,7 +191,7 @@ def test_an_unknown_model_is_not_found(on_it: Tritonctl) -> None:
 def test_a_version_that_is_not_loaded_is_told_with_those_that_are(on_it: Tritonctl) -> None:
     done = on_it("infer", "it", "sum", "--version", "9", code=3)
     assert "'sum' version 9 is not found" in done.err
-    assert "→ loaded versions: 1" in done.err
+    assert "→ loaded versions: 2, 1" in done.err
 
 
 def test_an_error_in_the_model_is_said_in_its_words(on_it: Tritonctl) -> None:

@@ -97,7 +97,7 @@ def written_before(folder: Path, key: str, value: object) -> Any:
         raise UsageError(f"save the case {folder}", f"the directory holds {held}", "choose a new one")
     entries = [*document.get("inputs", ()), *(each for answer in _answers_in(document) for each in answer)]
     for file in [str(each["file"]) for each in entries] + [str(document.get(each)) for each in ("request", "answer")]:
-        if file and Path(file).name == file:
+        if file not in ("", "..") and Path(file).name == file:
             (folder / file).unlink(missing_ok=True)
     return document.get("tolerances") or {"*": {"relative": 1e-5, "absolute": 1e-6}}
 
