@@ -153,8 +153,9 @@ def _print(
         return
     last = got[-1]
     several = f", {len(got)} answers" if len(got) > 1 else ""
+    named = f", request id {text.clean(last.request_id)}" if last.request_id else ""
     where = f", deployment {text.clean(last.deployment)}" if last.deployment else ""
-    tell(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{several}")
+    tell(f"{text.clean(last.model)} version {last.version or '?'} answered by {last.protocol}{where}{named}{several}")
     spread = (
         ""
         if latency.min == latency.max

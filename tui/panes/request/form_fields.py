@@ -36,7 +36,7 @@ def form_fields(draft: Draft, schema: ModelSchema, *, busy: bool) -> list[Field]
     if any(spec.batched for spec in schema.inputs):
         fields.append(Field("batch", "batch", f"1 to {schema.max_batch_size}", str(form.batch)))
     fields.append(Field("version", "version", "", form.version or "the server's choice", made=not form.version))
-    parameters = forms.parameters_line(form.parameters)
+    parameters = forms.line_of(form)
     needs = "needs sequence_id=1 sequence_start=true" if schema.sequence_batching else "none"
     fields.append(Field("parameters", "parameters", "", parameters or needs, made=not parameters))
     if can_generate(schema):

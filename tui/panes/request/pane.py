@@ -62,7 +62,7 @@ class RequestPane(RequestFace):
         elif field.key == "version":
             self.action_version()
         elif field.key == "parameters":
-            self.ask("parameters =", forms.parameters_line(self.draft.form.parameters), self._set_parameters)
+            self.ask("parameters =", forms.line_of(self.draft.form), self._set_parameters)
         elif field.key == "load":
             self.ask("load =", str(self.draft.load), self._set_load)
         elif field.key == "way":
@@ -105,7 +105,7 @@ class RequestPane(RequestFace):
         self._change(replace(self.draft.form, batch=int(text)))
 
     def _set_parameters(self, text: str) -> None:
-        self._change(replace(self.draft.form, parameters=forms.parse_parameters(text)))
+        self._change(forms.with_line(self.draft.form, text))
 
     def _set_load(self, text: str) -> None:
         self.draft.load = parse_load(text)

@@ -34,7 +34,8 @@ def error_pieces(error: TritonctlError) -> list[Piece]:
 def about(answer: InferenceAnswer, inferencer: Inferencer) -> list[Piece]:
     why = f"   (gRPC: {inferencer.why_not_grpc})" if inferencer.why_not_grpc else ""
     where = f", deployment {answer.deployment}" if answer.deployment else ""
-    return [Pair("answered by", f"version {answer.version or '?'}{where} over {answer.protocol}{why}")]
+    named = f", request id {answer.request_id}" if answer.request_id else ""
+    return [Pair("answered by", f"version {answer.version or '?'}{where} over {answer.protocol}{named}{why}")]
 
 
 def split_pieces(parts: Split | None) -> list[Piece]:
