@@ -215,7 +215,7 @@ async def large(server: EmbeddedServer, runs: int) -> Figure:
                 while not app.screen.query(RequestPane) or app.screen.query_one(RequestPane).schema is None:
                     await pilot.pause(0.05)
                 pane = app.screen.query_one(RequestPane)
-                pane.form = Form({"IN": f"@{file}"})
+                pane.draft.form = Form({"IN": f"@{file}"})
                 for _ in range(runs + 1):
                     longest.append(await _lag_of_one(pane))
     return Figure("large", "64 MB sent and shown in the dashboard: longest pause", "ms", tuple(longest[1:]), 100)

@@ -63,6 +63,32 @@ def test_tolerances_stay_when_a_case_is_saved_anew(tmp_path: Path) -> None:
     assert case.compare(kept.answers, [(floats(2.6),)], kept.tolerances)
 
 
+def test_a_case_of_another_model_is_not_overwritten(tmp_path: Path) -> None:
+    case.save(tmp_path, InferenceRequest("m", (floats(1, name="IN"),)), [answer(floats(1))])
+    with pytest.raises(UsageError, match="holds a case of m"):
+        case.save(tmp_path, InferenceRequest("n", ()), [answer(floats(1))])
+    assert case.load(tmp_path).request.model == "m"
+
+
+def test_nothing_stays_of_the_case_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    case.save(tmp_path / "c", InferenceRequest("m", (floats(1, name="IN"),)), [answer(floats(1)), answer(floats(2))])
+    (tmp_path / "c" / "notes.md").write_text("why this case is here")
+    case.save(tmp_path / "c", InferenceRequest("m", ()), [answer(floats(3))])
+    assert sorted(each.name for each in (tmp_path / "c").iterdir()) == ["case.json", "notes.md", "output.OUT.npy"]
+
+
+@pytest.mark.parametrize("file", ["../keep", "/etc/hostname", "..", ""])
+def test_saving_anew_removes_no_file_outside(tmp_path: Path, file: str) -> None:
+    (tmp_path / "keep").write_text("kept")
+    (tmp_path / "c").mkdir()
+    entries = [{"name": "IN", "datatype": "FP32", "shape": [1], "file": file}]
+    document = {"form": 1, "model": "m", "inputs": entries, "answers": [], "tolerances": {}}
+    (tmp_path / "c" / "case.json").write_text(json.dumps(document))
+    case.save(tmp_path / "c", InferenceRequest("m", ()), [answer(floats(3))])
+    assert (tmp_path / "keep").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("expected", "got", "words"),
     [

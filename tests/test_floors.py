@@ -1,8 +1,10 @@
 """The three floors hold: imports run downward only, and nothing heavy is loaded before it is needed."""
 
+import ast
 import pkgutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -77,3 +79,23 @@ def test_the_import_contracts_are_kept() -> None:
         [LINT_IMPORTS, "--no-logo"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def imports_of(module: str, known: set[str]) -> set[str]:
+    """The modules of `known` that it imports, those inside functions and those for types alone too."""
+    file = ROOT.joinpath(*module.split("."))
+    source = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{each.name}" for each in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+    return found & known
+
+
+@pytest.mark.parametrize("package", ["tui", "tritonctl.server", "tritonctl.workbench"])
+def test_nothing_is_imported_in_a_circle(package: str) -> None:
+    known = {each for each in modules_of(package.partition(".")[0]) if each.startswith(package)}
+    known -= {each for each in known if ROOT.joinpath(*each.split(".")).is_dir()}  # a package stands above its modules
+    TopologicalSorter({each: imports_of(each, known) for each in known}).prepare()  # raises CycleError

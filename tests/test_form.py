@@ -35,6 +35,15 @@ def test_what_is_open_is_made_up_in_the_batch_of_what_is_given() -> None:
     assert {name: tensor.shape for name, tensor in filled.tensors.items()} == {"A": (2, 2), "B": (2, 5)}
 
 
+def test_one_element_is_sent_so_many_times_as_the_batch_says() -> None:
+    form = Form({"A": "[1,2]"}, batch=3)
+    filled = forms.fill(form, MODEL)
+    assert filled.tensors["A"].data.tolist() == [[1, 2]] * 3
+    assert filled.tensors["B"].shape == (3, 1)
+    filled = forms.fill(Form({"A": "[[1,2],[3,4]]"}, batch=3), MODEL)
+    assert "it has a batch of 2, and 3 is asked for" in filled.errors["A"].answer
+
+
 def test_values_are_made_up_as_asked_for() -> None:
     form = Form({"A": ":ones", "B": ":random -3,3", "C": ":zeros"}, Made(seed=1), {"B": (1, 500)})
     tensors = forms.fill(form, MODEL).tensors
@@ -63,6 +72,17 @@ def test_a_sequence_needs_an_id() -> None:
     assert forms.sequence_of(given_id.parameters) == "sequence 7, start"
 
 
+def test_the_requests_id_is_typed_among_the_parameters() -> None:
+    form = forms.with_line(Form(), "priority=2 request_id=17 note=x")
+    assert (form.parameters, form.request_id) == ({"priority": 2, "note": "x"}, "17")
+    assert forms.with_line(Form(), forms.line_of(form)) == form
+    for odd in ("007", "true", "-1.50", "a b", 'say "hi"', "\\"):
+        named = Form(request_id=odd)
+        assert forms.with_line(Form(), forms.line_of(named)) == named
+    assert forms.with_line(Form(), "request_id=007").request_id == "007"
+    assert forms.with_line(form, "").request_id == ""
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -84,7 +104,10 @@ def test_a_parameter_is_what_it_looks_like(text: str, value: Parameter) -> None:
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z_]{1,8}", fullmatch=True),
-        st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.from_regex(r"[a-z0-9.]{0,8}", fullmatch=True),
+        st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.from_regex(r"[a-z0-9.]{0,8}", fullmatch=True)
+        | st.text(max_size=8),
         max_size=4,
     )
 )

@@ -263,6 +263,8 @@ def test_a_request_in_each_form(tmp_path: Path, two: ModelSchema, one: ModelSche
     for key in ("instances", "data", "inputs", "input_data"):
         assert request(tmp_path, {key: [[1, 2]]}, one)[0] == {"A": [[1, 2]]}
     assert request(tmp_path, {"instances": [{"A": [1, 2]}, {"A": [3, 4]}]}, one)[0] == {"A": [[1, 2], [3, 4]]}
+    single = {"instances": [{"A": [1, 2], "T": ["x"]}]}  # of a model without a batch one instance is the tensor
+    assert request(tmp_path, single, two)[0] == {"A": [1, 2], "T": [b"x"]}
     table = {"input_data": {"columns": ["x", "y"], "index": [0], "data": [[1, 2]]}}
     assert request(tmp_path, table, one)[0] == {"A": [[1, 2]]}
 
@@ -278,6 +280,7 @@ def test_a_request_in_each_form(tmp_path: Path, two: ModelSchema, one: ModelSche
         ({"inputs": [{"name": "A", "datatype": "FP32", "shape": [3], "data": [1, 2]}]}, "takes 3 values, data has 2"),
         ({"inputs": [{"name": "A", "datatype": "FP32", "shape": [2], "parameters": {}}]}, "no data"),
         ({"data": [1, 2]}, "names no input"),
+        ({"instances": [{"A": [1, 2]}, {"A": [3, 4]}]}, r"expected 1 dimension, FP32 \[2\], got 2: \[2,2\]"),
         ('{"data": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON|nested"),
     ],
 )

@@ -17,7 +17,7 @@ from tests.inference_models import write_model, write_repository
 from tests.servers import Factory, Running
 from tritonctl.workbench.split import Split
 from tui.cli import main
-from tui.commands.infer import split_line
+from tui.commands.latency import split_line
 from tui.panes.request.said import split_pieces
 from tui.widgets.sheet import Pair
 

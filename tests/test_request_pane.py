@@ -125,6 +125,13 @@ async def test_what_is_wrong_stands_beside_its_field_and_nothing_is_sent(triton:
         await one.until("3 dog 5")
 
 
+async def test_an_error_without_room_beside_its_field_is_told_in_full_below(triton: Running) -> None:
+    async with pair(triton, triton, "sum", size=(80, 24)) as one:
+        await one.field("input A", "[1,2,3,4,5,6,7,8,9]")
+        text = await one.until("expected the shape [-1,4], got [9]")
+        assert any(line.startswith("▌A") and line.rstrip().endswith("…") for line in text.splitlines()), text
+
+
 async def test_an_image_is_read_and_a_mask_is_drawn(triton: Running) -> None:
     Image.fromarray(np.full((40, 40), 200, np.uint8)).save("gray.png")
     async with page(triton, "echo") as one:

@@ -118,6 +118,32 @@ async def test_pieces_come_as_they_come_and_escape_ends_them(service: Scoring, t
         await fill(one, "body", '{"words": "a b c"}')
         await one.press("s")
         assert "3, first after" in await one.until("total")
+        await one.press("ctrl+s")
+        await one.type("pieces")
+        await one.until("saved pieces")
+        assert len((tmp_path / "pieces").read_text().splitlines()) == 3
+
+
+async def test_a_posted_request_is_kept_as_a_case_and_sent_again(service: Scoring, tmp_path: Path) -> None:
+    async with posting(service) as one:
+        await one.press("w")
+        await one.type("cases/sums")
+        await one.until("there is no answer yet")
+        await one.press("s")
+        await one.until("sums")
+        await one.press("w")
+        await one.type("cases/sums")
+        await one.until("saved the case in cases/sums")
+        await one.press("o")
+        await one.type("cases")
+        await one.until("the answer is alike")
+        (tmp_path / "cases" / "sums" / "answer.json").write_text('{"sums": [3, 8]}')
+        await one.press("o")
+        await one.type("cases/sums")
+        await one.until("7, expected 8; by 1")
+        await one.press("o")
+        await one.type("absent")
+        await one.until("there is no case.json in it")
 
 
 async def test_a_load_asks_and_shows_its_curve(service: Scoring) -> None:

@@ -23,6 +23,7 @@ from tritonctl.fleet import Fleet
 from tritonctl.server.address import Secret, ServerAddress, Speaks
 from tritonctl.server.control import plan_load, plan_unload
 from tritonctl.server.score import Body, ScoreClient
+from tritonctl.workbench import case, posted
 from tritonctl.workbench.load import LoadPlan, run_load
 from tui.cli import main
 
@@ -163,7 +164,7 @@ def test_a_deployment_is_chosen_and_shown(service: Scoring, shell: Shell) -> Non
         (["--sequence-start"], "no schema"),
         (["--priority", "1"], "no schema"),
         (["--protocol", "grpc"], "by HTTP alone"),
-        (["--save-case", "x"], "no schema"),
+        (["--generate"], "no schema"),
         (["--request", "absent.json"], "cannot be read: No such file"),
         (["--request", "broken.json"], "it is not JSON"),
         (["--request", "broken.json", "--input", "a=1"], "the whole body"),
@@ -347,3 +348,109 @@ def test_a_load_asks_where_others_cannot_be_seen(service: Scoring, shell: Shell)
     assert "20 answered" in shell.out
     assert shell.run(service.url(), "--input", "data=[1]", "--concurrency", "2", "--yes") == 1
     assert "the script failed" in shell.err
+
+
+# Cases
+
+
+def test_a_posted_request_is_a_case(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    url, folder = service.url(), tmp_path / "cases" / "sums"
+    assert shell.run(url, "--input", "data=[[1,2],[3,4.5]]", "--save-case", "cases/sums") == 0, shell.err
+    assert sorted(each.name for each in folder.iterdir()) == ["answer.json", "case.json", "request.json"]
+    assert json.loads((folder / "answer.json").read_text()) == {"sums": [3, 7.5]}
+    sent = len(service.bodies)
+    assert shell.command(url, "cases", "s/s", "cases") == 0, shell.err
+    assert shell.out == "alike    cases/sums\n"
+    assert service.bodies[sent:] == [(folder / "request.json").read_bytes()]
+
+
+def test_a_posted_case_that_differs_says_where(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    url, answer = service.url(), tmp_path / "c" / "answer.json"
+    assert shell.run(url, "--input", "data=[[1,2],[3,4.5]]", "--save-case", "c") == 0, shell.err
+    answer.write_text('{"sums": [3, 7.25], "model": "old"}')
+    assert shell.command(url, "cases", "s/s", "c") == 1
+    assert "sums[1] 7.5, expected 7.25; by 0.25" in shell.out
+    assert "model missing" in shell.out
+    assert shell.command(url, "cases", "s/s", "c", "-o", "json") == 1
+    assert json.loads(shell.out)["cases"][0]["differences"][0]["output"] == "sums[1]"
+    case = tmp_path / "c" / "case.json"
+    case.write_text(case.read_text().replace('"*": {', '"sums": {"absolute": 0.5}, "*": {'))
+    answer.write_text('{"sums": [3, 7.25]}')
+    assert shell.command(url, "cases", "s/s", "c") == 0, shell.out
+    assert shell.run(url, "--input", "data=[[1,1]]", "--save-case", "c") == 0, shell.err
+    assert json.loads(case.read_text())["tolerances"]["sums"] == {"absolute": 0.5}
+
+
+def test_a_stream_and_an_image_are_cases(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    Path("cat.jpg").write_bytes(b"\xff\xd8\xff\xe0 not really a cat")
+    for url, words, kept in (
+        (service.url("/image"), ("--request", "cat.jpg"), "request.jpg"),
+        (service.url("/generate_stream"), ("--input", "words=a b c"), "request.json"),
+    ):
+        folder = f"case-{kept}"
+        assert shell.run(url, *words, "--save-case", folder) == 0, shell.err
+        assert (tmp_path / folder / kept).exists()
+        assert shell.command(url, "cases", "s/s", folder) == 0, shell.out + shell.err
+
+
+def test_a_posted_case_side_by_side(service: Scoring, shell: Shell) -> None:
+    url = service.url()
+    assert shell.run(url, "--input", "data=[[1,2]]", "--save-case", "c") == 0, shell.err
+    settings = "".join(
+        f'[backends.{name}]\nkind = "urls"\nservers = [{{ name = "s", protocol = "score", http = "{where}" }}]\n'
+        for name, where in (("s", url), ("t", service.url("/slow")), ("u", service.url("/image")))
+    )
+    Path("two.toml").write_text(settings)
+    assert main(["--config", "two.toml", "cases", "s/s", "c", "--against", "t/s"]) == 0
+    assert main(["--config", "two.toml", "cases", "s/s", "c", "--against", "u/s"]) == 1
+    out = shell.capsys.readouterr().out
+    assert "sums was not there before" in out
+    assert "type missing" in out
+
+
+def test_the_script_that_fails_on_a_case_is_quoted(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    assert shell.run(service.url(), "--input", "data=[[1]]", "--save-case", "c") == 0, shell.err
+    (tmp_path / "c" / "request.json").write_text('{"rows": []}')
+    assert shell.command(service.url(), "cases", "s/s", "c") == 1
+    assert shell.out.startswith("failed   c  ")
+    assert "KeyError('data')" in shell.out
+
+
+def test_a_case_of_one_kind_is_not_sent_as_the_other(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "case.json").write_text('{"form": 1, "model": "digits"}')
+    assert shell.command(service.url(), "cases", "s/s", "t") == 2
+    assert "it is of tensors, of digits: this service is posted to" in shell.err
+    assert shell.run(service.url(), "--input", "data=[[1]]", "--save-case", "t") == 2
+    assert "the directory holds a case of digits" in shell.err
+    assert shell.run(service.url(), "--input", "data=[[1]]", "--save-case", "c") == 0
+    with pytest.raises(UsageError, match="it is of a posted request, and a model takes tensors"):
+        case.load(tmp_path / "c")
+    assert shell.command(service.url(), "cases", "s/s", "c", "--version", "2") == 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "words"),
+    [
+        ({"a": 1.0}, {"a": 1.0000001}, []),
+        ({"a": float("nan")}, {"a": float("nan")}, []),
+        ({"a": float("inf")}, {"a": 1.0}, ["a 1.0, expected Infinity; by inf"]),
+        ([1, 2], [1, 2, 3], ["answer has 3 elements, expected 2"]),
+        ({"a": 2**70}, {"a": 2**70 + 1}, [f"a {2**70 + 1}, expected {2**70}; by 1"]),
+        ({"a": True}, {"a": 1}, ["a 1, expected true"]),
+        ({"a": "1"}, {"a": 1}, ['a 1, expected "1"']),
+        ({"a": None}, {"a": None}, []),
+        (b"\x00", b"\x01", ["answer 1 bytes 01, expected 1 bytes 00"]),
+        (list(range(30)), [each + 1 for each in range(30)], ["answer differs in 10 more places"]),
+    ],
+)
+def test_answers_are_compared_as_json(expected: Any, got: Any, words: list[str]) -> None:
+    found = [f"{each.output} {each.words}" for each in posted.compare(expected, got, {})]
+    assert found[-1:] == words
+
+
+def test_an_answer_nested_without_end_is_said() -> None:
+    deep: Any = 0
+    for _ in range(100_000):
+        deep = [deep]
+    assert "nested too deep" in posted.compare(deep, deep, {})[0].words

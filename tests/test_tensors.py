@@ -18,6 +18,7 @@ from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import UsageError
 from tritonctl.server.answer import document, output_document, summarise
 from tritonctl.server.inference import Latency
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import InferenceAnswer, Protocol
 from tritonctl.server.tensors import (
     DATATYPES,
@@ -32,7 +33,7 @@ from tritonctl.server.tensors import (
     random,
     zeros,
 )
-from tritonctl.server.typed import find_spec, from_document, parse_value, split_assignment
+from tritonctl.server.typed import find_spec, parse_value, split_assignment
 
 
 @given(tensors())
@@ -151,12 +152,12 @@ def test_typed_values_become_tensors() -> None:
         ("FP32", (2, 2), "[[1, 2], [3]]", "ragged"),
         ("FP32", (2, 2), "[[1, 2], 3]", "ragged"),
         ("FP32", (4,), "[1, 2, 3]", r"\[4\], got \[3\]"),
-        ("FP32", (4,), "1", r"1 dimensions, FP32 \[4\], got 0"),
+        ("FP32", (4,), "1", r"1 dimension, FP32 \[4\], got 0"),
         ("FP32", (1,), '{"a": 1}', "expected numbers"),
         ("BOOL", (1,), "2", "true or false"),
         ("BYTES", (1,), "[1]", "expected text"),
         ("BYTES", (1,), '[{"b64": "*"}]', "not base64"),
-        ("BYTES", (2,), "one", "1 dimensions"),
+        ("BYTES", (2,), "one", "1 dimension,"),
         ("FLOAT", (1,), "1", "no such datatype"),
     ],
 )
@@ -258,7 +259,7 @@ def test_summaries_are_single_lines_of_what_matters() -> None:
     scores = Tensor("OUT", "FP32", np.array([[0.1, 0.7, 0.2]], dtype=np.float32))
     lines = summarise(scores)
     assert lines[0] == "FP32 [1,3] · min 0.1 · max 0.7 · mean 0.333333"
-    assert lines[1] == "highest: 1 0.7   2 0.2   0 0.1"
+    assert lines[1] == "highest: [1] 0.7 · [2] 0.2 · [0] 0.1"
     assert "0.7" in lines[2]
     odd = Tensor("OUT", "BF16", np.array([np.nan, np.inf, 2.0], dtype=numpy_type("BF16")))
     assert summarise(odd)[0] == "BF16 [3] · min 2 · max 2 · mean 2 · 1 NaN · 1 infinite"

@@ -130,7 +130,8 @@ REQUEST = (
 POST = tuple(
     action
     for action in REQUEST
-    if action.id.removeprefix("request.") in ("send", "enter", "repeat", "older", "newer", "copy", "save", "stop")
+    if action.id.removeprefix("request.")
+    in ("send", "enter", "repeat", "older", "newer", "copy", "save", "case", "open", "stop")
 )
 """Of them what a service without models has."""
 # The table's own movements, which a preset or a setting may change too; their bindings stand in the widgets.

@@ -57,6 +57,16 @@ def test_list_ready_models_and_inference_with_the_key(
     assert waited["service"] == "ws/triton-ep/blue"
 
 
+def test_a_deployment_that_is_not_there_is_told_before_anything_is_sent(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    asked = tritonctl("infer", "triton-ep/blue", "add_sub", "--ones", "--deployment", "gren", code=2)
+    assert "ws/triton-ep has no such deployment" in asked.err
+    assert "→ its deployments: blue, green" in asked.err
+    answered = tritonctl("infer", "triton-ep/blue", "add_sub", "--ones", "--deployment", "green", "-o", "json").document
+    assert answered["error"] is None
+
+
 def test_a_bad_request_says_what_triton_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
     """The front wraps Triton's 400 into 424."""
     asked = tritonctl("infer", "triton-ep/blue", "digits", "--version", "99", code=None)

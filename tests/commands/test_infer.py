@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands.process import Tritonctl
-from tests.servers import Factory, write_model
+from tests.commands.process import DEADLINE_S, Tritonctl
+from tests.servers import Factory, Running, write_model
 
 SUM = """
 import triton_python_backend_utils as pb_utils
@@ -146,6 +148,22 @@ def test_a_stream_gives_all_its_answers(on_it: Tritonctl) -> None:
     assert on_it("infer", "it", "count", "--input", "N=0", "-o", "json").document["outputs"] == []
 
 
+@pytest.mark.parametrize("way", [(), ("--generate",)])
+def test_a_stream_that_is_interrupted_tells_what_came(
+    tritonctl: Tritonctl, demo: Running, way: tuple[str, ...]
+) -> None:
+    tritonctl.knows(it=demo)
+    words = " ".join(map(str, range(1000)))  # 20 s
+    process = tritonctl.start("infer", "it", "tokens", "--input", f"text_input={words}", *way)
+    stream = process.stdout if way else process.stderr
+    assert stream is not None
+    stream.read(1)  # the first has come
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert re.search(rb"stopped; [0-9]+ came, first after [0-9.]+ .*, last after [0-9.]+", err), err
+
+
 @pytest.mark.parametrize(
     ("value", "word"),
     [
@@ -166,7 +184,14 @@ def test_a_value_that_does_not_fit_is_a_usage_error(on_it: Tritonctl, value: str
 def test_an_unknown_model_is_not_found(on_it: Tritonctl) -> None:
     done = on_it("infer", "it", "nope", "-o", "json", code=3)
     assert "unknown model: 'nope'" in done.err
+    assert "→ models: " in done.err
     assert "unknown model: 'nope'" in done.document["error"]
+
+
+def test_a_version_that_is_not_loaded_is_told_with_those_that_are(on_it: Tritonctl) -> None:
+    done = on_it("infer", "it", "sum", "--version", "9", code=3)
+    assert "'sum' version 9 is not found" in done.err
+    assert "→ loaded versions: 2, 1" in done.err
 
 
 def test_an_error_in_the_model_is_said_in_its_words(on_it: Tritonctl) -> None:

@@ -158,9 +158,12 @@ def _highest(output: Tensor, numbers: Array) -> list[str]:
     rows = numbers.reshape(-1, numbers.shape[-1])
     lines = []
     for index, row in enumerate(rows[:_ARGMAX_ROWS]):
-        if np.isfinite(row).all():
+        if np.isfinite(row).all() and row.max() > row.min():
             where = f" in row {index}" if len(rows) > 1 else ""
-            lines.append(f"highest{where}: {classes.line(classes.highest(row, _TOP), bars=False)}")
+            best = classes.highest(row, _TOP)
+            said = " · ".join(f"[{each.index}] {each.score:.4g}" for each in best)
+            shares = [f"{each.share:.1%}" for each in best if each.share is not None and each.share != each.score]
+            lines.append(f"highest{where}: {said}" + (f"   softmax {', '.join(shares)}" if shares else ""))
     return lines
 
 

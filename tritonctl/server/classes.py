@@ -67,13 +67,13 @@ def highest(numbers: Array, count: int) -> list[Class]:
     return [Class(int(at), float(wide[at]), "", float(shares[at])) for at in best]
 
 
-def line(classes: Sequence[Class], *, bars: bool = True) -> str:
+def line(classes: Sequence[Class]) -> str:
     """All of one row in one line: "7 seven 0.981 ████████   1 one 0.011"."""
     parts = []
     for each in classes:
         name = f"{each.index} {each.label}".rstrip()
         share = f" ({each.share:.1%})" if each.share is not None and abs(each.share - each.score) > 1e-6 else ""
-        parts.append(f"{name} {each.score:.4g}{share}{_bar(each.share) if bars else ''}")
+        parts.append(f"{name} {each.score:.4g}{share}{_bar(each.share)}")
     return "   ".join(parts)
 
 

@@ -292,7 +292,7 @@ def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str,
     """The call as a person could type it; headers, which may hold a token, are left out."""
     address = target.replica.address
     path = f"{address.http if address else 'http://…'}/v2/repository/models/{model}/{what}"
-    document = json.dumps({"parameters": dict(parameters)}) if parameters else ""
+    document = json.dumps({"parameters": dict(parameters)}, ensure_ascii=False) if parameters else ""
     if address is not None and address.way is not None:
         return address.way.typed("POST", path, document)
     url = shlex.quote(path)

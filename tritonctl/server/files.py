@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tritonctl.errors import UsageError
+from tritonctl.server.nested import from_document
 from tritonctl.server.tensors import (
     MAX_TENSOR_BYTES,
     Tensor,
@@ -97,8 +98,6 @@ def _from_wav(spec: TensorSpec, path: Path, options: str) -> Tensor:
 
 
 def _from_json(spec: TensorSpec, path: Path, _options: str) -> Tensor:
-    from tritonctl.server.typed import from_document
-
     try:
         return from_document(spec, json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
@@ -181,8 +180,6 @@ def _astype_name(datatype: str) -> str:
 
 def _from_csv(spec: TensorSpec, path: Path, options: str) -> Tensor:
     """All rows, or the one whose number (from 1, a heading not counted) stands after the #."""
-    from tritonctl.server.typed import from_document
-
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]

@@ -258,10 +258,12 @@ def fitting_shape(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, ...]:
     if spec.batched and len(found) == len(spec.shape) - 1:
         found = (1, *found)
     if len(found) != len(spec.shape):
+        several = "" if len(spec.shape) == 1 else "s"
+        notes = ["-1 stands for any size"] * (-1 in spec.shape) + ["the first dimension is the batch"] * spec.batched
         raise UsageError(
             f"input {spec.name!r}",
-            f"expected {len(spec.shape)} dimensions, {spec}, got {len(shape)}: {shape_text(shape)}",
-            "-1 stands for any size; the first dimension is the batch" if spec.batched else "-1 stands for any size",
+            f"expected {len(spec.shape)} dimension{several}, {spec}, got {len(shape)}: {shape_text(shape)}",
+            "; ".join(notes),
         )
     if any(want not in (-1, have) for want, have in zip(spec.shape, found, strict=True)):
         raise UsageError(

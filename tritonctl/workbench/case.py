@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tritonctl.errors import UsageError
 from tritonctl.server.answer import output_document
 from tritonctl.server.files import as_tensor
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Parameter
 from tritonctl.server.tensors import DATATYPES, FLOATS, MAX_TENSOR_BYTES, Tensor, TensorSpec, as_doubles
-from tritonctl.server.typed import from_document
 
 if TYPE_CHECKING:
     from tritonctl.server.tensors import Array
@@ -56,13 +56,10 @@ class Difference:
 
 
 def save(folder: Path, request: InferenceRequest, answers: Sequence[InferenceAnswer]) -> None:
-    """Write the case; a case that is there already keeps its tolerances. Raises UsageError where it cannot be."""
+    """Write the case; one of this model that is there already keeps its tolerances. Raises UsageError where it cannot
+    be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        before = folder / "case.json"
-        if any(folder.iterdir()) and not before.exists():
-            raise UsageError(f"save the case {folder}", "the directory holds something else", "choose a new one")
-        tolerances = json.loads(before.read_text()).get("tolerances") if before.exists() else None
+        tolerances = written_before(folder, "model", request.model)
         document = {
             "form": FORM,
             "model": request.model,
@@ -77,11 +74,44 @@ def save(folder: Path, request: InferenceRequest, answers: Sequence[InferenceAns
                 ]
                 for place, got in enumerate(answers)
             ],
-            "tolerances": tolerances or {"*": {"relative": 1e-5, "absolute": 1e-6}},
+            "tolerances": tolerances,
         }
-        before.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        (folder / "case.json").write_text(text, encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"save the case {folder}", str(getattr(error, "strerror", None) or error)) from None
+
+
+def written_before(folder: Path, key: str, value: object) -> Any:
+    """Make the directory ready for a case: the tolerances of the one of the same `key` that it holds, whose files are
+    removed, or the usual ones. Raises UsageError where it holds anything else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = folder / "case.json"
+    if not before.exists():
+        if any(folder.iterdir()):
+            raise UsageError(f"save the case {folder}", "the directory holds something else", "choose a new one")
+        return {"*": {"relative": 1e-5, "absolute": 1e-6}}
+    document = json.loads(before.read_text(encoding="utf-8"))
+    if document.get(key) != value:
+        held = f"a case of {document['model']}" if "model" in document else "a case of a posted request"
+        raise UsageError(f"save the case {folder}", f"the directory holds {held}", "choose a new one")
+    entries = [*document.get("inputs", ()), *(each for answer in _answers_in(document) for each in answer)]
+    for file in [str(each["file"]) for each in entries] + [str(document.get(each)) for each in ("request", "answer")]:
+        if file not in ("", "..") and Path(file).name == file:
+            (folder / file).unlink(missing_ok=True)
+    return document.get("tolerances") or {"*": {"relative": 1e-5, "absolute": 1e-6}}
+
+
+def _answers_in(document: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
+    answers: Sequence[Sequence[Mapping[str, Any]]] = document.get("answers", ())
+    return answers
+
+
+def read_tolerances(document: Mapping[str, Any]) -> dict[str, Tolerance]:
+    return {
+        str(name): Tolerance(float(each.get("relative", 0.0)), float(each.get("absolute", 0.0)))
+        for name, each in document["tolerances"].items()
+    }
 
 
 def _number(place: int, answers: Sequence[InferenceAnswer]) -> str:
@@ -125,10 +155,9 @@ def load(folder: Path) -> Case:
         document = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         if document["form"] != FORM:
             raise UsageError(f"case {folder}", f"it is of form {document['form']!r}, not {FORM}", "save it anew")
-        tolerances = {
-            str(name): Tolerance(float(each.get("relative", 0.0)), float(each.get("absolute", 0.0)))
-            for name, each in document["tolerances"].items()
-        }
+        if "posted" in document:
+            raise UsageError(f"case {folder}", "it is of a posted request, and a model takes tensors")
+        tolerances = read_tolerances(document)
         request = InferenceRequest(
             str(document["model"]),
             tuple(_read(folder, each) for each in document["inputs"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -17,6 +16,8 @@ from tritonctl.server.tensors import Tensor, TensorSpec, ones, random, zeros
 from tritonctl.server.typed import find_spec, parse_value, split_assignment
 
 KINDS = ("random", "zeros", "ones")
+_WORD = re.compile(r'[^\s="]+="(?:[^"\\]|\\.)*"(?!\S)|\S+')
+"""NAME="a text", or what has no blanks."""
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 
 
@@ -76,7 +77,7 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
         text = form.values.get(spec.name, "")
         if text and not text.startswith(":"):
             try:
-                tensors[spec.name] = parse_value(spec, text)
+                tensors[spec.name] = _in_batch(spec, parse_value(spec, text), form.batch)
             except TritonctlError as error:
                 errors[spec.name] = error
     batches = {len(tensors[spec.name].data) for spec in schema.inputs if spec.batched and spec.name in tensors}
@@ -91,6 +92,15 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
         except TritonctlError as error:
             errors[spec.name] = error
     return Filled({spec.name: tensors[spec.name] for spec in schema.inputs if spec.name in tensors}, errors)
+
+
+def _in_batch(spec: TensorSpec, tensor: Tensor, batch: int) -> Tensor:
+    """One element is sent so many times as the batch that is asked for has. Raises UsageError where it has another."""
+    if not spec.batched or batch == 1 or len(tensor.data) == batch:
+        return tensor
+    if len(tensor.data) != 1:
+        raise UsageError(f"input {spec.name!r}", f"it has a batch of {len(tensor.data)}, and {batch} is asked for")
+    return Tensor(tensor.name, tensor.datatype, tensor.data.repeat(batch, axis=0))
 
 
 def make_up(spec: TensorSpec, made: Made, batch: int, shape: Sequence[int] | None) -> Tensor:
@@ -155,20 +165,35 @@ def parse_parameter(text: str) -> tuple[str, Parameter]:
 
 
 def parse_parameters(line: str) -> dict[str, Parameter]:
-    """NAME=VALUE, several apart by blanks. Raises UsageError."""
-    try:
-        words = shlex.split(line, posix=False)
-    except ValueError as error:
-        raise UsageError(f"parameters {line!r}", str(error)) from None
-    return dict(parse_parameter(word) for word in words)
+    """NAME=VALUE, several apart by blanks; a text with blanks is quoted. Raises UsageError."""
+    return dict(parse_parameter(word) for word in _WORD.findall(line))
 
 
 def parameters_line(parameters: Mapping[str, Parameter]) -> str:
     """What parse_parameters takes back."""
-    return " ".join(
-        f"{name}={value if isinstance(value, str) and parse_parameter(f'x={value}')[1] == value else json.dumps(value)}"
-        for name, value in parameters.items()
-    )
+    return " ".join(f"{name}={_written(value)}" for name, value in parameters.items())
+
+
+def _written(value: Parameter) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    bare = not value.startswith('"') and not re.search(r"\s", value) and parse_parameter(f"x={value}")[1] == value
+    return value if bare else json.dumps(value)
+
+
+def line_of(form: Form) -> str:
+    """What goes along, as `with_line` takes it: the parameters, and the request's id among them."""
+    named = {"request_id": form.request_id} if form.request_id else {}
+    return parameters_line({**form.parameters, **named})
+
+
+def with_line(form: Form, line: str) -> Form:
+    """Raises UsageError."""
+    parameters = parse_parameters(line)
+    typed = parameters.pop("request_id", "")
+    if not isinstance(typed, str):  # an id is a text, whatever it looks like: 007 is not 7
+        typed = next(word.partition("=")[2] for word in _WORD.findall(line) if word.startswith("request_id="))
+    return replace(form, parameters=parameters, request_id=typed)
 
 
 def as_request(

@@ -10,9 +10,10 @@ from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.server.modelconfig import ModelSchema
+from tritonctl.server.nested import from_document
 from tritonctl.server.request import Parameter
 from tritonctl.server.tensors import Tensor, TensorSpec, fitting_shape
-from tritonctl.server.typed import find_spec, from_document
+from tritonctl.server.typed import find_spec
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -103,6 +104,16 @@ def _flatten(value: object, flat: list[Any]) -> None:
         flat.append(value)
 
 
+def _instances(spec: TensorSpec, rows: list[Any]) -> Tensor:
+    """KServe v1 counts in instances also where the model takes no batch: one of them is then the tensor itself."""
+    try:
+        return from_document(spec, rows)
+    except UsageError:
+        if spec.batched or len(rows) != 1:
+            raise
+        return from_document(spec, rows[0])
+
+
 def _by_name(schema: ModelSchema, value: Any, what: str) -> dict[str, Tensor]:
     if isinstance(value, dict) and isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         value = value["data"]  # pandas' "split" form, as MLflow models on Azure take it
@@ -110,9 +121,7 @@ def _by_name(schema: ModelSchema, value: Any, what: str) -> dict[str, Tensor]:
         return {name: from_document(find_spec(schema.inputs, name), each) for name, each in value.items()}
     if isinstance(value, list) and value and all(isinstance(each, dict) and "b64" not in each for each in value):
         names = list(dict.fromkeys(name for each in value for name in each))
-        return {
-            name: from_document(find_spec(schema.inputs, name), [each.get(name) for each in value]) for name in names
-        }
+        return {name: _instances(find_spec(schema.inputs, name), [each.get(name) for each in value]) for name in names}
     wanted = [spec for spec in schema.inputs if not spec.optional] or list(schema.inputs)
     if len(wanted) != 1:
         said = ", ".join(spec.name for spec in schema.inputs)

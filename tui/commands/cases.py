@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tritonctl.errors import TritonctlError, Unreachable, UsageError
@@ -15,14 +16,16 @@ from tritonctl.server.inference import Inferencer
 from tritonctl.server.request import InferenceRequest
 from tritonctl.server.tensors import Tensor
 from tritonctl.workbench import case as cases_
-from tritonctl.workbench.case import Case, Difference
+from tritonctl.workbench.case import Difference
 from tritonctl.workbench.schema import of_triton
 from tui.commands import documents, text
-from tui.commands.infer import inferencer_of, speaks
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.streams import say, tell
+from tui.commands.target import inferencer_of, speaks
 
 Answers = tuple[tuple[Tensor, ...], ...]
+Tell = Callable[[Path, str | None, str | None, Sequence[Difference], str], None]
+"""What came of a case: its directory, model and version, how it differs, or what went wrong."""
 
 
 async def cases(session: Session) -> int:
@@ -32,13 +35,38 @@ async def cases(session: Session) -> int:
     async with session.fleet() as fleet:
         found = await session.find(fleet)
         target = first_reachable(found)
-        if speaks(target) is Speaks.SCORE:
-            raise UsageError(
-                f"cases {found.id}", "a case is of tensors, and this service is posted to", "infer sends to it"
-            )
         other = await _other(session, fleet) if arguments.against else target
     compared = bool(arguments.against or arguments.against_version)
     results: list[dict[str, Any]] = []
+
+    def tell_one(
+        folder: Path, model: str | None, version: str | None, differences: Sequence[Difference], error: str
+    ) -> None:
+        results.append(_document(str(folder), model, version, differences, error))
+        if not session.json:
+            _print(str(folder), differences, error)
+
+    if speaks(target) is Speaks.SCORE:
+        await _post(session, target, other if arguments.against else None, folders, tell_one)
+    else:
+        await _infer(session, target, other, folders, tell_one)
+    bad = [each for each in results if each["error"] or each["differences"]]
+    if session.json:
+        tell(documents.dump({"cases": results, "passed": len(results) - len(bad), "failed": len(bad)}))
+    else:
+        against = f" against {arguments.against or 'version ' + arguments.against_version}" if compared else ""
+        say(f"{len(results) - len(bad)} of {len(results)} cases alike{against}")
+    return 1 if bad else 0
+
+
+async def _infer(
+    session: Session, target: ReplicaStatus, other: ReplicaStatus, folders: Sequence[Path], tell_one: Tell
+) -> None:
+    """Cases of tensors, to models."""
+    arguments = session.arguments
+    compared = bool(arguments.against or arguments.against_version)
+    if speaks(other) is Speaks.SCORE:
+        raise UsageError(f"cases --against {arguments.against}", "it is posted to, and these cases are of tensors")
     async with inferencer_of(session, target) as here, inferencer_of(session, other) as there:
         for folder in folders:
             case = cases_.load(folder)
@@ -56,16 +84,43 @@ async def cases(session: Session) -> int:
                 raise
             except TritonctlError as failed:
                 error = failed.answer
-            results.append(_document(str(folder), case, version, differences, error))
-            if not session.json:
-                _print(str(folder), differences, error)
-    bad = [each for each in results if each["error"] or each["differences"]]
-    if session.json:
-        tell(documents.dump({"cases": results, "passed": len(results) - len(bad), "failed": len(bad)}))
-    else:
-        against = f" against {arguments.against or 'version ' + arguments.against_version}" if compared else ""
-        say(f"{len(results) - len(bad)} of {len(results)} cases alike{against}")
-    return 1 if bad else 0
+            tell_one(folder, case.request.model, version, differences, error)
+
+
+async def _post(
+    session: Session, target: ReplicaStatus, other: ReplicaStatus | None, folders: Sequence[Path], tell_one: Tell
+) -> None:
+    """Cases of posted requests."""
+    from tritonctl.server.score import ScoreClient
+    from tritonctl.workbench import posted
+
+    arguments = session.arguments
+    if arguments.model_version or arguments.against_version:
+        raise UsageError("cases --version", "this service is posted to, it has no versions")
+    if other is not None and speaks(other) is not Speaks.SCORE:
+        raise UsageError(f"cases --against {arguments.against}", "it has models, and these cases are posted")
+    assert target.replica.address is not None
+
+    async with AsyncExitStack() as clients:
+        here = await clients.enter_async_context(ScoreClient(target.replica.address))
+        there = None
+        if other is not None:
+            assert other.replica.address is not None
+            there = await clients.enter_async_context(ScoreClient(other.replica.address))
+        for folder in folders:
+            case = posted.load(folder)
+            error, differences = "", []
+            try:
+                got = await posted.sent(here, case.body, session.infer_timeout_s)
+                expected = case.answer
+                if there is not None:
+                    expected = await posted.sent(there, case.body, session.infer_timeout_s)
+                differences = posted.compare(expected, got, case.tolerances)
+            except Unreachable:
+                raise
+            except TritonctlError as failed:
+                error = failed.answer
+            tell_one(folder, None, None, differences, error)
 
 
 async def _other(session: Session, fleet: Fleet) -> ReplicaStatus:
@@ -86,11 +141,11 @@ async def _answers(
 
 
 def _document(
-    folder: str, case: Case, version: str | None, differences: Sequence[Difference], error: str
+    folder: str, model: str | None, version: str | None, differences: Sequence[Difference], error: str
 ) -> dict[str, Any]:
     return {
         "case": folder,
-        "model": case.request.model,
+        "model": model,
         "version": version,
         "differences": [{"output": each.output, "difference": each.words} for each in differences],
         "error": error or None,

@@ -13,6 +13,7 @@ from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest
 from tui import figures
 from tui.commands import documents, text
+from tui.commands.latency import told_when_stopped
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 
@@ -35,11 +36,12 @@ async def generate_text(session: Session, target: ReplicaStatus, shape: ModelSch
         stream=session.arguments.generate == "stream",
         timeout_s=session.infer_timeout_s,
     )
-    async with aclosing(stream):
-        async for piece in stream:
-            pieces.append(piece)
-            if not session.json:
-                tell("\n".join(text.clean(line) for line in piece.text.split("\n")), end="")
+    with told_when_stopped(lambda: [each.latency_us for each in pieces]):
+        async with aclosing(stream):
+            async for piece in stream:
+                pieces.append(piece)
+                if not session.json:
+                    tell("\n".join(text.clean(line) for line in piece.text.split("\n")), end="")
     times = [each.latency_us for each in pieces]
     if session.json:
         tell(documents.dump({"model": request.model, "pieces": [dict(each.fields) for each in pieces], "at_us": times}))

@@ -18,7 +18,7 @@ from tritonctl.workbench.others import why_ask
 from tritonctl.workbench.split import Counted, Split, split
 from tui import figures
 from tui.commands import documents, text
-from tui.commands.infer import split_line
+from tui.commands.latency import split_line
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
 

@@ -23,8 +23,10 @@ from tritonctl.workbench.form import Form
 from tritonctl.workbench.history import History, Sent
 from tui import figures
 from tui.commands import documents, text
+from tui.commands.latency import told_when_stopped
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
+from tui.commands.target import say_unused_deployment
 
 _WITHOUT = (
     "model_version",
@@ -40,7 +42,6 @@ _WITHOUT = (
     "priority",
     "queue_timeout",
     "request_id",
-    "save_case",
     "generate",
     "top",
 )
@@ -80,9 +81,12 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
         if session.json:
             tell(documents.dump(document(name, got, latency, error.answer)))
         raise
-    from tui.commands.infer import say_unused_deployment
-
     say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
+    if arguments.save_case is not None:
+        from tritonctl.workbench import posted
+
+        posted.save(arguments.save_case, body, got)
+        say(f"saved the case {arguments.save_case}")
     if arguments.save is not None:
         save(arguments.save, got)
         say(f"saved {arguments.save}")
@@ -150,11 +154,12 @@ async def _body(arguments: Namespace, form: Form, client: ScoreClient) -> Body:
 
 async def _ask(session: Session, client: ScoreClient, body: Body, got: list[Scored]) -> None:
     """Fills `got`; Ctrl-C closes the connection."""
-    async with aclosing(client.ask(body, session.infer_timeout_s)) as answers:
-        async for answer in answers:
-            got.append(answer)
-            if answer.event and not session.json:
-                tell("\n".join(text.clean(line) for line in answer.said.split("\n")), end="")
+    with told_when_stopped(lambda: [each.latency_us for each in got]):
+        async with aclosing(client.ask(body, session.infer_timeout_s)) as answers:
+            async for answer in answers:
+                got.append(answer)
+                if answer.event and not session.json:
+                    tell("\n".join(text.clean(line) for line in answer.said.split("\n")), end="")
     if got and got[-1].event and not session.json:
         tell("")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 from textual.app import ComposeResult
 
@@ -15,11 +16,25 @@ from tritonctl.server.tensors import shape_text
 from tui.figures import age, duration_us, number, percent
 from tui.panes.base import Pane
 from tui.rows import MODEL_COLUMNS, STATES, model_row
+from tui.screens.base import LiveScreen
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 from tui.widgets.table import Table
 
-if TYPE_CHECKING:
-    from tui.screens.model import ModelScreen
+
+@dataclass(frozen=True, slots=True)
+class ModelSeen:
+    """What a tab is shown: the page it stands on, the newest status, and what the page has read of its model.
+
+    Without a `schema`, `trouble` says why.
+    """
+
+    page: LiveScreen
+    model: str
+    status: ServiceStatus
+    versions: Sequence[JoinedModel]
+    schema: ModelSchema | None
+    config: dict[str, Any] | None
+    trouble: str
 
 
 class ModelPane(Pane):
@@ -28,7 +43,7 @@ class ModelPane(Pane):
     def show(self, status: ServiceStatus) -> None:
         """A model's tab is shown by `show_model`, which also brings what was read of the model."""
 
-    def show_model(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> None:
+    def show_model(self, seen: ModelSeen) -> None:
         raise NotImplementedError
 
 
@@ -36,19 +51,19 @@ class _SheetPane(ModelPane):
     def compose(self) -> ComposeResult:
         yield Sheet()
 
-    def show_model(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> None:
-        self.query_one(Sheet).show(self.pieces(screen, status, versions))
+    def show_model(self, seen: ModelSeen) -> None:
+        self.query_one(Sheet).show(self.pieces(seen))
 
-    def pieces(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> list[Piece]:
+    def pieces(self, seen: ModelSeen) -> list[Piece]:
         raise NotImplementedError
 
 
 class SchemaPane(_SheetPane):
-    def pieces(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> list[Piece]:
-        if screen.schema is None:
-            failed = any(each.worst.failed for each in versions)
-            return [Block(screen.trouble, "failed" if failed else "muted")]
-        return schema_pieces(screen.schema)
+    def pieces(self, seen: ModelSeen) -> list[Piece]:
+        if seen.schema is None:
+            failed = any(each.worst.failed for each in seen.versions)
+            return [Block(seen.trouble, "failed" if failed else "muted")]
+        return schema_pieces(seen.schema)
 
 
 def schema_pieces(shape: ModelSchema) -> list[Piece]:
@@ -84,10 +99,10 @@ def schema_pieces(shape: ModelSchema) -> list[Piece]:
 
 
 class ConfigPane(_SheetPane):
-    def pieces(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> list[Piece]:
-        if screen.config is None:
-            return [Block(screen.trouble, "muted")]
-        return [Block("# in force now, completed by the server", "muted"), Block(as_text(screen.config))]
+    def pieces(self, seen: ModelSeen) -> list[Piece]:
+        if seen.config is None:
+            return [Block(seen.trouble, "muted")]
+        return [Block("# in force now, completed by the server", "muted"), Block(as_text(seen.config))]
 
 
 class VersionsPane(ModelPane):
@@ -95,10 +110,10 @@ class VersionsPane(ModelPane):
         yield Table(id="versions")
         yield Sheet(id="reasons")
 
-    def show_model(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> None:
-        self.query_one(Table).show(MODEL_COLUMNS, [model_row(status, each) for each in versions])
+    def show_model(self, seen: ModelSeen) -> None:
+        self.query_one(Table).show(MODEL_COLUMNS, [model_row(seen.status, each) for each in seen.versions])
         pieces: list[Piece] = []
-        for each in versions:
+        for each in seen.versions:
             for on in each.on:
                 if on.model.reason:
                     pieces.append(Heading(f"version {each.version or '–'} on {on.replica}"))
@@ -109,10 +124,10 @@ class VersionsPane(ModelPane):
 class StatisticsPane(_SheetPane):
     """Since it was loaded, from the statistics; over the last seconds, from the metrics."""
 
-    def pieces(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> list[Piece]:
+    def pieces(self, seen: ModelSeen) -> list[Piece]:
         pieces: list[Piece] = []
-        rates = status.rates.models if status.rates is not None else {}
-        for each in versions:
+        rates = seen.status.rates.models if seen.status.rates is not None else {}
+        for each in seen.versions:
             if not each.ready_on:
                 continue
             pieces.append(Heading(f"version {each.version}, since it was loaded"))

@@ -16,7 +16,7 @@ from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ModelSchema, schema
 from tritonctl.status import server_word
 from tui.keys import MODEL, REQUEST, Action
-from tui.panes.model import ConfigPane, ModelPane, SchemaPane, StatisticsPane, VersionsPane
+from tui.panes.model import ConfigPane, ModelPane, ModelSeen, SchemaPane, StatisticsPane, VersionsPane
 from tui.panes.request import RequestPane
 from tui.rows import STATES
 from tui.screens.requesting import speaks
@@ -87,7 +87,7 @@ class ModelScreen(TabbedScreen):
             self._read_for = state
             self._read(status)
         if isinstance(self.pane, ModelPane):
-            self.pane.show_model(self, status, versions)
+            self.pane.show_model(self._seen(status, versions))
 
     def _show_foreign(self, status: ServiceStatus, parts: list[Part]) -> None:
         """A model of TensorFlow Serving, which tells its signature at most."""
@@ -96,7 +96,10 @@ class ModelScreen(TabbedScreen):
             self._read_for = (status.live,)
             self._read_signature(status)
         if isinstance(self.pane, ModelPane):
-            self.pane.show_model(self, status, ())
+            self.pane.show_model(self._seen(status, ()))
+
+    def _seen(self, status: ServiceStatus, versions: Sequence[JoinedModel]) -> ModelSeen:
+        return ModelSeen(self, self.model, status, versions, self.schema, self.config, self.trouble)
 
     @work(group="schema", exclusive=True, exit_on_error=False)
     async def _read_signature(self, status: ServiceStatus) -> None:

@@ -49,16 +49,17 @@ def parse_against(text: str) -> Against | None:
     return Against(words[0] if words else None, version) if words or version else None
 
 
-def candidates(snapshot: Snapshot, here: str, model: str) -> list[str]:
-    """Every other version here, and every other service where the model is ready."""
+def candidates(snapshot: Snapshot, here: str, model: str, version: str | None) -> list[str]:
+    """Every version here but `version` (None: the newest), and every other service where the model is ready."""
     found = []
     for status in snapshot.services:
         versions = [each.version for each in status.models if each.name == model and each.ready_on and each.version]
-        if status.id == here:
-            found += [f"version {version}" for version in versions if len(versions) > 1]
+        if status.id == here and versions:
+            mine = version or max(versions, key=lambda each: (each.isdigit(), int(each) if each.isdigit() else 0))
+            found += [f"version {each}" for each in versions if each != mine]
         elif any(each.name == model and each.worst.state is ModelState.READY for each in status.models):
             found.append(status.id)
-            found += [f"{status.id} version {version}" for version in versions if len(versions) > 1]
+            found += [f"{status.id} version {each}" for each in versions if len(versions) > 1]
     return found
 
 

@@ -46,7 +46,7 @@ class Curve(Vertical):
         points, now = list(result.points), watching.newest
         while len(self._server) < len(points):
             self._server.append((now.queue_us, now.compute_us) if now is not None else (None, None))
-        self.set_class(True, "shown")
+        self.set_class(len(points) > 1, "shown")  # one point is no curve
         self.set_class(self.app.size.height >= _SERVER_FROM and any(a or b for a, b in self._server), "tall")
         self._line("rate", "requests/s", [each.requests_per_s for each in points], unit="")
         for name, values in (

@@ -44,6 +44,14 @@ class Fields(Scroller, can_focus=True):
         """The field under the cursor."""
         return self._fields[self.cursor] if 0 <= self.cursor < len(self._fields) else None
 
+    @property
+    def cut_error(self) -> str:
+        """What is wrong with the field under the cursor, where its line has no room for all of it."""
+        field = self.current
+        if field is None or not field.error:
+            return ""
+        return field.error if self._error_room(field) < width_of(plain(field.error)) else ""
+
     def show(self, fields: Sequence[Field]) -> None:
         """Show these; the cursor begins on the last one, and stays on its field."""
         fields = tuple(fields)
@@ -86,12 +94,27 @@ class Fields(Scroller, can_focus=True):
     def frame(self, width: int, height: int) -> list[Line]:
         """The fields from `top`."""
         self.top = max(0, min(self.top, len(self._fields) - height))
-        shown = self._fields[self.top : self.top + height]
+        return [self._line(field, width) for field in self._fields[self.top : self.top + height]]
+
+    def _widths(self) -> tuple[int, int]:
+        """Of the names and of the kinds."""
         names = min(NAME_WIDTH, max([width_of(plain(field.name)) for field in self._fields], default=0))
         kinds = min(KIND_WIDTH, max([width_of(plain(field.kind)) for field in self._fields], default=0))
-        return [self._line(field, names, kinds, width) for field in shown]
+        return names, kinds
 
-    def _line(self, field: Field, names: int, kinds: int, width: int) -> Line:
+    def _value(self, field: Field, width: int) -> str:
+        """Beside an error it has a third of the room at most."""
+        value, (names, kinds) = plain(field.value), self._widths()
+        room = max(12, (width - names - kinds - 6) // 3)
+        return fit(value, room, ellipsis=self.symbols.ellipsis) if field.error and width_of(value) > room else value
+
+    def _error_room(self, field: Field) -> int:
+        names, kinds = self._widths()
+        before = 1 + names + 2 + (kinds + 2 if kinds else 0) + width_of(self._value(field, self.size.width))
+        return self.size.width - before - 4  # two blanks, the sign, a blank
+
+    def _line(self, field: Field, width: int) -> Line:
+        names, kinds = self._widths()
         here = field is self.current
         dots = self.symbols.ellipsis
         sign = self.symbols.cursor if here else " "
@@ -100,12 +123,11 @@ class Fields(Scroller, can_focus=True):
         runs.append((fit(field.name, names, ellipsis=dots) + "  ", look or "muted"))
         if kinds:
             runs.append((fit(field.kind, kinds, ellipsis=dots) + "  ", "muted"))
-        value = plain(field.value)
+        value = self._value(field, width)
         if field.error:
-            room = max(12, (width - names - kinds - 6) // 3)
-            if width_of(value) > room:
-                value = fit(value, room, ellipsis=dots)
-            runs += [(value, look), (f"  {self.symbols.failed} {plain(field.error)}", "failed")]
+            error, room = plain(field.error), max(8, self._error_room(field))
+            cut = fit(error, room, ellipsis=dots) if width_of(error) > room else error
+            runs += [(value, look), (f"  {self.symbols.failed} {cut}", "failed")]
         else:
             runs.append((value, look or ("muted" if field.made else "")))
         return padded(runs, width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,3 +104,25 @@ async def send_cases(
         else:
             pieces.append(Pair(name, "alike", "ok"))
     return pieces
+
+
+async def post_cases(
+    folders: Sequence[Path], address: ServerAddress, timeout_s: float, show: Callable[[Sequence[Piece]], None]
+) -> None:
+    """Cases of posted requests, each sent again and shown with what differs. Raises UsageError for what is none."""
+    from tritonctl.server.score import ScoreClient
+    from tritonctl.workbench import posted
+
+    pieces: list[Piece] = []
+    async with ScoreClient(address) as client:
+        for folder in folders:
+            kept = await asyncio.to_thread(posted.load, folder)
+            found: list[Difference] = []
+            error = ""
+            try:
+                got = await posted.sent(client, kept.body, timeout_s)
+                found = await asyncio.to_thread(posted.compare, kept.answer, got, kept.tolerances)
+            except TritonctlError as failed:
+                error = failed.answer
+            pieces += case_pieces(folder.name, found, error)
+            show(pieces)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tui.panes.request.fields import Field, Fields
-
-if TYPE_CHECKING:
-    from tui.panes.request.pane import RequestPane
+from tritonctl.workbench.history import Sent
+from tui.panes.request.face import RequestFace
+from tui.panes.request.fields import Field
 
 FOLDER = Path("cases")
 
@@ -18,8 +16,8 @@ FOLDER = Path("cases")
 class Menus:
     """At most one is open, in place of the answer; it has the keys."""
 
-    def __init__(self, pane: RequestPane) -> None:
-        self._pane = pane
+    def __init__(self, face: RequestFace) -> None:
+        self._face = face
         self._then: Callable[[str], None] | None = None
         self._case_folders = [FOLDER]
 
@@ -27,48 +25,35 @@ class Menus:
     def is_open(self) -> bool:
         return self._then is not None
 
-    @property
-    def list(self) -> Fields:
-        return self._pane.query_one("#menu", Fields)
-
     def open(self, hint: str, fields: Sequence[Field], then: Callable[[str], None]) -> None:
         """`then` is given the key of the line that is chosen."""
         self._then = then
-        self._pane.set_class(True, "choosing")
-        self.list.show(fields)
-        self.list.move_to(fields[0].key)
-        self.list.focus()
-        if self._pane.seen is not None:
-            self._pane.seen[0].say(f"{hint}; esc closes the menu")
+        self._face.set_class(True, "choosing")
+        self._face.menu.show(fields)
+        self._face.menu.move_to(fields[0].key)
+        self._face.menu.focus()
+        self._face.say(f"{hint}; esc closes the menu")
 
     def close(self) -> None:
         if not self.is_open:
             return
         self._then = None
-        self._pane.set_class(False, "choosing")
-        self._pane.fields.focus()
-        if self._pane.seen is not None:
-            self._pane.seen[0].say("")
+        self._face.set_class(False, "choosing")
+        self._face.fields.focus()
+        self._face.say("")
 
     def choose(self) -> None:
         """The line under the cursor."""
-        then, entry = self._then, self.list.current
+        then, entry = self._then, self._face.menu.current
         self.close()
         if then is not None and entry is not None:
             then(entry.key)
 
-    def history(self) -> None:
-        """All that was sent to this model from here."""
+    def history(self, sent: Sequence[Sent], take: Callable[[int], None]) -> None:
+        """What was sent to this model from here; `take` is given the place of what is chosen, from the end."""
         from tui.panes.request.keeping import history_fields
 
-        pane = self._pane
-        if pane.seen is None:
-            return
-        sent = pane.history.of(pane.seen[0].model)
-        if not sent:
-            pane.take(sent, 0)
-            return
-        self.open("enter takes it into the form", history_fields(sent), lambda key: pane.take(sent, int(key)))
+        self.open("enter takes it into the form", history_fields(sent), lambda key: take(int(key)))
 
     async def cases(self, model: str, send: Callable[[Sequence[Path]], None], ask: Callable[[], None]) -> None:
         """The cases of this model, to send one or all of them again; where there are none, `ask` for a path."""

@@ -3,145 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import work
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from tritonctl.errors import TritonctlError
-from tritonctl.inventory import JoinedModel, ServiceStatus
-from tritonctl.server.generate import can_generate
-from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import KINDS, Form
-from tritonctl.workbench.history import History, Sent
+from tritonctl.workbench.history import Sent
 from tui.keys import REQUEST
-from tui.panes.model import ModelPane
-from tui.panes.request.comparing import Against, candidates, parse_against
-from tui.panes.request.curve import Curve
-from tui.panes.request.fields import Fields
-from tui.panes.request.form_fields import INPUT, WAYS, form_fields
+from tui.panes.request.comparing import candidates, parse_against
+from tui.panes.request.draft import WAYS
+from tui.panes.request.face import RequestFace
+from tui.panes.request.form_fields import INPUT
 from tui.panes.request.load_line import LoadLine, parse_load
 from tui.panes.request.menus import Menus
-from tui.panes.request.paths import complete_path
 from tui.panes.request.sending import Sending
-from tui.widgets.sheet import Block, Heading, Piece, Sheet
-
-if TYPE_CHECKING:
-    from tritonctl.server.tensors import Tensor
-    from tui.screens.model import ModelScreen
+from tui.widgets.sheet import Sheet
 
 TIMES = 10
 
 
-class RequestPane(ModelPane):
+class RequestPane(RequestFace):
     """Nothing is sent before a key asks for it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in REQUEST]
-    DEFAULT_CSS = """
-    RequestPane #menu { display: none; }
-    RequestPane.choosing #menu { display: block; }
-    RequestPane.choosing #answer { display: none; }
-    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.form = Form()
-        self.load = LoadLine()
-        self.answer: list[Piece] = []
-        self.errors: dict[str, str] = {}
-        self.seen: tuple[ModelScreen, ServiceStatus, Sequence[JoinedModel]] | None = None
-        self.history = History.usual(os.environ, Path.home())
-        self.way = WAYS[0]
-        self.against: Against | None = None
-        self.agreed = False
-        """A load on what others use was confirmed."""
-        self.given: Mapping[str, Tensor] = {}
-        """Inputs out of a whole request, with the file that they came from."""
-        self.given_from = ""
         self._place = 0
         self._menus = Menus(self)
-        self._sending = Sending(self)
-
-    def compose(self) -> ComposeResult:
-        yield Fields(id="fields")
-        yield Curve()
-        yield Fields(id="menu")
-        yield Sheet(id="answer")
-
-    @property
-    def fields(self) -> Fields:
-        """The form's fields."""
-        return self.query_one("#fields", Fields)
-
-    @property
-    def busy(self) -> bool:
-        """Something is under way."""
-        return self._sending.busy
-
-    @property
-    def generates(self) -> bool:
-        """It is sent by the generate extension."""
-        return self.way != WAYS[0] and self.schema is not None and can_generate(self.schema)
+        self._sending = Sending(self, self._ask_for_a_load)
 
     def take_focus(self) -> None:
-        (self._menus.list if self._menus.is_open else self.fields).focus()
-
-    def show_model(self, screen: ModelScreen, status: ServiceStatus, versions: Sequence[JoinedModel]) -> None:
-        self.seen = (screen, status, versions)
-        self.draw()
-
-    @property
-    def schema(self) -> ModelSchema | None:
-        return self.seen[0].schema if self.seen is not None else None
-
-    # Drawing
-
-    def draw(self) -> None:
-        """The form, and the answer below it."""
-        if self.seen is None:
-            return
-        sheet = self.query_one("#answer", Sheet)
-        if self.schema is None:
-            self.fields.show(())
-            sheet.show([Block(self.seen[0].trouble, "muted")])
-            return
-        self.fields.show(form_fields(self, self.schema))
-        sheet.show(self.answer or [Block("enter edits the field, or sends; s sends from anywhere", "muted")])
+        (self.menu if self._menus.is_open else self.fields).focus()
 
     # Editing
-
-    def _ask(
-        self,
-        what: str,
-        text: str,
-        then: Callable[[str], None],
-        *,
-        paths: bool = False,
-        complete: Callable[[str], Sequence[str]] | None = None,
-    ) -> None:
-        if self.seen is None:
-            return
-
-        def entered(value: str) -> None:
-            try:
-                then(value.strip())
-            except (TritonctlError, ValueError) as error:
-                words = error.answer if isinstance(error, TritonctlError) else str(error)
-                if self.seen is not None:
-                    self.seen[0].say(words, "failed")
-            self.draw()
-
-        if paths or complete is not None:
-            self.seen[0].ask(f"{what} ", text, complete or complete_path, entered)
-        else:
-            self.seen[0].ask(f"{what} ", text, then=entered)
 
     def action_enter(self) -> None:
         """Edit the field under the cursor, or send; in a menu, choose."""
@@ -153,17 +55,18 @@ class RequestPane(ModelPane):
             return
         if field.key.startswith(INPUT):
             name = field.key.removeprefix(INPUT)
-            self._ask(f"{name} =", self.form.values.get(name, ""), lambda text: self._set_value(name, text), paths=True)
+            typed = self.draft.form.values.get(name, "")
+            self.ask(f"{name} =", typed, lambda text: self._set_value(name, text), paths=True)
         elif field.key == "batch":
-            self._ask("batch =", str(self.form.batch), self._set_batch)
+            self.ask("batch =", str(self.draft.form.batch), self._set_batch)
         elif field.key == "version":
             self.action_version()
         elif field.key == "parameters":
-            self._ask("parameters =", forms.parameters_line(self.form.parameters), self._set_parameters)
+            self.ask("parameters =", forms.line_of(self.draft.form), self._set_parameters)
         elif field.key == "load":
-            self._ask("load =", str(self.load), self._set_load)
+            self.ask("load =", str(self.draft.load), self._set_load)
         elif field.key == "way":
-            self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
+            self.draft.way = WAYS[(WAYS.index(self.draft.way) + 1) % len(WAYS)]
             self.draw()
         elif field.key == "against":
             self.action_against()
@@ -174,94 +77,93 @@ class RequestPane(ModelPane):
         """What the same request is sent to as well: another version, another service."""
         if self.seen is None:
             return
-        screen, status, _ = self.seen
-        found = candidates(screen.triton.fleet.snapshot, status.id, screen.model)
+        snapshot, here = self.seen.page.triton.fleet.snapshot, self.seen.status.id
+        found = candidates(snapshot, here, self.seen.model, self.draft.form.version)
 
         def entered(text: str) -> None:
-            self.against = parse_against(text)
+            self.draft.against = parse_against(text)
             self.draw()
 
-        if not found and self.against is None:
-            screen.say("no other version of it is loaded, and no other service has it", "warn")
-        before = str(self.against) if self.against is not None else ""
-        self._ask("compare with =", before, entered, complete=lambda typed: [each for each in found if typed in each])
+        if not found and self.draft.against is None:
+            self.say("no other version of it is loaded, and no other service has it", "warn")
+        before = str(self.draft.against) if self.draft.against is not None else ""
+        self.ask("compare with =", before, entered, complete=lambda typed: [each for each in found if typed in each])
 
     def _change(self, form: Form) -> None:
-        self.form = form
+        self.draft.form = form
         self._place = 0
         self.draw()
         self._check()
 
     def _set_value(self, name: str, text: str) -> None:
-        self.errors.pop(name, None)
-        self._change(forms.with_value(self.form, name, text))
+        self.draft.errors = {key: error for key, error in self.draft.errors.items() if key != name}
+        self._change(forms.with_value(self.draft.form, name, text))
 
     def _set_batch(self, text: str) -> None:
         if not text.isdigit() or not int(text):
             raise ValueError(f"{text!r} is not a batch size")
-        self._change(replace(self.form, batch=int(text)))
+        self._change(replace(self.draft.form, batch=int(text)))
 
     def _set_parameters(self, text: str) -> None:
-        self._change(replace(self.form, parameters=forms.parse_parameters(text)))
+        self._change(forms.with_line(self.draft.form, text))
 
     def _set_load(self, text: str) -> None:
-        self.load = parse_load(text)
+        self.draft.load = parse_load(text)
 
     def action_shape(self) -> None:
         field = self.fields.current
         if field is None or not field.key.startswith(INPUT):
-            if self.seen is not None:
-                self.seen[0].say("the cursor is on no input", "warn")
+            self.say("the cursor is on no input", "warn")
             return
         name = field.key.removeprefix(INPUT)
-        before = self.form.shapes.get(name, ())
-        self._ask(f"shape of {name} =", ",".join(map(str, before)), lambda text: self._set_shape(name, text))
+        before = self.draft.form.shapes.get(name, ())
+        self.ask(f"shape of {name} =", ",".join(map(str, before)), lambda text: self._set_shape(name, text))
 
     def _set_shape(self, name: str, text: str) -> None:
-        shapes = {key: shape for key, shape in self.form.shapes.items() if key != name}
-        self._change(replace(self.form, shapes={**shapes, name: forms.parse_shape(text)} if text else shapes))
+        shapes = {key: shape for key, shape in self.draft.form.shapes.items() if key != name}
+        self._change(replace(self.draft.form, shapes={**shapes, name: forms.parse_shape(text)} if text else shapes))
 
     def action_fill(self) -> None:
         kinds = [*KINDS, KINDS[0]]
-        kind = kinds[kinds.index(self.form.made.kind) + 1]
-        self._change(replace(self.form, made=replace(self.form.made, kind=kind)))
+        kind = kinds[kinds.index(self.draft.form.made.kind) + 1]
+        self._change(replace(self.draft.form, made=replace(self.draft.form.made, kind=kind)))
 
     def action_seed(self) -> None:
-        made = replace(self.form.made, kind="random", seed=self.form.made.seed + 1)
-        self._change(replace(self.form, made=made))
+        made = replace(self.draft.form.made, kind="random", seed=self.draft.form.made.seed + 1)
+        self._change(replace(self.draft.form, made=made))
 
     def action_version(self) -> None:
         if self.seen is not None:
-            loaded: list[str | None] = [None, *(each.version for each in self.seen[2] if each.ready_on)]
-            place = loaded.index(self.form.version) if self.form.version in loaded else 0
-            self._change(replace(self.form, version=loaded[(place + 1) % len(loaded)]))
+            loaded: list[str | None] = [None, *(each.version for each in self.seen.versions if each.ready_on)]
+            place = loaded.index(self.draft.form.version) if self.draft.form.version in loaded else 0
+            self._change(replace(self.draft.form, version=loaded[(place + 1) % len(loaded)]))
 
     def action_history(self, step: int) -> None:
         """To what was sent to this model before, and back."""
         if self.seen is None:
             return
-        sent = self.history.of(self.seen[0].model)
+        sent = self.history.of(self.seen.model)
         place = max(-len(sent), min(-1, self._place + step)) if sent else 0
-        self.take(sent, place)
+        self._take(sent, place)
 
-    def take(self, sent: Sequence[Sent], place: int) -> None:
+    def _take(self, sent: Sequence[Sent], place: int) -> None:
         """One of what was sent, into the form; 0: there is none."""
         assert self.seen is not None
         if not place:
-            self.seen[0].say("nothing was sent to this model from here yet", "warn")
+            self.say("nothing was sent to this model from here yet", "warn")
             return
         entry = sent[place]
         self._change(entry.form)
         self._place = place
         when = time.strftime("%d %b %H:%M", time.localtime(entry.at))
-        self.seen[0].say(f"sent {when} to {entry.service}{': ' + entry.outcome if entry.outcome else ''}")
+        self.say(f"sent {when} to {entry.service}{': ' + entry.outcome if entry.outcome else ''}")
 
     def action_file(self) -> None:
         """A whole request out of a file, or a case, into the form; what is typed goes before it."""
-        self._ask("request out of", self.given_from, self._set_given, paths=True)
+        self.ask("request out of", self.draft.given_from, self._set_given, paths=True)
 
     def _set_given(self, text: str) -> None:
-        self.given, self.given_from = {}, text
+        self.draft.given, self.draft.given_from = {}, text
         if text:
             path = Path(text.removeprefix("@")).expanduser()
             self.run_worker(self._read_given(path), group="given", exclusive=True, exit_on_error=False)
@@ -276,15 +178,22 @@ class RequestPane(ModelPane):
         try:
             read = await asyncio.to_thread(request_file.read, path, self.schema)
         except TritonctlError as error:
-            self.seen[0].say(f"{error.tried}: {error.answer}", "failed")
+            self.say(f"{error.tried}: {error.answer}", "failed")
             return
-        self.given, parameters, request_id = read
-        form = self.form
+        self.draft.given, parameters, request_id = read
+        form = self.draft.form
         merged = {**parameters, **form.parameters}
         self._change(forms.with_parameters(form, merged, form.request_id or request_id))
 
     def action_history_menu(self) -> None:
-        self._menus.history()
+        """All that was sent to this model from here, to choose from."""
+        if self.seen is None:
+            return
+        sent = self.history.of(self.seen.model)
+        if sent:
+            self._menus.history(sent, lambda place: self._take(sent, place))
+        else:
+            self._take(sent, 0)
 
     @work(group="cases", exclusive=True, exit_on_error=False)
     async def action_open_case(self) -> None:
@@ -292,9 +201,9 @@ class RequestPane(ModelPane):
         if self.seen is not None:
 
             def ask() -> None:
-                self._ask("send the case", "", self._send_case, paths=True)
+                self.ask("send the case", "", self._send_case, paths=True)
 
-            await self._menus.cases(self.seen[0].model, self._sending.send_cases, ask)
+            await self._menus.cases(self.seen.model, self._sending.send_cases, ask)
 
     def _send_case(self, text: str) -> None:
         folder = Path(text).expanduser()
@@ -307,34 +216,35 @@ class RequestPane(ModelPane):
         if self.schema is not None:
             await self._sending.check(self.schema)
             self.draw()
+            if error := self.fields.cut_error:
+                self.say(error, "failed")
 
     # Sending
 
     def action_send(self) -> None:
-        self._begin(self.load)
+        self._begin(self.draft.load)
 
     def action_repeat(self) -> None:
         self._begin(LoadLine(TIMES))
 
     def _begin(self, load: LoadLine) -> None:
-        if self._sending.busy or self.seen is None or self.schema is None:
+        if self.busy or self.seen is None or self.schema is None:
             return
         self._menus.close()
         self._sending.start(load)
 
-    def ask_for_a_load(self, load: LoadLine) -> None:
+    def _ask_for_a_load(self, load: LoadLine) -> None:
         """Others may use the model: a load would slow them down."""
 
         def entered(text: str) -> None:
             if text.lower() in ("y", "yes"):
-                self.agreed = True
-                self._sending.start(load)
+                self._sending.start(load, agreed=True)
 
-        self.call_later(self._ask, "send it all the same? yes sends it:", "", entered)
+        self.call_later(self.ask, "send it all the same? yes sends it:", "", entered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape closes the menu or stops what is being sent, and leaves the page when neither is there."""
-        return self._sending.busy or self._menus.is_open if action == "stop" else True
+        return self.busy or self._menus.is_open if action == "stop" else True
 
     def action_stop(self) -> None:
         if self._menus.is_open:
@@ -350,13 +260,13 @@ class RequestPane(ModelPane):
             return
         try:
             self.app.copy_to_clipboard(self._sending.as_json() or self.query_one("#answer", Sheet).text())
-            self.seen[0].say("copied, where the terminal allows it (OSC 52)", "ok")
+            self.say("copied, where the terminal allows it (OSC 52)", "ok")
         except TritonctlError as error:
-            self.seen[0].say(error.answer, "warn")
+            self.say(error.answer, "warn")
 
     def action_save(self) -> None:
         if self.seen is not None:
-            self._ask("save the answer to", f"{self.seen[0].model}.json", self._sending.save, paths=True)
+            self.ask("save the answer to", f"{self.seen.model}.json", self._sending.save, paths=True)
 
     def action_save_case(self) -> None:
         def entered(text: str) -> None:
@@ -364,11 +274,4 @@ class RequestPane(ModelPane):
             self._sending.save_case(text)
 
         if self.seen is not None:
-            self._ask("save the case in", f"cases/{self.seen[0].model}", entered, paths=True)
-
-    def show_answer(self, pieces: Sequence[Piece]) -> None:
-        self.answer = list(pieces)
-        self.draw()
-
-    def show_waiting(self, words: str = "sent, waiting …") -> None:
-        self.show_answer([Heading("answer"), Block(words, "busy")])
+            self.ask("save the case in", f"cases/{self.seen.model}", entered, paths=True)

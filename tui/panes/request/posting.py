@@ -32,11 +32,11 @@ from tui.panes.request.curve import Curve
 from tui.panes.request.fields import Field, Fields
 from tui.panes.request.load_line import LoadLine, parse_load
 from tui.panes.request.paths import complete_path
+from tui.screens.base import LiveScreen
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
 if TYPE_CHECKING:
     from tritonctl.server.score import Body, ScoreClient, Scored
-    from tui.screens.endpoint import EndpointScreen
 
 TIMEOUT_S = 60.0
 REDRAW_S = 0.25
@@ -57,11 +57,11 @@ class PostPane(Pane):
         self.answer: list[Piece] = []
         self.error = ""
         self.agreed = False
-        self.seen: tuple[EndpointScreen, ServiceStatus] | None = None
+        self.seen: tuple[LiveScreen, ServiceStatus] | None = None
         self.history = History.usual(os.environ, Path.home())
         self._place = 0
         self._worker: Worker[None] | None = None
-        self._last: Scored | None = None
+        self._last: tuple[Body, list[Scored]] | None = None
 
     def compose(self) -> ComposeResult:
         yield Fields(id="fields")
@@ -71,7 +71,7 @@ class PostPane(Pane):
     def take_focus(self) -> None:
         self.query_one(Fields).focus()
 
-    def show_endpoint(self, screen: EndpointScreen, status: ServiceStatus) -> None:
+    def show_endpoint(self, screen: LiveScreen, status: ServiceStatus) -> None:
         self.seen = (screen, status)
         self.draw()
 
@@ -269,11 +269,11 @@ class PostPane(Pane):
 
     async def _once(self, client: ScoreClient, body: Body) -> float | None:
         got: list[Scored] = []
+        self._last = (body, got)
         drawn = 0.0
         async with aclosing(client.ask(body, TIMEOUT_S)) as answers:
             async for each in answers:
                 got.append(each)
-                self._last = each
                 if each.event and time.monotonic() - drawn > REDRAW_S:
                     drawn = time.monotonic()
                     self.show_answer([Heading("text as it comes; esc stops it"), *_pieces(got, body, ended=False)])
@@ -289,10 +289,11 @@ class PostPane(Pane):
         """By OSC 52."""
         if self.seen is None:
             return
-        if self._last is not None and len(self._last.content) > COPIED_BYTES:
+        got = self._last[1] if self._last is not None else []
+        if sum(len(each.content) for each in got) > COPIED_BYTES:
             self.seen[0].say("the answer is too large to copy: save it with ctrl-s", "warn")
             return
-        text = self._last.text if self._last is not None and not self._last.event else None
+        text = got[0].text if got and not got[0].event else None
         self.app.copy_to_clipboard(text or self.query_one("#answer", Sheet).text())
         self.seen[0].say("copied, where the terminal allows it (OSC 52)", "ok")
 
@@ -300,15 +301,61 @@ class PostPane(Pane):
         if self.seen is not None:
             self._ask("save the answer to", "answer.json", self._save, paths=True)
 
-    def _save(self, text: str) -> None:
-        if self._last is None:
+    def _answered(self) -> tuple[Body, list[Scored]]:
+        if self._last is None or not self._last[1]:
             raise UsageError("save", "there is no answer yet: send the request first")
+        return self._last
+
+    def _save(self, text: str) -> None:
+        """As it came, events one a line."""
+        _, got = self._answered()
         try:
-            Path(text).expanduser().write_bytes(self._last.content)
+            Path(text).expanduser().write_bytes(b"\n".join(each.content for each in got))
         except OSError as error:
             raise UsageError("save", f"{text}: {error.strerror or error}") from None
         if self.seen is not None:
             self.seen[0].say(f"saved {text}", "ok")
+
+    # Cases
+
+    def action_save_case(self) -> None:
+        if self.seen is not None:
+            name = self.seen[1].id.rpartition("/")[2]
+            self._ask("save the case in", f"cases/{name}", self._save_case, paths=True)
+
+    def _save_case(self, text: str) -> None:
+        from tritonctl.workbench import posted
+
+        posted.save(Path(text).expanduser(), *self._answered())
+        if self.seen is not None:
+            self.seen[0].say(f"saved the case in {text}", "ok")
+
+    def action_open_case(self) -> None:
+        if self.seen is not None and not self.busy:
+            self._ask("send the case, or all in,", "cases", self._send_cases, paths=True)
+
+    def _send_cases(self, text: str) -> None:
+        from tritonctl.workbench import case
+
+        folders, address = case.find([Path(text).expanduser()]), self._address
+        if address is None:
+            raise UsageError("send the case", "no server of it can be reached")
+        self.query_one(Curve).hide()
+        self.show_answer([Heading("cases"), Block("sent, waiting …", "busy")])
+        self._worker = self.run_worker(self._compare(address, folders), group="request", exit_on_error=False)
+        self.draw()
+
+    async def _compare(self, address: ServerAddress, folders: Sequence[Path]) -> None:
+        from tui.panes.request.keeping import post_cases
+
+        try:
+            await post_cases(folders, address, TIMEOUT_S, self.show_answer)
+        except TritonctlError as error:
+            self.show_answer(said.error_pieces(error))
+        finally:
+            self._worker = None
+            if self.is_attached:
+                self.draw()
 
 
 def _pieces(got: Sequence[Scored], body: Body, *, ended: bool) -> list[Piece]:

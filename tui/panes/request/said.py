@@ -34,7 +34,8 @@ def error_pieces(error: TritonctlError) -> list[Piece]:
 def about(answer: InferenceAnswer, inferencer: Inferencer) -> list[Piece]:
     why = f"   (gRPC: {inferencer.why_not_grpc})" if inferencer.why_not_grpc else ""
     where = f", deployment {answer.deployment}" if answer.deployment else ""
-    return [Pair("answered by", f"version {answer.version or '?'}{where} over {answer.protocol}{why}")]
+    named = f", request id {answer.request_id}" if answer.request_id else ""
+    return [Pair("answered by", f"version {answer.version or '?'}{where} over {answer.protocol}{named}{why}")]
 
 
 def split_pieces(parts: Split | None) -> list[Piece]:
@@ -44,7 +45,7 @@ def split_pieces(parts: Split | None) -> list[Piece]:
     server = f"queue {duration_us(parts.queue_us)} · compute {duration_us(parts.compute_us)}{cached}"
     if parts.others:  # no parts of this one's time: they may be longer than it
         return [Pair("averages", f"{server}   of {parts.requests} requests, others' among them")]
-    client = f"   client {duration_us(parts.client_us)} on top" if parts.client_us else ""
+    client = f" + client {duration_us(parts.client_us)}" if parts.client_us else ""
     return [Pair("of it", f"network {duration_us(parts.network_us)} · {server}{client}")]
 
 

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textual.worker import Worker
-
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.modelconfig import ModelSchema
@@ -22,6 +20,7 @@ from tritonctl.workbench.split import Counted, read_counted, split
 from tui.figures import duration_us
 from tui.panes.request import said
 from tui.panes.request.curve import Curve
+from tui.panes.request.face import RequestFace
 from tui.panes.request.load_line import LoadLine
 from tui.widgets.sheet import Block, Heading, Pair, Piece
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from tritonctl.server.inference import Inferencer
     from tritonctl.server.request import InferenceAnswer, InferenceRequest
     from tritonctl.workbench.beside import Watching
-    from tui.panes.request.pane import RequestPane
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT_S = 600.0
@@ -45,90 +43,87 @@ Work = Callable[[ServerAddress, ModelSchema], Awaitable[None]]
 class Sending:
     """What is under way, one thing at a time, and the last answer."""
 
-    def __init__(self, pane: RequestPane) -> None:
-        self._pane = pane
-        self._worker: Worker[None] | None = None
+    def __init__(self, face: RequestFace, ask_for_a_load: Callable[[LoadLine], None]) -> None:
+        """`ask_for_a_load` is called where others use the model; `start` with `agreed` sends it all the same."""
+        self._face = face
+        self._ask_for_a_load = ask_for_a_load
         self._last: tuple[InferenceRequest, list[InferenceAnswer]] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self._worker is not None and not self._worker.is_finished
 
     def stop(self) -> None:
         """The request is cancelled at the server, as far as its protocol can."""
-        if self._worker is not None:
-            self._worker.cancel()
+        if self._face.worker is not None:
+            self._face.worker.cancel()
 
-    def start(self, load: LoadLine) -> None:
-        self.run(lambda address, schema: self._send(address, schema, load))
+    def start(self, load: LoadLine, *, agreed: bool = False) -> None:
+        self.run(lambda address, schema: self._send(address, schema, load, agreed))
 
     def run(self, work: Work, waiting: str = "sent, waiting …") -> None:
         """Do this, with what came of it or what went wrong on the screen."""
-        pane = self._pane
-        if self.busy or pane.seen is None or pane.schema is None:
+        face = self._face
+        if face.busy or face.seen is None or face.schema is None:
             return
-        address = pane.seen[1].address_for(pane.seen[0].model)
+        address = face.seen.status.address_for(face.seen.model)
         if address is None:
-            pane.seen[0].say("no server of it can be reached", "failed")
+            face.say("no server of it can be reached", "failed")
             return
-        schema = pane.schema
+        schema = face.schema
 
         async def guarded() -> None:
             try:
                 await work(address, schema)
             except TritonctlError as error:
-                pane.show_answer(said.error_pieces(error))
+                face.show_answer(said.error_pieces(error))
             except asyncio.CancelledError:
-                pane.answer = [Heading("stopped"), *pane.answer[1:]]
+                face.answer = [Heading("stopped"), *face.answer[1:]]
                 raise
             finally:
-                self._worker = None
-                if pane.is_attached:
-                    pane.draw()
+                face.worker = None
+                if face.is_attached:
+                    face.draw()
 
-        pane.show_waiting(waiting)
-        self._worker = pane.run_worker(guarded(), group="request", exit_on_error=False)
-        pane.draw()
+        face.query_one(Curve).hide()
+        face.show_waiting(waiting)
+        face.worker = face.run_worker(guarded(), group="request", exit_on_error=False)
+        face.draw()
 
     # Filling
 
     async def check(self, schema: ModelSchema) -> None:
         """Fill the form in a thread: its errors stand beside their fields."""
-        filled = await asyncio.to_thread(forms.fill, self._pane.form, schema, self._pane.given)
-        self._pane.errors = {name: error.headline for name, error in filled.errors.items()}
+        filled = await asyncio.to_thread(forms.fill, self._face.draft.form, schema, self._face.draft.given)
+        self._face.draft.errors = {name: error.headline for name, error in filled.errors.items()}
 
     async def _request(self, schema: ModelSchema) -> InferenceRequest:
         """Raises UsageError where a field is wrong; which one and why stands beside it."""
-        pane = self._pane
-        form = pane.form
+        face = self._face
+        form = face.draft.form
         # Loading numpy and gRPC takes a quarter of a second, so they are loaded beside the loop and only here.
         await asyncio.to_thread(_load)
-        filled = await asyncio.to_thread(forms.fill, form, schema, pane.given)
-        pane.errors = {name: error.headline for name, error in filled.errors.items()}
+        filled = await asyncio.to_thread(forms.fill, form, schema, face.draft.given)
+        face.draft.errors = {name: error.headline for name, error in filled.errors.items()}
         for error in filled.errors.values():
             raise UsageError(error.tried, f"nothing was sent: {error.tried}: {error.answer}", error.advice)
         return forms.as_request(form, schema, filled.tensors)
 
     # Sending
 
-    async def _send(self, address: ServerAddress, schema: ModelSchema, load: LoadLine) -> None:
+    async def _send(self, address: ServerAddress, schema: ModelSchema, load: LoadLine, agreed: bool) -> None:
         from tritonctl.server.inference import Inferencer
 
-        pane = self._pane
-        assert pane.seen is not None
-        began, form, service, model = time.time(), pane.form, pane.seen[1].id, pane.seen[0].model
+        face = self._face
+        assert face.seen is not None
+        began, form, service, model = time.time(), face.draft.form, face.seen.status.id, face.seen.model
         outcome, latency_us, was_sent = "stopped", None, True
         try:
             request = await self._request(schema)
-            pane.query_one(Curve).hide()
             timeout_s = STREAM_TIMEOUT_S if schema.decoupled else TIMEOUT_S
             async with Inferencer(address, timeout_s=timeout_s) as inferencer:
-                if pane.generates:
+                if face.draft.generates(schema):
                     latency_us = await self._generate(address, request)
-                elif pane.against is not None:
+                elif face.draft.against is not None:
                     latency_us = await self._compare(address, schema, request)
                 elif not load.once:
-                    was_sent = await self._measure(address, inferencer, schema, request, load)
+                    was_sent = await self._measure(address, inferencer, schema, request, load, agreed)
                 elif schema.decoupled:
                     latency_us = await self._stream(inferencer, request)
                 else:
@@ -140,7 +135,7 @@ class Sending:
         finally:
             if was_sent:
                 sent = Sent(began, service, form, latency_us, outcome)
-                await asyncio.to_thread(pane.history.add, model, sent)
+                await asyncio.to_thread(face.history.add, model, sent)
 
     async def _once(
         self, address: ServerAddress, inferencer: Inferencer, schema: ModelSchema, request: InferenceRequest
@@ -152,13 +147,13 @@ class Sending:
         parts = split(before, after, 1, answer.latency_us, answer.client_us) if before and after else None
         self._last = (asked, [answer])
         classified = {output.name for output in asked.outputs if output.classes}
-        app = self._pane.app
+        app = self._face.app
         colours = not (app.native_ansi_color or app.no_color)
-        ascii_only = not self._pane.fields.symbols.braille
+        ascii_only = not self._face.fields.symbols.braille
         outputs = await asyncio.to_thread(
             said.output_pieces, answer, classified, schema, colours=colours, ascii_only=ascii_only
         )
-        self._pane.show_answer(
+        self._face.show_answer(
             [
                 Heading("answer"),
                 Pair("took", duration_us(answer.latency_us)),
@@ -182,20 +177,20 @@ class Sending:
                         Heading("answers as they come; esc stops them"),
                         *said.about(answer, inferencer),
                     ]
-                    self._pane.show_answer([*head, *said.stream_pieces(got, ended=False)])
+                    self._face.show_answer([*head, *said.stream_pieces(got, ended=False)])
         if not got:
-            self._pane.show_answer([Heading("answer"), Block("the stream ended without an answer", "warn")])
+            self._face.show_answer([Heading("answer"), Block("the stream ended without an answer", "warn")])
             return None
         pieces = [*said.about(got[-1], inferencer), *said.stream_pieces(got, ended=True)]
-        self._pane.show_answer([Heading("answers"), *pieces])
+        self._face.show_answer([Heading("answers"), *pieces])
         return got[-1].latency_us
 
     async def _generate(self, address: ServerAddress, request: InferenceRequest) -> float | None:
         """By Triton's generate extension: the text as it comes, or whole."""
         from tritonctl.server.generate import fields_of, generate
 
-        pane = self._pane
-        path = f"answered by POST …/{pane.way}"
+        face = self._face
+        path = f"answered by POST …/{face.draft.way}"
         got: list[GeneratePiece] = []
         drawn = 0.0
         stream = generate(
@@ -203,7 +198,7 @@ class Sending:
             request.model,
             fields_of(request),
             version=request.version,
-            stream=pane.way == "generate_stream",
+            stream=face.draft.way == "generate_stream",
             timeout_s=STREAM_TIMEOUT_S,
         )
         async with aclosing(stream):
@@ -212,23 +207,23 @@ class Sending:
                 if time.monotonic() - drawn > REDRAW_S:
                     drawn = time.monotonic()
                     head: list[Piece] = [Heading("text as it comes; esc stops it"), Pair("by", path)]
-                    pane.show_answer([*head, *said.piece_pieces(got, ended=False)])
-        pane.show_answer([Heading("answer"), Pair("by", path), *said.piece_pieces(got, ended=True)])
+                    face.show_answer([*head, *said.piece_pieces(got, ended=False)])
+        face.show_answer([Heading("answer"), Pair("by", path), *said.piece_pieces(got, ended=True)])
         return got[-1].latency_us if got else None
 
     # Two sides
 
     def _other_side(self, address: ServerAddress) -> tuple[ServerAddress, str | None, str]:
         """The address, version and name of what is compared with. Raises UsageError where it cannot be reached."""
-        pane = self._pane
-        against = pane.against
+        face = self._face
+        against = face.draft.against
         assert against is not None
-        assert pane.seen is not None
+        assert face.seen is not None
         if against.service is None:
             return address, against.version, str(against)
-        fleet = pane.seen[0].triton.fleet
+        fleet = face.seen.page.triton.fleet
         status = fleet.resolve(against.service)
-        other = status.address_for(pane.seen[0].model)
+        other = status.address_for(face.seen.model)
         if other is None:
             raise UsageError("compare with", f"no server of {status.id} can be reached", status.error or "")
         return other, against.version, f"{status.id}{f' version {against.version}' if against.version else ''}"
@@ -236,14 +231,14 @@ class Sending:
     async def _compare(self, address: ServerAddress, schema: ModelSchema, request: InferenceRequest) -> float | None:
         from tui.panes.request.comparing import ask_side, compared
 
-        pane = self._pane
-        assert pane.seen is not None
+        face = self._face
+        assert face.seen is not None
         other, version, name = self._other_side(address)
         mine = f"version {request.version}" if request.version else "the server's choice"
-        left = await ask_side(f"{pane.seen[1].id} {mine}", address, schema, request, request.version)
+        left = await ask_side(f"{face.seen.status.id} {mine}", address, schema, request, request.version)
         right = await ask_side(name, other, schema, request, version or request.version)
         self._last = (request, list(left.answers))
-        pane.show_answer(await compared(left, right, pane.size.width))
+        face.show_answer(await compared(left, right, face.size.width))
         return left.answers[-1].latency_us if left.answers else None
 
     # A load
@@ -255,6 +250,7 @@ class Sending:
         schema: ModelSchema,
         request: InferenceRequest,
         load: LoadLine,
+        agreed: bool,
     ) -> bool:
         """False where it was not sent, since it is asked first."""
         from tritonctl.server.client import ServerClient
@@ -262,26 +258,25 @@ class Sending:
         from tritonctl.workbench.others import requests_of_others, why_ask
         from tui.panes.request.measuring import measure
 
-        pane = self._pane
+        face = self._face
         async with ServerClient(address, timeout_s=2.0) as client:
-            if not load.modest and not pane.agreed:
-                pane.show_waiting("looking for a second whether others use it …")
+            if not load.modest and not agreed:
+                face.show_waiting("looking for a second whether others use it …")
                 others = await requests_of_others(client, request.model) if _is_triton(address) else None
                 if words := why_ask(request.model, others):
-                    pane.show_answer(
+                    face.show_answer(
                         [Heading("nothing was sent"), Block(f"{words}; a load would slow them down", "warn")]
                     )
-                    pane.ask_for_a_load(load)
+                    self._ask_for_a_load(load)
                     return False
-            pane.agreed = False
             beside: contextlib.AbstractAsyncContextManager[Watching] = watching(client, request.model)
             await measure(
                 load,
                 await inferencer.sender(request, decoupled=schema.decoupled),
-                curve=pane.query_one(Curve),
+                curve=face.query_one(Curve),
                 counted=lambda at_least: counted(address, request, at_least),
                 beside=beside,
-                show=pane.show_answer,
+                show=face.show_answer,
             )
         return True
 
@@ -311,11 +306,11 @@ class Sending:
 
             try:
                 files = await asyncio.to_thread(save_outputs, path, model, got)
-                self._say(f"saved {', '.join(str(each) for each in files)}")
+                self._face.say(f"saved {', '.join(str(each) for each in files)}", "ok")
             except TritonctlError as error:
-                self._say(error.answer, "failed")
+                self._face.say(error.answer, "failed")
 
-        self._pane.run_worker(work(), group="save", exit_on_error=False)
+        self._face.run_worker(work(), group="save", exit_on_error=False)
 
     def save_case(self, text: str) -> None:
         """Send the form once more, for all of its numbers, and keep request and answer."""
@@ -328,7 +323,7 @@ class Sending:
             request = await self._request(schema)
             answers = await answers_of(address, schema, request)
             await asyncio.to_thread(case.save, folder, request, answers)
-            self._pane.show_answer([Heading("case"), Block(f"saved in {text}", "ok")])
+            self._face.show_answer([Heading("case"), Block(f"saved in {text}", "ok")])
 
         self.run(work)
 
@@ -339,15 +334,11 @@ class Sending:
             from tui.panes.request.keeping import send_cases
 
             await asyncio.to_thread(_load)
-            there = self._other_side(address) if self._pane.against is not None else None
-            pieces = await send_cases(folders, (address, self._pane.form.version), there, schema)
-            self._pane.show_answer(pieces)
+            there = self._other_side(address) if self._face.draft.against is not None else None
+            pieces = await send_cases(folders, (address, self._face.draft.form.version), there, schema)
+            self._face.show_answer(pieces)
 
         self.run(work)
-
-    def _say(self, words: str, state: str = "ok") -> None:
-        if self._pane.seen is not None:
-            self._pane.seen[0].say(words, state)
 
 
 def _load() -> None:
