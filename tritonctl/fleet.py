@@ -386,7 +386,7 @@ class Fleet:
             before = tracked.replicas.get(name)
             if before is not None and before.replica == replica:
                 continue
-            if before is None or before.replica.address != replica.address:
+            if before is None or _is_another(before.replica, replica):
                 self._stop_probe(tracked, name)
                 tracked.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
                 tracked.reasons.forget()  # what the log of the one before it said is not of this one
@@ -513,6 +513,11 @@ class Fleet:
             if only is None or service_id in only
             for seen in each.replicas.values()
         )
+
+
+def _is_another(before: Replica, now: Replica) -> bool:
+    """Whether another process answers than before: elsewhere, or started anew; it may be loading its models again."""
+    return before.address != now.address or now.started_at not in (None, before.started_at)
 
 
 def _has_no_server(replica: Replica) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.address import Speaks
-from tritonctl.triage.evidence import Evidence, Source
+from tritonctl.triage.evidence import Evidence, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
 from tritonctl.triage.ruling import at, found
 from tritonctl.triage.signatures import Catalogue
@@ -81,6 +81,8 @@ def memory(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
             text = f"nv_pinned_memory_pool_used_bytes {pool.used_bytes:.0f} of {pool.total_bytes:.0f}"
             yield found(catalogue, "pinned-memory-full", [Quote(source, text)], {"service": evidence.service})
         loaded = any(model.state is not ModelState.NOT_LOADED and model.reason != "unloaded" for model in each.models)
+        # What another process holds of a GPU that they share is no fault of a server that loaded nothing.
+        loaded = loaded or not any(model.reason == "unloaded" for model in each.models)
         for gpu in rates.gpus:
             used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
             if each.models_known and not loaded and used and total and used / total > 0.5:
@@ -120,6 +122,7 @@ def exit_codes(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
 
 
 _PROBE_REFUSED = re.compile(r"(Liveness|Startup) probe failed: .*connection refused")
+PROBES_DONE_S = 600.0  # of running: a probe that would end this run has had its time
 _PROBE_KILLED = re.compile(r"failed (?:liveness|startup) probe, will be restarted")
 
 
@@ -133,7 +136,7 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         told = [piece for piece in events if piece.replica == each.name]
         refused = [(piece, probe) for piece in told if (probe := _PROBE_REFUSED.search(piece.text))]
         killed = [piece for piece in told if _PROBE_KILLED.search(piece.text)]
-        if not refused or not killed or each.ready:
+        if not refused or not killed or each.answered or _ran_well(each, evidence.at):
             continue
         last, probe = refused[-1]
         for log in (each.log, each.previous_log):
@@ -147,8 +150,17 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 return
 
 
+def _ran_well(each: ReplicaEvidence, now: float) -> bool:
+    """What was ended had started before, or the run since then has stood for long."""
+    begun = each.replica.started_at
+    ended = each.previous_log if each.previous_log is not None else each.log
+    return (ended is not None and ended.started) or (begun is not None and now - begun > PROBES_DONE_S)
+
+
 def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
     """Azure's front door lets one request an instance through by default, and turns the others away."""
+    if evidence.place != "azureml":
+        return
     limit = next((p for p in evidence.pieces if _ONE_REQUEST.search(p.text)), None)
     refused = next((p for p in evidence.pieces if _TOO_MANY.search(p.text)), None)
     if limit is not None and refused is not None:
@@ -157,4 +169,4 @@ def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[
 
 
 _ONE_REQUEST = re.compile(r"max_?concurrent_?requests_?per_?instance\W{1,4}1\b", re.IGNORECASE)
-_TOO_MANY = re.compile(r"\b429\b")
+_TOO_MANY = re.compile(r"(?i)(?:response_code|\bscor\w+|\bstatus|\banswered|\bHTTP)\b[^\n]{0,40}\b429\b")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tritonctl.inventory import Level, ModelState
-from tritonctl.triage.evidence import Evidence, ReplicaEvidence
+from tritonctl.triage.evidence import CLUSTERS, Evidence, ReplicaEvidence
+from tritonctl.triage.underway import has_run, waits_for_place
 
 
 class Stage(StrEnum):
@@ -138,8 +139,25 @@ def _place(stage: Stage, evidence: Evidence, up: list[ReplicaEvidence]) -> Rung:
         if level is Level.FAILED:
             return Rung(stage, StageState.FAILED, None, service.platform.state)
         return Rung(stage, StageState.UNDER_WAY, _age(evidence), service.platform.reason or service.platform.state)
-    begun = any(each.replica.started_at is not None for each in evidence.replicas)
-    return Rung(stage, StageState.DONE if begun or stage is Stage.ACCEPTED else StageState.UNKNOWN)
+    if stage is Stage.ACCEPTED:
+        return Rung(stage, StageState.DONE)
+    if stage is Stage.SCHEDULED and evidence.place in CLUSTERS:
+        return _scheduled(evidence)
+    passed = bool(evidence.replicas) and all(map(has_run, evidence.replicas))
+    return Rung(stage, StageState.DONE if passed else StageState.UNKNOWN)
+
+
+def _scheduled(evidence: Evidence) -> Rung:
+    """Done where each replica has its node, whatever became of it there."""
+    homeless = [each for each in evidence.replicas if not each.replica.node and not has_run(each)]
+    if evidence.replicas and not homeless:
+        return Rung(Stage.SCHEDULED, StageState.DONE)
+    for each in homeless:
+        if comes := waits_for_place(each, evidence):
+            return Rung(Stage.SCHEDULED, StageState.UNDER_WAY, _age(evidence), comes)
+        if each.replica.platform.level in (Level.FAILED, Level.DEGRADED):
+            return Rung(Stage.SCHEDULED, StageState.FAILED, None, each.replica.platform.reason or "")
+    return Rung(Stage.SCHEDULED, StageState.UNKNOWN)
 
 
 def _server(evidence: Evidence, all_up: bool, up: list[ReplicaEvidence]) -> Rung:
