@@ -18,6 +18,7 @@ from tritonctl.inventory import Level, Model, ModelState, Platform, Replica, Rep
 from tritonctl.status import derive
 from tritonctl.triage.diagnose import Diagnosis, diagnose
 from tritonctl.triage.evidence import Evidence, Moved, ReplicaEvidence
+from tritonctl.triage.logreading import LogReader
 from tritonctl.triage.signatures import load
 from tritonctl.triage.stages import Stage, StageState
 from tritonctl.triage.triage import triage
@@ -91,9 +92,8 @@ async def test_a_pod_that_waits_for_the_place_of_one_that_ends() -> None:
 
 
 async def test_a_pod_that_could_be_made_in_the_end() -> None:
-    refused = Event(
-        time.time() - 60, "FailedCreate", 'Error creating: pods "t" is forbidden: exceeded quota: gpus', True
-    )
+    text = 'Error creating: pods "t" is forbidden: exceeded quota: gpus'
+    refused = Event(time.time() - 60, "FailedCreate", text, warning=True)
     made = Event(time.time() - 30, "SuccessfulCreate", "Created pod: t")
     rolling = Platform("rolling out 1/2", Level.CHANGING)
     assert causes(await found(Told(rolling, [refused]), replica())) == ["quota"]
@@ -113,7 +113,7 @@ async def test_one_probe_without_an_answer() -> None:
     text = "Readiness probe failed: context deadline exceeded"
     for times, ago_s, wanted in (("", 5, []), (" (×9 in 90 s)", 5, ["probe-timeout"]), (" (×9 in 90 s)", 1800, [])):
         told = Told(RUNS, [about(text + times, "Unhealthy", ago_s)])
-        one = replica(replace(RUNS, level=Level.CHANGING), 3600)
+        one = replace(replica(replace(RUNS, level=Level.CHANGING), 3600), no_address="no way leads there")
         assert [each for each in causes(await found(told, one)) if each != "nothing-known"] == wanted
 
 
@@ -122,8 +122,6 @@ async def test_one_probe_without_an_answer() -> None:
 
 LOADING = logged(5, "loading: m:1")
 
-CRASHED = [about("Back-off restarting failed container", "BackOff", 100)]
-
 
 @pytest.mark.parametrize(
     ("ran_s", "restarts", "wanted"),
@@ -131,7 +129,12 @@ CRASHED = [about("Back-off restarting failed container", "BackOff", 100)]
     ids=["once", "long ago", "again and again"],
 )
 async def test_the_run_before(ran_s: float, restarts: int, wanted: list[str]) -> None:
-    told = Told(RUNS, CRASHED, log=[BEGIN, LOADING], previous=[BEGIN, LOADING, FAILED])
+    told = Told(
+        RUNS,
+        [about("Back-off restarting failed container", "BackOff", ran_s + 10)],
+        log=[BEGIN, LOADING],
+        previous=[BEGIN, LOADING, FAILED],
+    )
     diagnosis = await found(told, replica(RUNS, ran_s, restarts))
     assert [each.id for each in diagnosis.findings] == wanted
 
@@ -139,9 +142,7 @@ async def test_the_run_before(ran_s: float, restarts: int, wanted: list[str]) ->
 @pytest.mark.parametrize(("restarts", "wanted"), [(1, []), (7, ["oom-killed"])])
 async def test_a_restart_for_want_of_memory(restarts: int, wanted: list[str]) -> None:
     section = Section("r0", (("container triton last state", "Terminated OOMKilled exit code 137"),))
-    words = replace(
-        RUNS, reason=f"triton: its readiness probe does not succeed; before: OOMKilled, {restarts} restarts"
-    )
+    words = replace(RUNS, reason=f"its readiness probe does not succeed; before: OOMKilled, {restarts} restarts")
     told = Told(words, log=[BEGIN, LOADING], sections=[section])
     assert causes(await found(told, replica(words, 60, restarts))) == wanted
 
@@ -205,13 +206,10 @@ def test_a_rollout_to_other_models_and_another_version() -> None:
     assert {each.id for each in judged(old, new).findings} == {"replicas-differ", "versions-differ"}
 
 
-async def test_an_exception_in_the_log_of_a_server_that_answers_well() -> None:
-    from tritonctl.triage.logreading import LogReader
-
+def test_an_exception_in_the_log_of_a_server_that_answers_well() -> None:
     reader = LogReader()
-    reader.feed(
-        [BEGIN, "E1121 01:33:02.000000 1 x.cc:1] \"Failed to process the request(s) for model 'm_0', message: E\""]
-    )
+    text = "Failed to process the request(s) for model 'm_0', message: ValueError: no"
+    reader.feed([BEGIN, f'E1121 01:33:02.000000 1 x.cc:1] "{text}"'])
     model = (Model("m", "1", ModelState.READY),)
     well = server(models=model, log=reader.reading, moved={("m", "1"): moved(5, 0, 900, 1)})
     assert judged(well).findings == ()
