@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.diagnosis import causes
 from tests.test_triage_logs import BEGIN, FAILED
-from tests.test_triage_places import FakePlace, Told, causes, logged, probe_fails, probe_kills
+from tests.test_triage_places import FakePlace, Told, logged, probe_fails, probe_kills
 from tritonctl.backend import Event, Section
 from tritonctl.inventory import Level, Model, ModelState, Platform, Replica, ReplicaStatus, Service
 from tritonctl.status import derive

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from tests.kubernetes.clinic import Clinic, fleet_of, headline
-from tests.kubernetes.space import SLOW, Object, Space, ready
+from tests.kubernetes.cluster import Object
+from tests.kubernetes.space import SLOW, Space, ready
 from tritonctl.server.client import ServerClient
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.stages import Stage, StageState

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.address import Speaks
-from tritonctl.triage.evidence import Evidence, ReplicaEvidence, Source
+from tritonctl.triage.evidence import Evidence, Piece, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
 from tritonctl.triage.ruling import at, found
 from tritonctl.triage.signatures import Catalogue
@@ -91,7 +91,7 @@ def memory(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 yield found(catalogue, "memory-not-freed", [Quote(source, text)], values, (each.name,))
 
 
-_EXITS: Mapping[str, tuple[str, str]] = {
+EXITS: Mapping[str, tuple[str, str]] = {
     "1": ("the server gave up by itself", "A start that failed; the log says why."),
     "125": ("the engine could not start the container", "An option of its own, a port or a mount is wrong."),
     "126": ("the command cannot be run", "It is no program, or may not be executed."),
@@ -114,11 +114,28 @@ def exit_codes(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         if platform.level is not Level.FAILED or len(words) < 2 or words[0] != "exited":
             continue
         code = words[1] if not words[1].startswith("-") else str(128 + int(words[1][1:] or 0))
-        meaning, why = _EXITS.get(code, ("a code of the program's own", "The log may say why."))
+        meaning, why = EXITS.get(code, ("a code of the program's own", "The log may say why."))
         text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
         values = {"service": evidence.service, "code": code, "meaning": meaning, "why": why}
-        yield found(catalogue, "exit-code", [Quote(f"platform {name}".strip(), text[:600])], values)
+        asked = _asked_to_end(evidence)
+        quotes = [Quote(f"platform {name}".strip(), text[:600]), *(Quote("event", each.text) for each in asked)]
+        stopped = code in _ASKED and any(each.text.startswith("stop ") for each in asked)
+        yield found(catalogue, "stopped-hard" if stopped else "exit-code", quotes, values)
         return
+
+
+_ASKED = ("137", "143")  # SIGKILL, SIGTERM
+_ASKED_S = 60.0  # between the first signal and the end: `docker stop` waits before it kills
+
+
+def _asked_to_end(evidence: Evidence) -> list[Piece]:
+    """What an engine tells of a signal, or of a stop, that somebody asked for at the process's last end."""
+    events = [piece for piece in evidence.pieces if piece.source is Source.EVENT and piece.at is not None]
+    ends = [piece.at or 0.0 for piece in events if piece.text.startswith("die ")]
+    if not ends:
+        return []
+    near = [piece for piece in events if -_ASKED_S < (piece.at or 0.0) - max(ends) < 2.0]
+    return [piece for piece in near if piece.text.startswith(("kill ", "stop "))][-2:]
 
 
 _PROBE_REFUSED = re.compile(r"(Liveness|Startup) probe failed: .*connection refused")
