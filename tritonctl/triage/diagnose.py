@@ -43,10 +43,14 @@ def diagnose(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match] 
     findings = _rank(_without_explained(_merge(found)))
     if not findings and evidence.complete and (unknown := _nothing_known(evidence, catalogue)) is not None:
         findings = [unknown]
-    rungs = ladder(evidence, [Blame(each.stage, each.title, each.stuck) for each in findings if _blames(each)])
+    rungs = ladder(evidence, [_blame(each) for each in findings if _blames(each)])
     serving = bool(evidence.replicas) and all(each.ready for each in evidence.replicas)
     loading = any(rung.state is StageState.UNDER_WAY for rung in rungs)
     return Diagnosis(evidence.service, serving and not findings and not loading, rungs, tuple(findings), evidence)
+
+
+def _blame(finding: Finding) -> Blame:
+    return Blame(finding.stage, finding.title, finding.stuck, finding.confidence is not Confidence.UNKNOWN)
 
 
 def _blames(finding: Finding) -> bool:

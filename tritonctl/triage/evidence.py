@@ -125,6 +125,8 @@ class Evidence:
         found = {"service": service.id}
         if self.place in CLUSTERS:
             found |= {"namespace": namespace, "workload": workload, "kind": service.kind}
+        if self.place == "docker":
+            found["container"] = service.replicas[0].name.partition(":")[0] if service.replicas else service.name
         return found
 
     def node(self, replica: str) -> str:

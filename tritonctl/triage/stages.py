@@ -49,9 +49,11 @@ class Blame:
     stage: Stage
     title: str
     stuck: bool = False  # it goes on for ever, instead of having ended badly
+    sure: bool = True  # it ended here, and not only the evidence does
 
 
 ORDER = tuple(Stage)
+_NOT_REACHED = (StageState.UNDER_WAY, StageState.STUCK)
 _FROM_SERVER = ORDER[ORDER.index(Stage.SERVER) :]
 _RUNGS = {
     "urls": _FROM_SERVER,
@@ -77,19 +79,30 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
             rung = _of(stage, evidence)
             if blame is not None and rung.state is not StageState.DONE:
                 rung = Rung(stage, StageState.FAILED, rung.seconds, blame.title)
-            elif rung.state in (StageState.UNDER_WAY, StageState.STUCK) or _is_before_server(stage):
-                rung = Rung(stage, StageState.UNKNOWN, None, "")
+            elif rung.state in _NOT_REACHED or _is_before_server(stage):
+                rung = Rung(stage, StageState.UNKNOWN)
+            elif stage is Stage.SERVER and rung.state is not StageState.DONE:
+                rung = Rung(stage, StageState.UNKNOWN)  # nothing listens since it never came so far
         elif blame is not None:
             state = StageState.STUCK if blame.stuck else StageState.FAILED
             rung = Rung(stage, state, _of(stage, evidence).seconds, blame.title)
             failed = True
             # What ends here has come so far: no place starts a process before its image and mounts are there.
-            rungs = [Rung(each.stage, StageState.DONE) if _is_unseen(each) else each for each in rungs]
+            if blame.sure:
+                rungs = [Rung(each.stage, StageState.DONE) if _is_unseen(each) else each for each in rungs]
         else:
             rung = _of(stage, evidence)
+            if stage is Stage.STARTED and rung.state is StageState.FAILED and _came_further(evidence, blames):
+                rung = Rung(stage, StageState.DONE, None, rung.detail)
             failed = rung.state in (StageState.FAILED, StageState.STUCK)
         rungs.append(rung)
     return tuple(rungs)
+
+
+def _came_further(evidence: Evidence, blames: Sequence[Blame]) -> bool:
+    """Whether its process did run, and ended over something that comes later."""
+    later = blames and ORDER.index(blames[0].stage) > ORDER.index(Stage.STARTED)
+    return bool(later) and bool(evidence.replicas) and all(map(has_run, evidence.replicas))
 
 
 def _is_before_server(stage: Stage) -> bool:
