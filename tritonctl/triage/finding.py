@@ -57,7 +57,7 @@ class Finding:
             raise ValueError(f"finding {self.id} without evidence")
 
 
-_PROGRAMS = "tritonctl|kubectl|docker|az|nvidia-smi|nvidia-ctk|ss|getent|curl|dmesg|systemctl"
+_PROGRAMS = "tritonctl|kubectl|docker|az|pip|nvidia-smi|nvidia-ctk|ss|getent|curl|dmesg|systemctl"
 _COMMAND = re.compile(rf"(?:^|: |\b(?:or|find it|see) )((?:{_PROGRAMS})\b.*)$")
 _NAMES_AFTER = {"restart": 1, "load": 2, "unload": 2, "scale": 2, "logs": 1, "models": 1, "describe": 1, "events": 1}
 

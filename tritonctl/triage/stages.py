@@ -101,7 +101,7 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
 
 def _came_further(evidence: Evidence, blames: Sequence[Blame]) -> bool:
     """Whether its process did run, and ended over something that comes later."""
-    later = blames and ORDER.index(blames[0].stage) > ORDER.index(Stage.STARTED)
+    later = blames and blames[0].sure and ORDER.index(blames[0].stage) > ORDER.index(Stage.STARTED)
     return bool(later) and bool(evidence.replicas) and all(map(has_run, evidence.replicas))
 
 

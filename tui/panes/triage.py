@@ -167,8 +167,8 @@ class TriagePane(Pane):
         if headline is None or place >= len(headline.next_steps):
             self._say("there is no such step to copy")
             return
-        steps = headline.next_steps[place:] if place == 0 else headline.next_steps[place : place + 1]
-        text = next(filter(None, map(command_of, steps)), steps[0])
+        step = headline.next_steps[place]
+        text = command_of(step) or step
         self.app.copy_to_clipboard(text)
         self._say(f"copied: {text}", "ok")
 
