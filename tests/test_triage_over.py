@@ -226,9 +226,9 @@ async def test_what_has_been_passed_is_done_where_a_later_rung_fails() -> None:
     loop = Platform("CrashLoopBackOff", Level.FAILED, "triton: exit 3, 4 restarts")
     diagnosis = await found(Told(loop), replica(loop, None, 4, node="n", last_exit="exit 3"))
     states = {rung.stage: rung.state for rung in diagnosis.stages}
-    before = (Stage.ACCEPTED, Stage.SCHEDULED, Stage.IMAGE, Stage.MOUNTS)
+    before = (Stage.ACCEPTED, Stage.SCHEDULED, Stage.IMAGE, Stage.MOUNTS, Stage.STARTED)
     assert {states[stage] for stage in before} == {StageState.DONE}
-    assert states[Stage.STARTED] is StageState.FAILED
+    assert states[Stage.SERVER] is StageState.FAILED
 
 
 async def test_what_is_not_known_to_be_passed_stays_unknown() -> None:
