@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from backends.kubernetes.api import resource
+from backends.kubernetes.client.paths import resource
 from benchmarks.cluster import opened
 from benchmarks.figure import Figure
 from benchmarks.servers import ROOT
