@@ -63,7 +63,7 @@ class Crowd:
         return asyncio.run(self._kill(chance, before))
 
     async def _kill(self, chance: random.Random, before: set[str]) -> tuple[str, float]:
-        async with _opened(self.kubeconfig) as api:
+        async with opened(self.kubeconfig) as api:
             pods = await api.list(resource("v1", "pods", self.namespaces[0]), {"labelSelector": "app"})
             ready = [each for each in pods if text(mapping(each, "status"), "phase") == "Running"]
             whole = [each for each in ready[:60] if _app(each) not in before]
@@ -152,7 +152,7 @@ def _crowd() -> Iterator[Crowd]:
         asyncio.run(_clear(kubeconfig, namespaces))
 
 
-class _opened:
+class opened:
     def __init__(self, kubeconfig: Path) -> None:
         self._api = Api(find_access(kubeconfig, None, os.environ, Path.home()))
 
@@ -164,7 +164,7 @@ class _opened:
 
 
 async def _make(kubeconfig: Path, namespaces: tuple[str, ...]) -> None:
-    async with _opened(kubeconfig) as api:
+    async with opened(kubeconfig) as api:
         for name in namespaces:
             await api.create("/api/v1/namespaces", {"metadata": {"name": name}})
         await _until_accounts(api, namespaces)
@@ -279,7 +279,7 @@ async def _run(api: Api, namespace: str, name: str, address: str, limit: asyncio
 
 
 async def _clear(kubeconfig: Path, namespaces: tuple[str, ...]) -> None:
-    async with _opened(kubeconfig) as api:
+    async with opened(kubeconfig) as api:
         for name in namespaces:
             with suppress(TritonctlError):
                 await api.delete(resource("v1", "namespaces", "", name))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tritonctl.triage import signatures
 from tritonctl.triage.document import markdown
 from tritonctl.triage.evidence import Source
+from tritonctl.triage.finding import command_of
 from tritonctl.triage.signatures import Signature, load
 
 CATALOGUE = load()
@@ -198,3 +199,21 @@ def test_names_from_outside_are_quoted_in_what_is_copied_into_a_shell() -> None:
     steps = CATALOGUE.by_id["python-module-missing"].finding([Quote("log", "x")], values).next_steps
     assert any("pip install numpy" in step for step in steps)
     assert any("tritonctl load urls/a 'x; touch /tmp/p\n$(id)'" in step for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "command"),
+    [
+        ("see what is mounted where: tritonctl describe docker/t1", "tritonctl describe docker/t1"),
+        ("tritonctl load a/b m brings a fresh one up", "tritonctl load a/b m"),
+        ("or tritonctl restart a/b", "tritonctl restart a/b"),
+        ("tritonctl logs a/b --previous", "tritonctl logs a/b --previous"),
+        ("tritonctl load a/b 'x y'", "tritonctl load a/b 'x y'"),
+        ("find it: ss -ltnp 'sport = :8000'", "ss -ltnp 'sport = :8000'"),
+        ("kubectl get pods -A | grep nvidia-device-plugin", "kubectl get pods -A | grep nvidia-device-plugin"),
+        ("free a GPU, or add a node", ""),
+        ("correct the docker command of it", ""),
+    ],
+)
+def test_what_of_a_step_can_be_pasted(step: str, command: str) -> None:
+    assert command_of(step) == command

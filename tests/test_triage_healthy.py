@@ -104,12 +104,36 @@ async def test_a_long_load_on_request(tmp_path: Path) -> None:
     assert "large" in models.detail
 
 
+NOISE = (
+    "import sys\nprint(\"ModuleNotFoundError: No module named 'flash_attn'\", file=sys.stderr)\n"
+    "print('CUDA out of memory. Tried to allocate 2.00 GiB, taking less', file=sys.stderr)\n"
+)
+
+
 async def test_a_model_that_talks_of_errors_and_works(tmp_path: Path) -> None:
     """A library that can do without another one says so on stderr."""
-    noise = "import sys\nprint(\"ModuleNotFoundError: No module named 'flash_attn'\", file=sys.stderr)\n"
-    noise += "print('Error: out of memory is not my problem', file=sys.stderr)\n"
-    write_model(tmp_path, "loud", noise + IDENTITY)
+    write_model(tmp_path, "loud", NOISE + IDENTITY)
     well(await diagnosed(tmp_path))
+
+
+async def test_a_model_that_talks_of_errors_while_another_one_still_loads(tmp_path: Path) -> None:
+    """At the start, and again on request, when the whole server says not ready for it."""
+    write_model(tmp_path, "loud", NOISE + IDENTITY)
+    write_model(tmp_path, "large", SLOW_LOAD)
+    async with patient(tmp_path, mode="explicit", load=("loud", "large"), wait=False) as one:
+        await asyncio.sleep(3)
+        diagnosis = await one.diagnose()
+        assert diagnosis.findings == ()
+        log = diagnosis.evidence.replicas[0].log
+        assert log is not None
+        assert any("flash_attn" in entry.text for entry in log.entries), "it has been read"
+        await one.until(lambda: one.state == "running")
+        async with one.client as client:
+            await client.unload("large")
+            load = asyncio.create_task(client.load("large"))
+            await asyncio.sleep(1)
+            assert (await one.diagnose()).findings == ()
+            await load
 
 
 async def test_clients_whose_requests_are_wrong(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from backends.embedded.server import FAILING, SAMPLES
 from tests.servers import IDENTITY_CONFIG, write_model
 from tritonctl.errors import UsageError
-from tritonctl.triage.lint import Problem, Severity, Target, lint
+from tritonctl.triage.lint import lint
+from tritonctl.triage.lint_ground import Problem, Severity, Target
 
 Build = Callable[[Path], object]
 TENSORS = IDENTITY_CONFIG.replace("max_batch_size: 8\n", "")

@@ -154,6 +154,26 @@ def test_any_lines_in_any_order_are_read(lines: list[str]) -> None:
     assert all(entry.count > 0 for entry in reading.entries)
 
 
+def test_lines_of_other_containers_in_between() -> None:
+    """As a log shipper joins them: the server's own word on its model is whole, whatever stands around it."""
+    stub = "I1121 01:33:02.000000 1 pb_stub.cc:397] Failed to initialize Python stub: ModuleNotFoundError: No module"
+    others = ["10.0.0.7 - GET /healthz 200", '{"log": "level=info msg=scraped\\n"}', "E1121 proxy: upstream reset"]
+    lines = [
+        BEGIN,
+        LOADING,
+        stub,
+        others[0],
+        "At:",
+        others[1],
+        "  /models/m/1/model.py(1): <module>",
+        others[2],
+        FAILED,
+    ]
+    reading = read(*(each for line in lines for each in (line, *others)))
+    assert [each.model for each in reading.entries if "failed to load" in each.text] == ["m"]
+    assert not reading.loading
+
+
 def test_other_languages_stay() -> None:
     assert cleaned("日本語 é ü ✖") == "日本語 é ü ✖"
 

@@ -29,7 +29,8 @@ class Tracked:
         return self._derived
 
     def take(self, service: Service) -> frozenset[str]:
-        """The service as its place tells it now; the names of the replicas that are new, or reached elsewhere."""
+        """The service as its place tells it now; the names of the replicas that are new, started anew, or reached
+        elsewhere."""
         self.service = service
         self._derived = None
         wanted = {replica.name: replica for replica in service.replicas}
@@ -40,7 +41,7 @@ class Tracked:
             before = self.replicas.get(name)
             if before is not None and before.replica == replica:
                 continue
-            if before is None or before.replica.address != replica.address:
+            if before is None or _is_another(before.replica, replica):
                 new.add(name)
                 self.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
                 self.reasons.forget()  # what the log of the one before it said is not of this one
@@ -87,6 +88,11 @@ class Tracked:
         """Whether what is known of a replica is older than that, or it was never seen."""
         now = time.time()
         return any(seen.seen_at is None or now - seen.seen_at > seconds for seen in self.replicas.values())
+
+
+def _is_another(before: Replica, now: Replica) -> bool:
+    """Whether another process answers than before: elsewhere, or started anew; it may be loading its models again."""
+    return before.address != now.address or now.started_at not in (None, before.started_at)
 
 
 def _has_no_server(replica: Replica) -> bool:

@@ -21,6 +21,7 @@ from tritonctl.errors import TritonctlError
 Rows = list[tuple[str, str]]
 # What Azure takes where a deployment says nothing (its YAML reference, "managed online deployment").
 _TIMEOUT_S, _CONCURRENT = 5.0, 1
+_FAILED = ("failed", "canceled")  # states in which the last operation's error is what is wrong now
 _PROTOCOLS = {
     Protocol.TRITON: "Triton's own: /v2/…",
     Protocol.SCORING: "Azure ML's scoring protocol: POST /score",
@@ -71,8 +72,8 @@ async def evidence(place: Place, known: Known) -> tuple[Section, ...]:
         if each is None:
             continue
         rows.append((f"{what} {each.name}", each.state))
-        progress = await place.progress(each.operation)
-        if progress is not None and progress.error is not None:
+        progress = await place.progress(each.operation) if each.state.lower() in _FAILED else None
+        if progress is not None and progress.error is not None:  # that of a change before is history
             rows += [
                 (f"{what} error", f"{node.code}: {node.message}") for node in progress.error.walk() if node.message
             ]
@@ -103,7 +104,7 @@ async def events(place: Place, known: Known) -> tuple[Event, ...]:
         if progress.ended_at is not None or progress.error is not None:
             at = progress.ended_at or progress.started_at or 0.0
             why = f": {progress.error.text()}" if progress.error is not None else ""
-            bad = progress.error is not None
+            bad = progress.error is not None and each.state.lower() in _FAILED
             found.append(Event(at, progress.state.lower(), f"{what} {each.name}{why}", bad))
     return tuple(sorted(found, key=lambda event: event.at))
 
@@ -112,7 +113,7 @@ def operation_rows(progress: Progress | None, state: str, uri: str) -> Rows:
     """How far it is, or what it failed with: code, message, details and inner errors."""
     rows: Rows = []
     if progress is None:
-        if uri and state.lower() in ("failed", "canceled"):
+        if uri and state.lower() in _FAILED:
             rows.append(("error", "Azure no longer keeps the operation's error; the log may tell"))
         return rows
     rows.append(("state", so_far(progress.state, progress)))

@@ -81,7 +81,8 @@ def _is_model(folder: Path) -> bool:
 
 def _checked(repository: Path) -> list[str]:
     """The warnings of the check. Raises UsageError with every error of it."""
-    from tritonctl.triage.lint import Severity, lint
+    from tritonctl.triage.lint import lint
+    from tritonctl.triage.lint_ground import Severity
 
     problems = lint([repository])
     errors = [str(each) for each in problems if each.severity is Severity.ERROR]

@@ -92,7 +92,7 @@ async def test_an_operation_started_elsewhere_shows_how_long_it_takes(azure: Emu
     sample = Sample(azure)
     sample.endpoint("ep")
     path = sample.deployment("ep", "blue", state="Updating")
-    _under_way(azure, path, Script(seconds=None))
+    under_way(azure, path, Script(seconds=None))
     async with watched(azure) as place:
         await place.until(lambda: "Updating for" in (place.service("ep/blue").platform.reason or ""))
         assert place.service("ep/blue").platform.level is Level.CHANGING
@@ -106,7 +106,7 @@ async def test_an_operation_started_elsewhere_shows_how_long_it_takes(azure: Emu
 async def test_a_deployment_that_is_being_made_has_no_server_yet(azure: Emulator) -> None:
     sample = Sample(azure)
     sample.endpoint("ep")
-    _under_way(azure, sample.deployment("ep", "blue", state="Creating"), Script(seconds=None))
+    under_way(azure, sample.deployment("ep", "blue", state="Creating"), Script(seconds=None))
     async with watched(azure) as place:
         replica = place.service("ep/blue").replicas[0]
         assert (replica.address, replica.address_pending) == (None, False)
@@ -134,7 +134,7 @@ async def test_an_operation_that_azure_has_forgotten_says_so(azure: Emulator) ->
     sample = Sample(azure)
     sample.endpoint("ep")
     path = sample.deployment("ep", "blue", state="Failed")
-    _under_way(azure, path, Script())
+    under_way(azure, path, Script())
     azure.state.operations.clear()
     async with watched(azure) as place:
         assert "Azure no longer knows why" in (place.service("ep/blue").platform.reason or "")
@@ -298,7 +298,7 @@ async def test_leaving_leaves_no_task(azure: Emulator) -> None:
         await asyncio.sleep(0.01)
 
 
-def _under_way(azure: Emulator, path: str, script: Script) -> None:
+def under_way(azure: Emulator, path: str, script: Script) -> None:
     """An operation on the resource that somebody else has begun."""
     from tests.azure import shapes
     from tests.azure.http import Request

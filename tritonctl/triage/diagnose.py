@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.log import Severity
 from tritonctl.triage import rules
-from tritonctl.triage.evidence import Evidence, Piece, ReplicaEvidence, Source
+from tritonctl.triage.evidence import Evidence, Piece, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote, Weight
+from tritonctl.triage.over import candidates, holds
 from tritonctl.triage.signatures import Catalogue, Signature, quote_of
 from tritonctl.triage.stages import ORDER, Blame, Rung, Stage, StageState, ladder
+from tritonctl.triage.underway import only_slow
 
 _QUOTES = 4
 _FINDINGS = 12
@@ -41,10 +43,14 @@ def diagnose(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match] 
     findings = _rank(_without_explained(_merge(found)))
     if not findings and evidence.complete and (unknown := _nothing_known(evidence, catalogue)) is not None:
         findings = [unknown]
-    rungs = ladder(evidence, [Blame(each.stage, each.title, each.stuck) for each in findings if _blames(each)])
+    rungs = ladder(evidence, [_blame(each) for each in findings if _blames(each)])
     serving = bool(evidence.replicas) and all(each.ready for each in evidence.replicas)
     loading = any(rung.state is StageState.UNDER_WAY for rung in rungs)
     return Diagnosis(evidence.service, serving and not findings and not loading, rungs, tuple(findings), evidence)
+
+
+def _blame(finding: Finding) -> Blame:
+    return Blame(finding.stage, finding.title, finding.stuck, finding.confidence is not Confidence.UNKNOWN)
 
 
 def _blames(finding: Finding) -> bool:
@@ -53,25 +59,6 @@ def _blames(finding: Finding) -> bool:
 
 
 # Signatures
-
-
-def candidates(evidence: Evidence) -> list[Piece]:
-    """The texts that still mean something: not of a model that has loaded since, nor of one unloaded on purpose."""
-    now = {each.name: each for each in evidence.replicas}
-    return [piece for piece in evidence.texts() if _still_true(piece, now.get(piece.replica))]
-
-
-def _still_true(piece: Piece, replica: ReplicaEvidence | None) -> bool:
-    if replica is None or not piece.model or not replica.models_known or piece.source is Source.INDEX:
-        # What a run before this one said explains a server that is down, not one that serves.
-        return piece.source is not Source.PREVIOUS_LOG or replica is None or not replica.ready
-    states = {model.state for model in replica.models if model.name == piece.model}
-    unloaded = any(model.reason == "unloaded" for model in replica.models if model.name == piece.model)
-    return not unloaded and (ModelState.READY not in states or any(model_failed(replica, piece.model)))
-
-
-def model_failed(replica: ReplicaEvidence, name: str) -> Iterable[bool]:
-    return (model.failed for model in replica.models if model.name == name)
 
 
 def _of_signatures(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match]) -> list[Finding]:
@@ -84,13 +71,11 @@ def _of_signatures(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[M
         first = catalogue.first_match(piece, versions.get(piece.replica), by_source[piece.source])
         if first is not None:
             matches.append((*first, piece))
-    now = {each.name: each for each in evidence.replicas}
     return [
         _finding(evidence, *match)
         for match in matches
         if (not match[0].also or _beside(match[0], match[2], evidence) is not None)
-        and _holds_now(match[0], match[1].get("model", match[2].model), now.get(match[2].replica))
-        and not _overcome(match[0], match[2], evidence, now.get(match[2].replica))
+        and holds(match[0], match[1].get("model", match[2].model), match[2], evidence)
     ]
 
 
@@ -101,36 +86,6 @@ def _beside(signature: Signature, piece: Piece, evidence: Evidence) -> Piece | N
         if other.replica == piece.replica and any(each in other.text for each in signature.also):
             return other
     return None
-
-
-def _holds_now(signature: Signature, model: str, replica: ReplicaEvidence | None) -> bool:
-    """A ready server has started, and what a text says of the loading of no model or of a ready one is not so any more:
-    a library that speaks of a module it can do without, for example."""
-    if replica is None or not replica.answered or ORDER.index(signature.stage) > ORDER.index(Stage.MODELS):
-        return True
-    if ORDER.index(signature.stage) < ORDER.index(Stage.MODELS) or not model:
-        return not replica.ready or signature.weight is Weight.NOTE
-    return _still_true(Piece(Source.LOG, "", replica.name, model), replica)
-
-
-def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: ReplicaEvidence | None) -> bool:
-    """An event of a step that has been taken since: a platform goes on telling of it for an hour."""
-    if piece.source is not Source.EVENT:
-        return False
-    if replica is None:
-        well = evidence.status.service.platform.level is Level.OK and all(each.ready for each in evidence.replicas)
-        begun = [at for each in evidence.replicas if (at := each.replica.started_at) is not None]
-        last = max(begun, default=None) if well else None
-        return _earlier(piece.at, last) and ORDER.index(signature.stage) < ORDER.index(Stage.STARTED)
-    if replica.ready and replica.replica.platform.level is Level.OK:
-        return ORDER.index(signature.stage) <= ORDER.index(Stage.READY)
-    if _earlier(piece.at, replica.replica.started_at):
-        return ORDER.index(signature.stage) <= ORDER.index(Stage.STARTED)
-    return bool(replica.replica.node) and piece.text.startswith("FailedScheduling")
-
-
-def _earlier(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and one < other
 
 
 def _finding(evidence: Evidence, signature: Signature, groups: Mapping[str, str], piece: Piece) -> Finding:
@@ -226,7 +181,7 @@ def _nothing_known(evidence: Evidence, catalogue: Catalogue) -> Finding | None:
         and not any(model.state in (ModelState.LOADING, ModelState.UNLOADING) for model in each.models)
     ]
     failed = platform.level in (Level.FAILED, Level.DEGRADED)
-    if not (failed or silent or not_ready):
+    if not (failed or silent or not_ready) or only_slow(evidence):
         return None
     quotes = []
     if failed:

@@ -11,7 +11,7 @@ from tritonctl.inventory import ControlMode, Model, Replica, ServiceStatus
 from tritonctl.server.rates import Rates
 from tritonctl.triage.logreading import LogReading, cleaned
 
-_CLUSTERS = ("kubernetes", "aks")  # whose services are called NAMESPACE/WORKLOAD
+CLUSTERS = ("kubernetes", "aks")  # whose services are called NAMESPACE/WORKLOAD
 
 
 class Source(StrEnum):
@@ -123,8 +123,10 @@ class Evidence:
         service = self.status.service
         namespace, _, workload = service.name.partition("/")
         found = {"service": service.id}
-        if self.place in _CLUSTERS:
+        if self.place in CLUSTERS:
             found |= {"namespace": namespace, "workload": workload, "kind": service.kind}
+        if self.place == "docker":
+            found["container"] = service.replicas[0].name.partition(":")[0] if service.replicas else service.name
         return found
 
     def node(self, replica: str) -> str:

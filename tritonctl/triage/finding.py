@@ -57,6 +57,27 @@ class Finding:
             raise ValueError(f"finding {self.id} without evidence")
 
 
+_PROGRAMS = "tritonctl|kubectl|docker|az|pip|nvidia-smi|nvidia-ctk|ss|getent|curl|dmesg|systemctl"
+_COMMAND = re.compile(rf"(?:^|: |\b(?:or|find it|see) )((?:{_PROGRAMS})\b.*)$")
+_NAMES_AFTER = {"restart": 1, "load": 2, "unload": 2, "scale": 2, "logs": 1, "models": 1, "describe": 1, "events": 1}
+
+
+def command_of(step: str) -> str:
+    """What of a step can be pasted into a shell: without the words before, and those after tritonctl's own commands."""
+    found = _COMMAND.search(step)
+    if found is None:
+        return ""
+    command = found[1].partition("; then")[0].strip()
+    words = command.split(" ")
+    if words[0] == "tritonctl" and len(words) > 1 and words[1] in _NAMES_AFTER:
+        count = 2 + _NAMES_AFTER[words[1]]
+        while len(words) > count and words[count].startswith("-"):
+            count += 1
+        if not any("'" in word for word in words[:count]):  # a name in quotes may have blanks in it
+            words = words[:count]
+    return " ".join(words).rstrip(",;")
+
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 

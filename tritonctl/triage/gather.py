@@ -267,10 +267,11 @@ class _Gathering:
         counted = await _statistics(client)
         window_s = time.monotonic() - began
         again = await self._scrape(name, client)
-        known = self._replicas[name].models_known
-        seen = models.join(await client.index() if known else (), counted)
+        before_it = self._replicas[name]
+        seen = models.join(await client.index() if before_it.models_known else (), counted)
         self._update(
             name,
+            ready=before_it.ready or await client.ready(),  # a load may have ended since the first look
             models=seen,
             moved=_moved(before, counted),
             window_s=window_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tritonctl.triage.lint import ModelFolder, Problem, Severity
+from tritonctl.triage.lint_ground import ModelFolder, Problem, Severity
 
 
 def check(models: Sequence[ModelFolder]) -> Iterator[Problem]:

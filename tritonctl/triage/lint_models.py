@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tritonctl.triage.lint import ModelFolder, Problem, Severity, Target
+from tritonctl.triage.lint_ground import ModelFolder, Problem, Severity, Target
 
 Rule = Callable[[ModelFolder, Target], Iterator[Problem]]
 

@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from tritonctl.server.log import Severity, parse_line
 
@@ -86,6 +87,20 @@ def cleaned(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         text = _CONTROLS.sub("", _ESCAPES.sub("", text).replace("\t", "    ").replace("\r", ""))
     return text if len(text) <= LINE_LIMIT else text[:LINE_LIMIT] + "…"
+
+
+def seconds_since(clock: str, now: float) -> float:
+    """Seconds from a log's hh:mm:ss to now. Its zone is not told: of UTC and this machine's, the later one counts."""
+    try:
+        hour, minute, second = (int(part) for part in clock.split(":"))
+    except ValueError:
+        return 0.0
+    ages = []
+    for zone in (UTC, None):
+        today = datetime.fromtimestamp(now, zone)
+        seconds = today.hour * 3600 + today.minute * 60 + today.second - (hour * 3600 + minute * 60 + second)
+        ages.append(seconds % 86400)
+    return float(min(ages))
 
 
 class LogReader:

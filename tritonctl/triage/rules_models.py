@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from tritonctl.inventory import ControlMode, Level, ModelState
 from tritonctl.status import short_reason
-from tritonctl.triage.evidence import Evidence, Source
+from tritonctl.triage.evidence import Evidence, ReplicaEvidence, Source
 from tritonctl.triage.finding import Finding, Quote
+from tritonctl.triage.logreading import seconds_since
 from tritonctl.triage.ruling import at, found
 from tritonctl.triage.signatures import Catalogue
 
+UNLOAD_SILENT_S = 60.0  # an unload waits for the requests that are under way; streams take their time
 LOAD_SILENT_S = 300.0  # a load that says nothing for so long may hang; large models do take minutes
 
 
@@ -36,7 +37,7 @@ def not_ready(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         source = at(Source.HEALTH, each, evidence)
         quotes = [Quote(source, "GET /v2/health/ready → not ready, GET /v2/health/live → live")]
         if any(model.state in (ModelState.LOADING, ModelState.UNLOADING) for model in each.models):
-            continue  # it says not ready while a model loads or unloads (Triton issue 7014)
+            continue  # it says not ready meanwhile (Triton issue 7014)
         failed = sorted({model.name for model in each.models if model.failed})
         in_log = sorted({entry.model for entry in each.log.entries if entry.model}) if each.log else []
         names = failed or in_log
@@ -57,7 +58,7 @@ def loads_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
         for key, begun in log.loading.items():
             model = key.rpartition(":")[0]
             states = [one.state for one in each.models if one.name == model]
-            silent_s = seconds_since(log.last, evidence.at)
+            silent_s = _silent_s(each, log.last, evidence.at)
             if silent_s < LOAD_SILENT_S or (states and ModelState.LOADING not in states):
                 continue
             quotes = [Quote(f"{at(Source.LOG, each, evidence)} {begun}", f"loading: {key}")]
@@ -72,25 +73,17 @@ def starts_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findi
         log = each.log
         if log is None or not log.last or log.loading or log.started or each.answered or each.seen_before:
             continue
-        silent_s = seconds_since(log.last, evidence.at)
+        silent_s = _silent_s(each, log.last, evidence.at)
         if silent_s >= LOAD_SILENT_S and each.replica.platform.level is Level.OK:
             quotes = [Quote(f"{at(Source.LOG, each, evidence)} {log.last}", f"{log.last_text} (its last line)")]
             values = {"service": evidence.service, "seconds": f"{silent_s:.0f}"}
             yield found(catalogue, "start-hangs", quotes, values, (each.name,))
 
 
-def seconds_since(clock: str, now: float) -> float:
-    """Seconds from a log's hh:mm:ss to now. Its zone is not told: of UTC and this machine's, the later one counts."""
-    try:
-        hour, minute, second = (int(part) for part in clock.split(":"))
-    except ValueError:
-        return 0.0
-    ages = []
-    for zone in (UTC, None):
-        today = datetime.fromtimestamp(now, zone)
-        seconds = today.hour * 3600 + today.minute * 60 + today.second - (hour * 3600 + minute * 60 + second)
-        ages.append(seconds % 86400)
-    return float(min(ages))
+def _silent_s(each: ReplicaEvidence, clock: str, now: float) -> float:
+    """Not longer than its process has been running: the log's clock may be in a zone that is not known here."""
+    silent_s = seconds_since(clock, now)
+    return silent_s if each.replica.started_at is None else min(silent_s, now - each.replica.started_at)
 
 
 def unloads_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
@@ -99,11 +92,12 @@ def unloads_that_hang(evidence: Evidence, catalogue: Catalogue) -> Iterator[Find
         for model in each.models:
             if model.state is not ModelState.UNLOADING or each.log is None:
                 continue
-            begun = next((time for time, text in reversed(each.log.moments) if f"'{model.name}'" in text), "")
-            silent_s = seconds_since(each.log.last, evidence.at) if each.log.last else 0.0
-            if silent_s >= 60.0:
+            said = f"unloading: {model.name}:"
+            begun = next((time for time, text in reversed(each.log.moments) if text.startswith(said)), "")
+            silent_s = seconds_since(each.log.last, evidence.at) if begun else 0.0
+            if silent_s >= UNLOAD_SILENT_S:
                 source = f"{at(Source.INDEX, each, evidence)} {model.name}"
-                quotes = [Quote(source, "UNLOADING"), Quote(f"log {each.log.last}", each.log.last_text)]
+                quotes = [Quote(source, "UNLOADING"), Quote(f"log {begun}", f"{said} …, and no end of it")]
                 values = {"service": evidence.service, "model": model.name, "begun": begun}
                 yield found(catalogue, "unload-hangs", quotes, values, (each.name,))
 

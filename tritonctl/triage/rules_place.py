@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.address import Speaks
-from tritonctl.triage.evidence import Evidence, Source
+from tritonctl.triage.evidence import Evidence, Piece, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
 from tritonctl.triage.ruling import at, found
 from tritonctl.triage.signatures import Catalogue
@@ -81,6 +81,8 @@ def memory(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
             text = f"nv_pinned_memory_pool_used_bytes {pool.used_bytes:.0f} of {pool.total_bytes:.0f}"
             yield found(catalogue, "pinned-memory-full", [Quote(source, text)], {"service": evidence.service})
         loaded = any(model.state is not ModelState.NOT_LOADED and model.reason != "unloaded" for model in each.models)
+        # What another process holds of a GPU that they share is no fault of a server that loaded nothing.
+        loaded = loaded or not any(model.reason == "unloaded" for model in each.models)
         for gpu in rates.gpus:
             used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
             if each.models_known and not loaded and used and total and used / total > 0.5:
@@ -89,7 +91,7 @@ def memory(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 yield found(catalogue, "memory-not-freed", [Quote(source, text)], values, (each.name,))
 
 
-_EXITS: Mapping[str, tuple[str, str]] = {
+EXITS: Mapping[str, tuple[str, str]] = {
     "1": ("the server gave up by itself", "A start that failed; the log says why."),
     "125": ("the engine could not start the container", "An option of its own, a port or a mount is wrong."),
     "126": ("the command cannot be run", "It is no program, or may not be executed."),
@@ -112,14 +114,32 @@ def exit_codes(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         if platform.level is not Level.FAILED or len(words) < 2 or words[0] != "exited":
             continue
         code = words[1] if not words[1].startswith("-") else str(128 + int(words[1][1:] or 0))
-        meaning, why = _EXITS.get(code, ("a code of the program's own", "The log may say why."))
+        meaning, why = EXITS.get(code, ("a code of the program's own", "The log may say why."))
         text = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
         values = {"service": evidence.service, "code": code, "meaning": meaning, "why": why}
-        yield found(catalogue, "exit-code", [Quote(f"platform {name}".strip(), text[:600])], values)
+        asked = _asked_to_end(evidence)
+        quotes = [Quote(f"platform {name}".strip(), text[:600]), *(Quote("event", each.text) for each in asked)]
+        stopped = code in _ASKED and any(each.text.startswith("stop ") for each in asked)
+        yield found(catalogue, "stopped-hard" if stopped else "exit-code", quotes, values)
         return
 
 
+_ASKED = ("137", "143")  # SIGKILL, SIGTERM
+_ASKED_S = 60.0  # between the first signal and the end: `docker stop` waits before it kills
+
+
+def _asked_to_end(evidence: Evidence) -> list[Piece]:
+    """What an engine tells of a signal, or of a stop, that somebody asked for at the process's last end."""
+    events = [piece for piece in evidence.pieces if piece.source is Source.EVENT and piece.at is not None]
+    ends = [piece.at or 0.0 for piece in events if piece.text.startswith("die ")]
+    if not ends:
+        return []
+    near = [piece for piece in events if -_ASKED_S < (piece.at or 0.0) - max(ends) < 2.0]
+    return [piece for piece in near if piece.text.startswith(("kill ", "stop "))][-2:]
+
+
 _PROBE_REFUSED = re.compile(r"(Liveness|Startup) probe failed: .*connection refused")
+PROBES_DONE_S = 600.0  # of running: a probe that would end this run has had its time
 _PROBE_KILLED = re.compile(r"failed (?:liveness|startup) probe, will be restarted")
 
 
@@ -133,7 +153,7 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         told = [piece for piece in events if piece.replica == each.name]
         refused = [(piece, probe) for piece in told if (probe := _PROBE_REFUSED.search(piece.text))]
         killed = [piece for piece in told if _PROBE_KILLED.search(piece.text)]
-        if not refused or not killed or each.ready:
+        if not refused or not killed or each.answered or _ran_well(each, evidence.at):
             continue
         last, probe = refused[-1]
         for log in (each.log, each.previous_log):
@@ -147,8 +167,17 @@ def probe_kills(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
                 return
 
 
+def _ran_well(each: ReplicaEvidence, now: float) -> bool:
+    """What was ended had started before, or the run since then has stood for long."""
+    begun = each.replica.started_at
+    ended = each.previous_log if each.previous_log is not None else each.log
+    return (ended is not None and ended.started) or (begun is not None and now - begun > PROBES_DONE_S)
+
+
 def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
     """Azure's front door lets one request an instance through by default, and turns the others away."""
+    if evidence.place != "azureml":
+        return
     limit = next((p for p in evidence.pieces if _ONE_REQUEST.search(p.text)), None)
     refused = next((p for p in evidence.pieces if _TOO_MANY.search(p.text)), None)
     if limit is not None and refused is not None:
@@ -157,4 +186,4 @@ def one_request_at_a_time(evidence: Evidence, catalogue: Catalogue) -> Iterator[
 
 
 _ONE_REQUEST = re.compile(r"max_?concurrent_?requests_?per_?instance\W{1,4}1\b", re.IGNORECASE)
-_TOO_MANY = re.compile(r"\b429\b")
+_TOO_MANY = re.compile(r"(?i)(?:response_code|\bscor\w+|\bstatus|\banswered|\bHTTP)\b[^\n]{0,40}\b429\b")

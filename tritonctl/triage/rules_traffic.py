@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tritonctl.inventory import ModelState
+from tritonctl.inventory import ControlMode, Level, ModelState
 from tritonctl.triage.evidence import Evidence, Moved, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
+from tritonctl.triage.logreading import seconds_since
 from tritonctl.triage.ruling import at, found
 from tritonctl.triage.signatures import Catalogue
 from tritonctl.triage.traffic import failing, queueing
+
+_SURE_FAILURES = 3
+_FRESH_S = 60.0  # replicas that poll their repository see a new model one after the other (15 s by default)
 
 
 def requests_fail(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
@@ -25,7 +29,7 @@ def requests_fail(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]
             values = {"service": evidence.service, "model": name}
             if _zombie(moved):
                 ready = Quote(f"{at(Source.INDEX, each, evidence)} {model}", "READY")
-                confidence = Confidence.SURE if moved.fail >= 3 else Confidence.LIKELY
+                confidence = Confidence.SURE if moved.fail >= _SURE_FAILURES else Confidence.LIKELY
                 yield found(catalogue, "zombie-model", [window, ready], values, (each.name,), confidence)
             elif moved.fail:
                 share, reason, why, reasons = failing(each, name, version, moved)
@@ -35,7 +39,9 @@ def requests_fail(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]
 
 
 def _zombie(moved: Moved) -> bool:
-    return moved.success == 0 and (moved.fail > 0 or (moved.total_fail > 0 and moved.total_success == 0))
+    """One failure between two looks proves nothing against a model that has answered before."""
+    never = moved.total_fail > 0 and moved.total_success == 0
+    return moved.success == 0 and (moved.fail >= _SURE_FAILURES or never)
 
 
 def _several_versions(each: ReplicaEvidence, name: str) -> bool:
@@ -77,8 +83,8 @@ def counters_frozen(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
 
 def replicas_differ(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
     known = [each for each in evidence.replicas if each.models_known]
-    if len(known) < 2:
-        return
+    if len(known) < 2 or evidence.status.service.platform.level is Level.CHANGING:
+        return  # a rollout brings other models and another version by its nature
     serving = {each.name: {model.name for model in each.models if model.state is ModelState.READY} for each in known}
     busy = {
         model.name
@@ -87,6 +93,8 @@ def replicas_differ(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
         if model.state in (ModelState.LOADING, ModelState.UNLOADING) or model.failed
     }
     for name in sorted(set().union(*serving.values()) - busy):
+        if any(_just_polled(each, name, evidence.at) for each in known):
+            continue
         some = [replica for replica, models in serving.items() if name in models]
         others = [replica for replica, models in serving.items() if name not in models]
         if others:
@@ -100,6 +108,13 @@ def replicas_differ(evidence: Evidence, catalogue: Catalogue) -> Iterator[Findin
         quotes = [Quote(f"server {name}", f"Triton {version}") for name, version in list(versions.items())[:4]]
         values = {"service": evidence.service, "versions": ", ".join(sorted(set(map(str, versions.values()))))}
         yield found(catalogue, "versions-differ", quotes, values)
+
+
+def _just_polled(each: ReplicaEvidence, name: str, now: float) -> bool:
+    if each.control_mode not in (ControlMode.POLL, ControlMode.NONE_OR_POLL) or each.log is None:
+        return False
+    told = [clock for clock, text in each.log.moments if f"'{name}'" in text or f": {name}:" in text]
+    return bool(told) and seconds_since(told[-1], now) < _FRESH_S
 
 
 def _state(known: Sequence[ReplicaEvidence], replica: str, name: str) -> str:

@@ -22,6 +22,7 @@ _WEIGHTS = {
     "consequence": Weight.CONSEQUENCE,
     "note": Weight.NOTE,
 }
+_SOURCES = frozenset(map(str, Source))
 _KNOWN = frozenset(
     (
         *("id", "title", "where", "stage", "has", "pattern", "unless", "also", "cause", "steps", "doc", "versions"),
@@ -312,7 +313,7 @@ def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _sources(row: Mapping[str, Any]) -> tuple[str, ...]:
     sources = _texts(row, "where") or ("log", "index")
     for each in sources:
-        if each not in tuple(Source):
+        if each not in _SOURCES:
             raise _Wrong("where", f"there is no source {each!r}; sources: {', '.join(Source)}")
     # What the run before said is looked at wherever the log is, and so is what a request was answered.
     return (*sources, Source.PREVIOUS_LOG) if Source.LOG in sources else sources

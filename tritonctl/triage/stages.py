@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tritonctl.inventory import Level, ModelState
-from tritonctl.triage.evidence import Evidence, ReplicaEvidence
+from tritonctl.triage.evidence import CLUSTERS, Evidence, ReplicaEvidence
+from tritonctl.triage.underway import has_run, waits_for_place
 
 
 class Stage(StrEnum):
@@ -48,9 +49,11 @@ class Blame:
     stage: Stage
     title: str
     stuck: bool = False  # it goes on for ever, instead of having ended badly
+    sure: bool = True  # it ended here, and not only the evidence does
 
 
 ORDER = tuple(Stage)
+_NOT_REACHED = (StageState.UNDER_WAY, StageState.STUCK)
 _FROM_SERVER = ORDER[ORDER.index(Stage.SERVER) :]
 _RUNGS = {
     "urls": _FROM_SERVER,
@@ -76,19 +79,30 @@ def ladder(evidence: Evidence, blames: Sequence[Blame]) -> tuple[Rung, ...]:
             rung = _of(stage, evidence)
             if blame is not None and rung.state is not StageState.DONE:
                 rung = Rung(stage, StageState.FAILED, rung.seconds, blame.title)
-            elif rung.state in (StageState.UNDER_WAY, StageState.STUCK) or _is_before_server(stage):
-                rung = Rung(stage, StageState.UNKNOWN, None, "")
+            elif rung.state in _NOT_REACHED or _is_before_server(stage):
+                rung = Rung(stage, StageState.UNKNOWN)
+            elif stage is Stage.SERVER and rung.state is not StageState.DONE:
+                rung = Rung(stage, StageState.UNKNOWN)  # nothing listens since it never came so far
         elif blame is not None:
             state = StageState.STUCK if blame.stuck else StageState.FAILED
             rung = Rung(stage, state, _of(stage, evidence).seconds, blame.title)
             failed = True
             # What ends here has come so far: no place starts a process before its image and mounts are there.
-            rungs = [Rung(each.stage, StageState.DONE) if _is_unseen(each) else each for each in rungs]
+            if blame.sure:
+                rungs = [Rung(each.stage, StageState.DONE) if _is_unseen(each) else each for each in rungs]
         else:
             rung = _of(stage, evidence)
+            if stage is Stage.STARTED and rung.state is StageState.FAILED and _came_further(evidence, blames):
+                rung = Rung(stage, StageState.DONE, None, rung.detail)
             failed = rung.state in (StageState.FAILED, StageState.STUCK)
         rungs.append(rung)
     return tuple(rungs)
+
+
+def _came_further(evidence: Evidence, blames: Sequence[Blame]) -> bool:
+    """Whether its process did run, and ended over something that comes later."""
+    later = blames and blames[0].sure and ORDER.index(blames[0].stage) > ORDER.index(Stage.STARTED)
+    return bool(later) and bool(evidence.replicas) and all(map(has_run, evidence.replicas))
 
 
 def _is_before_server(stage: Stage) -> bool:
@@ -138,8 +152,25 @@ def _place(stage: Stage, evidence: Evidence, up: list[ReplicaEvidence]) -> Rung:
         if level is Level.FAILED:
             return Rung(stage, StageState.FAILED, None, service.platform.state)
         return Rung(stage, StageState.UNDER_WAY, _age(evidence), service.platform.reason or service.platform.state)
-    begun = any(each.replica.started_at is not None for each in evidence.replicas)
-    return Rung(stage, StageState.DONE if begun or stage is Stage.ACCEPTED else StageState.UNKNOWN)
+    if stage is Stage.ACCEPTED:
+        return Rung(stage, StageState.DONE)
+    if stage is Stage.SCHEDULED and evidence.place in CLUSTERS:
+        return _scheduled(evidence)
+    passed = bool(evidence.replicas) and all(map(has_run, evidence.replicas))
+    return Rung(stage, StageState.DONE if passed else StageState.UNKNOWN)
+
+
+def _scheduled(evidence: Evidence) -> Rung:
+    """Done where each replica has its node, whatever became of it there."""
+    homeless = [each for each in evidence.replicas if not each.replica.node and not has_run(each)]
+    if evidence.replicas and not homeless:
+        return Rung(Stage.SCHEDULED, StageState.DONE)
+    for each in homeless:
+        if comes := waits_for_place(each, evidence):
+            return Rung(Stage.SCHEDULED, StageState.UNDER_WAY, _age(evidence), comes)
+        if each.replica.platform.level in (Level.FAILED, Level.DEGRADED):
+            return Rung(Stage.SCHEDULED, StageState.FAILED, None, each.replica.platform.reason or "")
+    return Rung(Stage.SCHEDULED, StageState.UNKNOWN)
 
 
 def _server(evidence: Evidence, all_up: bool, up: list[ReplicaEvidence]) -> Rung:

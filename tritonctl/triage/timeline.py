@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tritonctl.triage.evidence import Evidence, Source
-from tritonctl.triage.rules_models import seconds_since
+from tritonctl.triage.logreading import seconds_since
 
 _MOST = 40
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from tritonctl.backend import Backend
 from tritonctl.inventory import ServiceStatus
 from tritonctl.triage import foreign
-from tritonctl.triage.diagnose import Diagnosis, candidates, diagnose
+from tritonctl.triage.diagnose import Diagnosis, diagnose
 from tritonctl.triage.evidence import Evidence
 from tritonctl.triage.gather import DEADLINE_S, WINDOW_S, gather
+from tritonctl.triage.over import candidates
 from tritonctl.triage.signatures import Catalogue
 
 

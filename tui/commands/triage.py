@@ -153,12 +153,13 @@ async def lint(session: Session) -> int:
     """Print every problem with file, line and column; 1 where one of them is an error."""
     import asyncio
 
-    from tritonctl.triage import lint as linting
+    from tritonctl.triage.lint import lint as problems_of
+    from tritonctl.triage.lint_ground import Severity, Target
 
     arguments = session.arguments
     memory = int(arguments.gpu_memory * 2**30) if arguments.gpu_memory else None
-    target = linting.Target(arguments.gpus, memory, arguments.cache)
-    problems = await asyncio.to_thread(linting.lint, arguments.repository, target)
+    target = Target(arguments.gpus, memory, arguments.cache)
+    problems = await asyncio.to_thread(problems_of, arguments.repository, target)
     if session.json:
         rows = [
             {
@@ -175,6 +176,6 @@ async def lint(session: Session) -> int:
     else:
         for each in problems:
             tell(text.clean(str(each)))
-        counts = [f"{sum(p.severity is s for p in problems)} {s}s" for s in linting.Severity]
+        counts = [f"{sum(p.severity is s for p in problems)} {s}s" for s in Severity]
         say(f"{', '.join(counts)}; tritonctl triage --explain RULE says more")
-    return 1 if any(each.severity is linting.Severity.ERROR for each in problems) else 0
+    return 1 if any(each.severity is Severity.ERROR for each in problems) else 0

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from tritonctl.errors import TritonctlError
 from tritonctl.inventory import ServiceStatus
 from tritonctl.triage.diagnose import Diagnosis
-from tritonctl.triage.finding import Confidence, Finding, Weight
+from tritonctl.triage.finding import Confidence, Finding, Weight, command_of
 from tritonctl.triage.signatures import Catalogue, load
 from tritonctl.triage.stages import StageState
 from tritonctl.triage.timeline import changed_before
@@ -167,8 +167,10 @@ class TriagePane(Pane):
         if headline is None or place >= len(headline.next_steps):
             self._say("there is no such step to copy")
             return
-        self.app.copy_to_clipboard(headline.next_steps[place])
-        self._say(f"copied: {headline.next_steps[place]}", "ok")
+        step = headline.next_steps[place]
+        text = command_of(step) or step
+        self.app.copy_to_clipboard(text)
+        self._say(f"copied: {text}", "ok")
 
     def action_all(self) -> None:
         self._all = not self._all

@@ -1,0 +1,44 @@
+"""Deployments that are being changed, or whose last failure was mended: triage has no headline for them."""
+
+from __future__ import annotations
+
+from tests.azure.emulator import Emulator
+from tests.azure.sample import Sample
+from tests.azure.state import Script
+from tests.azureml.place import Place, watched
+from tests.azureml.test_watch import under_way
+from tritonctl.triage import signatures
+from tritonctl.triage.diagnose import Diagnosis
+from tritonctl.triage.triage import triage
+
+QUOTA = {"code": "OutOfQuota", "message": "Not enough cores for Standard_NC6s_v3"}
+
+
+async def diagnose(place: Place) -> Diagnosis:
+    return await triage(place.status("ep/blue"), place.backend, signatures.load(None, "azureml"))
+
+
+async def test_one_that_is_being_updated(azure: Emulator) -> None:
+    sample = Sample(azure)
+    sample.endpoint("ep")
+    under_way(azure, sample.deployment("ep", "blue", state="Updating"), Script(seconds=None))
+    async with watched(azure) as place:
+        await place.until(lambda: "Updating for" in (place.service("ep/blue").platform.reason or ""))
+        diagnosis = await diagnose(place)
+    assert [(each.id, each.evidence) for each in diagnosis.findings] == []
+    assert not diagnosis.healthy
+
+
+async def test_an_update_that_failed_and_one_that_mended_it(azure: Emulator) -> None:
+    sample = Sample(azure)
+    sample.endpoint("ep")
+    path = sample.deployment("ep", "blue")
+    under_way(azure, path, Script(seconds=0.0, outcome="Failed", error=QUOTA))
+    document = azure.state.get(path)
+    assert document is not None
+    async with watched(azure) as place:
+        await place.until(lambda: place.service("ep/blue").platform.state == "Failed")
+        assert [each.id for each in (await diagnose(place)).findings] == ["azure-quota"]
+        document["properties"]["provisioningState"] = "Succeeded"  # and the operation that it names is the old one
+        await place.shows("ep/blue", "Succeeded")
+        assert "azure-quota" not in [each.id for each in (await diagnose(place)).findings]
