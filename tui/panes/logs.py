@@ -23,9 +23,10 @@ from tui.keys import LOGS
 from tui.panes.base import Pane
 from tui.rows import STATES
 from tui.screens.base import LiveScreen
+from tui.widgets.columns import Column
 from tui.widgets.loglines import LogLine, LogLines
 from tui.widgets.plaintext import width_of
-from tui.widgets.table import Column, Row, Table
+from tui.widgets.table import Row, Table
 
 _TAIL = 20_000
 _WHOLE = 10_000_000
