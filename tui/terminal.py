@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import termios
@@ -13,6 +14,12 @@ class TerminalDriver(LinuxDriver):
     """Textual 8.2.8 writes in a thread that dies with the first write to a terminal that is gone; then the thirty
     writes its queue holds fill it, and the next one waits for ever: the process outlived its terminal."""
 
+    def start_application_mode(self) -> None:
+        """Textual draws on stderr. Where that goes elsewhere, as with `2> errors`, the screen would go there too."""
+        if sys.__stdout__ is not None and not (self._file is not None and self._file.isatty()):
+            self._file = sys.__stdout__
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+
     def write(self, data: str) -> None:
         thread = self._writer_thread
         if thread is not None and thread.is_alive():
@@ -21,11 +28,13 @@ class TerminalDriver(LinuxDriver):
 
 def let_go_of_a_lost_terminal() -> None:
     """What is still written goes nowhere, where the terminal that Textual draws on is gone."""
-    if sys.__stderr__ is None:
-        return
-    try:
-        termios.tcgetattr(sys.__stderr__.fileno())
-    except termios.error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.__stderr__.fileno())
-        os.close(nowhere)
+    for stream in (sys.__stderr__, sys.__stdout__):
+        if stream is None:
+            continue
+        try:
+            termios.tcgetattr(stream.fileno())
+        except termios.error as error:
+            if error.args[0] != errno.ENOTTY:  # a file, which is what it was from the beginning
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

@@ -92,9 +92,15 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    *arguments: str, home: Path, size: tuple[int, int] = (120, 34), ignore_hangup: bool = False, **environ: str
+    *arguments: str,
+    home: Path,
+    size: tuple[int, int] = (120, 34),
+    ignore_hangup: bool = False,
+    errors: Path | None = None,
+    **environ: str,
 ) -> AsyncIterator[Running]:
-    """`tritonctl ARGUMENTS` with a home of its own; killed when left, if it still runs."""
+    """`tritonctl ARGUMENTS` with a home of its own, stderr to the terminal or to the file `errors`; killed when left,
+    if it still runs."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TRITONCTL_ASCII")}
@@ -106,12 +112,14 @@ async def running(
         if ignore_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    stderr = os.open(errors, os.O_WRONLY | os.O_CREAT, 0o600) if errors is not None else os.dup(slave)
     child = subprocess.Popen(  # noqa: ASYNC220 - a fork of a few milliseconds
         [sys.executable, "-m", "tui.cli", *arguments],
-        stdin=slave, stdout=slave, stderr=slave, env={**kept, **own, **environ},
+        stdin=slave, stdout=slave, stderr=stderr, env={**kept, **own, **environ},
         start_new_session=True, preexec_fn=prepare,
     )  # fmt: skip
     os.close(slave)
+    os.close(stderr)
     terminal = Running(child, master, size)
     try:
         yield terminal

@@ -75,6 +75,23 @@ async def test_a_lost_terminal_ends_it(tmp_path: Path, ignored: bool) -> None:
             assert shown.child.returncode == 129
 
 
+@pytest.mark.parametrize("way", ["q", "hang up"])
+async def test_with_stderr_sent_elsewhere_it_is_still_drawn_on_the_terminal(tmp_path: Path, way: str) -> None:
+    errors = tmp_path / "errors"
+    async with FakeTriton([FakeModel("m")]) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        async with running("--url", url, home=tmp_path, errors=errors) as shown:
+            await opened(shown)
+            if way == "q":
+                shown.type("q")
+            else:
+                shown.hang_up()
+            assert await shown.ends() < 7
+            if way == "q":
+                await shown.until(lambda: shown.restored)
+    assert errors.read_bytes() == b""
+
+
 def shared_memory(prefix: str) -> list[str]:
     return [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
 
