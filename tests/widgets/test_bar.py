@@ -50,7 +50,8 @@ async def test_what_is_too_long_is_cut_and_leaves_its_room_to_others() -> None:
         assert "aks: not reached: xxx" in shown
         assert "…" in shown
         assert "7 services" not in shown
-        assert text(app.header, 130).rstrip().endswith("14:23:07"), "all of it"
+        assert text(app.header, 136).rstrip().endswith("14:23:07"), "all of it"
+        assert text(app.header, 135).rstrip().endswith("x" * 42), "half a clock tells another time"
         huge = Part("y" * 200, "warn", keep=6)
         app.header.show(left, [huge, Part("14:23:07", keep=1)])
         assert text(app.header, 80).split() == ["tritonctl", "7", "services", "1", "failed", "14:23:07"]

@@ -9,6 +9,8 @@ from tui.widgets.lines import Line, Lines, Run, padded
 from tui.widgets.plaintext import fit, plain, width_of
 from tui.widgets.symbols import Symbols
 
+_LEAST = 12  # cells of a part that is cut: of a clock or a count a half says something else
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,7 +47,7 @@ class Header(Lines):
         for number in sorted(range(len(all_parts)), key=lambda number: (-all_parts[number][1].keep, number)):
             text, part, side = all_parts[number]
             if width_of(text) + 3 > left:
-                if left - 3 < width_of(text) / 2 and taken:
+                if left - 3 < max(_LEAST, width_of(text) / 2) and taken:
                     continue
                 text = fit(text, max(0, left - (3 if taken else 1)), ellipsis=self.symbols.ellipsis)
             taken[number] = (text, part, side)
