@@ -115,3 +115,15 @@ def secrets_of(kubeconfig: Path) -> str:
     """A piece of the key that the kubeconfig holds or names."""
     text = kubeconfig.read_text()
     return next(line.split()[-1] for line in text.splitlines() if "client-key" in line or "token:" in line)[-40:]
+
+
+async def test_the_cluster_is_described_by_its_name(space: Space) -> None:
+    """The node is there at once, and not only after somebody has watched for a while."""
+    found = await document(space, "describe", "k8s")
+    sections = {each["heading"]: {row["name"]: row["value"] for row in each["rows"]} for each in found["sections"]}
+    assert sections["nodes"]["ready"]
+    assert sections[f"node {space.cluster.node}"]["state"] == "ready"
+    nowhere = space.write_kubeconfig("nowhere", {}, server="https://127.0.0.1:9")
+    lost = space.folder / "lost.toml"
+    lost.write_text(f'[backends.k8s]\nkind = "kubernetes"\nkubeconfig = "{nowhere}"\n')
+    assert "nothing listens" in await tritonctl(space, "--config", str(lost), "describe", "k8s", code=5)
