@@ -17,6 +17,10 @@ from tritonctl.inventory import (
 from tritonctl.server import models as server_models
 from tritonctl.server import rates
 
+NOT_LISTENING = frozenset(("refused", "lost"))
+"""Kinds of errors behind which nothing listens. A proxy before the port, as Docker's for a published one, takes the
+connection and lets go of it again."""
+
 
 def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus:
     """The status of a service from what its place and its replicas' servers told last."""
@@ -85,7 +89,7 @@ def _server_level(status: ReplicaStatus) -> Level:
 def _is_starting(status: ReplicaStatus) -> bool:
     """Triton opens its ports only when all start-up models are loaded: not listening is loading, where the process runs
     and its server was never seen."""
-    return status.error_kind == "refused" and status.replica.platform.level is Level.OK and status.seen_at is None
+    return status.error_kind in NOT_LISTENING and status.replica.platform.level is Level.OK and status.seen_at is None
 
 
 def _models_level(joined: Sequence[JoinedModel], ready: int) -> Level:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.log import Severity
+from tritonctl.status import NOT_LISTENING
 from tritonctl.triage import rules
 from tritonctl.triage.evidence import Evidence, Piece, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote, Weight
@@ -173,7 +174,8 @@ def _rank(findings: Sequence[Finding]) -> list[Finding]:
 def _nothing_known(evidence: Evidence, catalogue: Catalogue) -> Finding | None:
     """Something failed and no entry fits: the best evidence there is, without a guess."""
     platform = evidence.status.service.platform
-    silent = [each for each in evidence.replicas if not each.answered and each.error and each.error_kind != "refused"]
+    mute = [each for each in evidence.replicas if not each.answered and each.error]
+    silent = [each for each in mute if each.error_kind not in NOT_LISTENING]
     not_ready = [
         each
         for each in evidence.replicas

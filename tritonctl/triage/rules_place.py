@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tritonctl.inventory import Level, ModelState
 from tritonctl.server.address import Speaks
+from tritonctl.status import NOT_LISTENING
 from tritonctl.triage.evidence import Evidence, Piece, ReplicaEvidence, Source
 from tritonctl.triage.finding import Confidence, Finding, Quote
 from tritonctl.triage.ruling import at, found
@@ -28,7 +29,7 @@ def unreachable(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
         name = _UNREACHABLE.get(each.error_kind or "", "unreachable-refused")
         if name in ("unreachable-refused", "unreachable-timeout") and each.seen_before:
             name = "server-lost"
-        elif name == "unreachable-refused" and (level is Level.OK or each.replica.started_at is not None):
+        elif each.error_kind in NOT_LISTENING and (level is Level.OK or each.replica.started_at is not None):
             continue  # its process runs and never listened yet: it loads
         yield found(catalogue, name, quotes, values, (each.name,))
 

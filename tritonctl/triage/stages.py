@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tritonctl.inventory import Level, ModelState
+from tritonctl.status import NOT_LISTENING
 from tritonctl.triage.evidence import CLUSTERS, Evidence, ReplicaEvidence
 from tritonctl.triage.underway import has_run, waits_for_place
 
@@ -182,7 +183,7 @@ def _server(evidence: Evidence, all_up: bool, up: list[ReplicaEvidence]) -> Rung
         return Rung(Stage.SERVER, StageState.UNKNOWN)
     names = f"{len(up)} of {len(evidence.replicas)} answer" if evidence.several else ""
     starting = all(
-        (each.error_kind == "refused" or each.error is None) and not each.seen_before for each in silent
+        (each.error_kind in NOT_LISTENING or each.error is None) and not each.seen_before for each in silent
     ) and service.platform.level in (Level.OK, Level.CHANGING)
     if starting:
         loading = [key for each in silent if each.log for key in each.log.loading]

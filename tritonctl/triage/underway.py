@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritonctl.inventory import Level, ModelState
+from tritonctl.status import NOT_LISTENING
 from tritonctl.triage.evidence import Evidence, ReplicaEvidence
 
 _STEADY_S = 600.0
@@ -44,7 +45,7 @@ def starting(each: ReplicaEvidence, now: float) -> bool:
         return False
     if each.replica.no_address:  # nobody can see whether it came up
         return now - (each.replica.started_at or 0.0) < _STEADY_S
-    return each.error is None or each.error_kind == "refused"
+    return each.error is None or each.error_kind in NOT_LISTENING
 
 
 def waits_for_place(each: ReplicaEvidence, evidence: Evidence) -> str:
