@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from backends.docker.backend import DockerBackend
+from tests.answering import free_port
 from tests.docker.place import ROOT, Place, do, make_plan, until, until_snapshot
-from tests.servers import free_port
 from tritonctl.backend import Capability
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState

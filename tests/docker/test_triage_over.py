@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from tests.answering import free_port
 from tests.diagnosis import causes
 from tests.docker.place import Place, until
-from tests.servers import IDENTITY, free_port, write_model
+from tests.servers import IDENTITY, write_model
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Level
 from tritonctl.triage import signatures
