@@ -125,6 +125,8 @@ async def test_a_crash_loop_is_explained_by_the_log_of_the_run_before() -> None:
     assert causes(diagnosis) == ["python-module-missing"]
     assert [each.id for each in diagnosis.findings] == ["python-module-missing", "crash-loop"]
     assert diagnosis.findings[0].evidence[0].source.startswith("previous log")
+    steps = diagnosis.findings[0].next_steps
+    assert steps[-1] == f"then: tritonctl restart {diagnosis.service}", "a server that is down takes no load"
 
 
 def probe_fails(probe: str) -> Event:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tritonctl.inventory import Level, ModelState
+from tritonctl.inventory import ControlMode, Level, ModelState
 from tritonctl.server.log import Severity
 from tritonctl.status import NOT_LISTENING
 from tritonctl.triage import rules
@@ -41,7 +43,7 @@ class Diagnosis:
 def diagnose(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match] = ()) -> Diagnosis:
     """`foreign` are the matches of a user's own entries, made beside (see `foreign.py`)."""
     found = [*_of_signatures(evidence, catalogue, foreign), *rules.run(evidence, catalogue)]
-    findings = _rank(_without_explained(_merge(found)))
+    findings = [_with_steps_that_work(each, evidence) for each in _rank(_without_explained(_merge(found)))]
     if not findings and evidence.complete and (unknown := _nothing_known(evidence, catalogue)) is not None:
         findings = [unknown]
     rungs = ladder(evidence, [_blame(each) for each in findings if _blames(each)])
@@ -169,6 +171,22 @@ def _rank(findings: Sequence[Finding]) -> list[Finding]:
         ),
     )
     return ranked[:_FINDINGS]
+
+
+def _with_steps_that_work(finding: Finding, evidence: Evidence) -> Finding:
+    """A load is taken only by a server that runs, in control mode explicit; elsewhere a new start loads the model."""
+    about = [each for each in evidence.replicas if each.name in finding.replicas] or evidence.replicas
+    refused = (ControlMode.NONE, ControlMode.POLL, ControlMode.NONE_OR_POLL)
+    if all(each.answered and each.control_mode not in refused for each in about):
+        return finding
+    name = shlex.quote(evidence.service)
+    again = f"tritonctl restart {name}" if evidence.place in _RESTARTABLE else "start the server again"
+    load = re.compile(rf"(?:tritonctl unload {re.escape(name)} \S+; )?tritonctl load {re.escape(name)} \S+")
+    steps = dict.fromkeys(load.sub(lambda _: again, step) for step in finding.next_steps)
+    return replace(finding, next_steps=tuple(steps))
+
+
+_RESTARTABLE = ("docker", "kubernetes", "aks", "azureml", "embedded")
 
 
 def _nothing_known(evidence: Evidence, catalogue: Catalogue) -> Finding | None:
