@@ -79,6 +79,15 @@ def test_without_anything(home: Home) -> None:
     assert settings.warnings == ()
 
 
+def test_a_place_that_somebody_named_is_missed(home: Home) -> None:
+    def missed(settings: Settings) -> list[str]:
+        return [each.name for each in settings.backends if not each.optional]
+
+    assert missed(home.load(DOCKER_HOST="tcp://far:2376")) == ["docker"]
+    assert missed(home.load(DOCKER_CONTEXT="far")) == ["docker"]
+    assert missed(home.load(flags=Flags(backends=("kubernetes",)))) == ["kubernetes"]
+
+
 def test_a_file_without_backends_keeps_the_default_ones(home: Home) -> None:
     assert [b.name for b in home.load("ascii = true").backends] == ["docker", "kubernetes", "embedded"]
 

@@ -22,6 +22,7 @@ from tritonctl.settings_file import Table, nearest, read
 from tritonctl.settings_servers import ServerSettings, server_from_url
 
 PRESETS = ("k9s", "vim")
+_NAME_AN_ENGINE = ("DOCKER_HOST", "DOCKER_CONTEXT")
 TOP_KEYS = ("read_only", "interval_s", "timeout_s", "ascii", "theme", "mouse", "keys", "backends")
 DEFAULT = "default"
 
@@ -193,7 +194,7 @@ class _Loader:
             configured = (_urls_backend(urls, source),)
         elif not configured:
             configured = (
-                DockerSettings(name="docker", where=DEFAULT, optional=True),
+                DockerSettings(name="docker", where=DEFAULT, optional=not any(map(self._environ.get, _NAME_AN_ENGINE))),
                 KubernetesSettings(name="kubernetes", where=DEFAULT, optional=True),
                 EmbeddedSettings(name="embedded", where=DEFAULT, optional=True),
             )
@@ -201,10 +202,11 @@ class _Loader:
         for name in self._flags.backends:
             if name not in names:
                 raise UsageError("flag --backend", f"there is no backend {name!r}", nearest(name, names))
-        chosen = tuple(b for b in configured if not self._flags.backends or b.name in self._flags.backends)
-        for backend in chosen:
+        if self._flags.backends:  # they were asked for, so their absence is a fault
+            configured = tuple(replace(b, optional=False) for b in configured if b.name in self._flags.backends)
+        for backend in configured:
             self._note_backend(backend)
-        return chosen
+        return configured
 
     def _configured(self, document: Table | None) -> tuple[BackendSettings, ...]:
         table = document.table("backends") if document else None

@@ -201,15 +201,16 @@ class Watch:
             parts, advice, warning = [failed.headline], failed.advice, True
             if clock and failed is not self._trouble:
                 parts.append(f"the login ends at {clock}")
+        troubles = []  # before the rest: a header is cut at its end
         for name, member in self.members.items():
             one = self._settings.cluster is not None
             if member.trouble is not None:
-                parts.append(member.trouble.headline if one else f"{name}: {member.trouble.headline}")
+                troubles.append(member.trouble.headline if one else f"{name}: {member.trouble.headline}")
                 advice, warning = advice or member.trouble.advice, True
             elif member.header is not None and member.header.text:
                 parts.append(member.header.text if one else f"{name}: {member.header.text}")
                 advice, warning = advice or member.header.advice, warning or member.header.warning
-        return Told(" · ".join(parts), advice, warning)
+        return Told(" · ".join((*troubles, *parts)), advice, warning)
 
 
 def _id(subscription: Mapping[str, object]) -> str | None:

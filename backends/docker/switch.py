@@ -80,7 +80,7 @@ async def _switch_one(
     steps.append(
         Step(
             call=call,
-            run=partial(switchsteps.make, engine, name, wanted, twin, made),
+            run=partial(switchsteps.make, engine, container, wanted, twin, made),
             replica=name,
             undo_call=f"docker rm {name + NEW}",
             undo=partial(switchsteps.unmake, engine, made),

@@ -38,7 +38,10 @@ def mode_now(container: Container) -> ControlMode | None:
     return servers[0].control_mode if servers else None
 
 
-async def make(engine: Engine, name: str, wanted: Order, twin: Order | None, made: Made) -> str:
+async def make(engine: Engine, container: Container, wanted: Order, twin: Order | None, made: Made) -> str:
+    name = container.name
+    if await look.inspect_or_none(engine, container.id) is None:  # since the plan was made
+        raise NotFound(f"make {name + NEW}", f"{name} is gone: there is nothing to be switched")
     try:
         made.new = await _create(engine, name + NEW, wanted)
         if twin is not None:
@@ -94,6 +97,8 @@ async def _remove(engine: Engine, container_id: str) -> None:
 async def start_again(engine: Engine, container: Container, made: Made) -> str:
     """The old one, or the copy that was kept of it where --rm took it away."""
     if await look.inspect_or_none(engine, container.id) is None:
+        if not made.twin:
+            return "somebody removed it meanwhile"
         await rename(engine, made.twin, container.name)
         await engine.call("POST", f"/containers/{made.twin}/start", deadline_s=_CALL_S)
         made.twin = ""

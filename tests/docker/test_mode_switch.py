@@ -12,7 +12,7 @@ import pytest
 
 from tests.docker.place import Place, do, make_plan, until
 from tritonctl.backend import Capability
-from tritonctl.errors import OperationFailed
+from tritonctl.errors import NotFound, OperationFailed
 from tritonctl.inventory import ControlMode, Level
 
 
@@ -253,3 +253,23 @@ async def test_of_two_who_switch_one_is_refused_before_anything_changes(place: P
         assert "another switch" in errors[0].answer or "is gone" in errors[0].answer
         await until(one, place.service(name), lambda each: each.ready is True)
     assert place.names() == {name}
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_container_that_somebody_removes_meanwhile_leaves_nothing_behind(place: Place, after: int) -> None:
+    """Before the first step, and after it."""
+    name = place.triton("t")
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.ready is True)
+        plan = await make_plan(fleet, place.service(name), Capability.MODE, "explicit")
+        step = plan.steps[after]
+
+        async def removed_first() -> str:
+            place.docker("rm", "-f", name)
+            return await step.run()
+
+        steps = [replace(each, run=removed_first) if each is step else each for each in plan.steps]
+        outcome = await do(replace(plan, steps=tuple(steps)), place.folder)
+        assert isinstance(outcome.error, NotFound)
+        assert "undoing it failed" not in str(outcome.error)
+    assert place.names() == set()

@@ -149,7 +149,7 @@ class LiveScreen(QuietScreen):
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
                 if backend.warning and backend.state is BackendState.CONNECTING:
                     keep = 10  # it waits for a person: a code to sign in with
-                right.append(Part(f"{backend.name}: {backend.detail}"[:60], style, keep))
+                right.append(Part(f"{backend.name}: {backend.detail}"[:110], style, keep))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
         self.query_one(Header).show(left, right)
         if 0.0 < self._said_until <= time.monotonic():
