@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
 from tritonctl.fleet import Fleet
+from tritonctl.pace import Pace
 
 
 async def test_a_long_list_on_screen_is_looked_at_less_often() -> None:
@@ -24,3 +26,15 @@ async def test_a_long_list_on_screen_is_looked_at_less_often() -> None:
         looks = sorted(sum("ready" in line for line in each.asked) for each in servers)
         most = (time.monotonic() - began) / 0.6 + 1  # it may have slept longer
         assert 0 < looks[12] <= most, "24 in view: every 0.6 s"
+
+
+def test_looks_behind_tls_take_turns_and_what_is_in_view_has_its_own() -> None:
+    """Each takes ten times the CPU of a plain one: together they would keep the keys waiting."""
+    pace = Pace(2.0, {})
+    assert [pace.turn_s("a") for _ in range(3)] == [0.0] * 3, "a command has no keys"
+    pace.in_view = frozenset({"a", "b"})
+    unseen = [pace.turn_s(f"other-{number}") for number in range(100)]
+    assert unseen[-1] > 5.0
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(unseen))
+    assert pace.turn_s("a") == 0.0, "not behind those that nobody sees"
+    assert 0.0 < pace.turn_s("b") < 0.1

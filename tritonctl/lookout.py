@@ -126,11 +126,14 @@ class Lookout:
             deadline_s=self._deadline_s,
             least_window_s=_LEAST_WINDOW * self._interval_s,
         )
+        dear = replica.address is not None and replica.address.http.startswith("https:")
         await gate.wait()
         wait_s, met = self._pace.meet(), False
         try:
             await asyncio.sleep(wait_s)
             while True:
+                if dear:
+                    await asyncio.sleep(self._pace.turn_s(service_id))
                 hurry.clear()
                 seen = await probe.look(
                     tracked.replicas[replica.name],
