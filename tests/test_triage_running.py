@@ -149,7 +149,7 @@ async def test_some_requests_fail_in_the_models_own_code(tmp_path: Path) -> None
     write_model(tmp_path, "picky", RAISES_ON_NEGATIVE)
     async with patient(tmp_path) as one, traffic(one, "picky", 1.0, 1.0, -1.0):
         diagnosis = await one.diagnose()
-    assert causes(diagnosis) == ["requests-fail"]
+    assert causes(diagnosis) == ["requests-fail", "python-execute-error"]
     headline = diagnosis.findings[0]
     assert "backend" in headline.title
     assert "own code" in headline.cause
