@@ -380,7 +380,7 @@ async def test_cases_are_a_menu_sent_one_or_all_to_one_or_two_sides(triton: Runn
         await one.until("2 of 2 cases alike, compared with u/other")
 
 
-async def test_text_is_generated_as_it_comes_and_escape_stops_the_servers_work(demo: Running) -> None:
+async def test_text_is_generated_as_it_comes_and_escape_stops_the_servers_work(demo: Running, tmp_path: Path) -> None:
     async with page(demo, "tokens") as one:
         await one.field("input text_input", "one two three")
         pane = one.app.screen.query_one(RequestPane)
@@ -391,7 +391,8 @@ async def test_text_is_generated_as_it_comes_and_escape_stops_the_servers_work(d
         text = await one.until("total")
         assert "3, first after" in text
         assert "one two three" in text.split("pieces")[-1]
-        await one.field("input text_input", "word " * 600)
+        (tmp_path / "long.txt").write_text("word " * 600)  # typing so much takes the pilot minutes on a busy machine
+        await one.field("input text_input", "@long.txt")
         await one.press("s")
         await one.until("text as it comes; esc stops it")
         await one.press("escape")
