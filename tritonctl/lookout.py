@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.pace import Pace
 from tritonctl.probe import ServerProbe
+from tritonctl.server.http import prepare
 from tritonctl.tracked import Tracked
 
 _LEAST_WINDOW = 0.8  # of the interval
@@ -42,11 +43,12 @@ class Lookout:
         self._watched: defaultdict[str, _Watched] = defaultdict(_Watched)
         self._ending: set[asyncio.Task[None]] = set()
         self._begun = asyncio.Event()
+        self._prepared: asyncio.Task[None] | None = None  # of all together
         self._counts: dict[str, int] = {}
         self._pace = Pace(interval_s, self._counts)
 
     async def aclose(self) -> None:
-        tasks = [*self._ending, *(post.task for each in self._watched.values() for post in each.posts.values())]
+        tasks = [*([self._prepared] if self._prepared is not None else []), *self._ending, *(post.task for each in self._watched.values() for post in each.posts.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,6 +118,11 @@ class Lookout:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
+    async def _prepare(self) -> None:
+        if self._prepared is None:
+            self._prepared = asyncio.create_task(prepare(), name="import what looks need")
+        await asyncio.shield(self._prepared)
+
     async def _look(
         self, tracked: Tracked, replica: Replica, gate: asyncio.Event, hurry: asyncio.Event, may_ask_mode: bool
     ) -> None:
@@ -128,6 +135,7 @@ class Lookout:
         )
         dear = replica.address is not None and replica.address.http.startswith("https:")
         await gate.wait()
+        await self._prepare()
         wait_s, met = self._pace.meet(), False
         try:
             await asyncio.sleep(wait_s)
