@@ -48,7 +48,11 @@ class Lookout:
         self._pace = Pace(interval_s, self._counts)
 
     async def aclose(self) -> None:
-        tasks = [*([self._prepared] if self._prepared is not None else []), *self._ending, *(post.task for each in self._watched.values() for post in each.posts.values())]
+        tasks = [
+            *([self._prepared] if self._prepared is not None else []),
+            *self._ending,
+            *(post.task for each in self._watched.values() for post in each.posts.values()),
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
