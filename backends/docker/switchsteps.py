@@ -174,7 +174,7 @@ def remove_step(engine: Engine, container: Container, name: str = "") -> Step:
     """`name` where a step before this one gives the container another name than it has now."""
     name = name or container.name
     run = partial(remove_left, engine, container.id, name)
-    return Step(call=f"docker rm {name}", run=run, replica=container.name, deadline_s=_CALL_S)
+    return Step(call=f"docker rm {name}", run=run, replica=container.name, deadline_s=_CALL_S, settles=True)
 
 
 def rename_step(engine: Engine, container: Container, name: str) -> Step:
