@@ -44,6 +44,7 @@ class Told:
     kind: str = "kubernetes"
     slow_s: float = 0.0
     addresses: Sequence[str | None] = field(default_factory=lambda: [None])
+    breaks: bool = False
 
 
 class FakePlace(Backend):
@@ -73,6 +74,8 @@ class FakePlace(Backend):
         return tuple(self.told.events)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
+        if self.told.breaks:
+            raise KeyError("State")
         return tuple(self.told.sections)
 
 
@@ -246,6 +249,13 @@ async def test_what_does_not_come_in_time_is_named() -> None:
     assert time.monotonic() - began <= 12
     assert causes(diagnosis) == ["python-module-missing"], "what came before is used"
     assert [(each.what, each.why) for each in diagnosis.evidence.missing if "log" in each.what]
+
+
+async def test_a_fault_in_one_source_takes_nothing_from_the_others() -> None:
+    diagnosis = await diagnosed(Told(FAILING, log=[BEGIN, FAILED], breaks=True))
+    assert causes(diagnosis) == ["python-module-missing"]
+    (missing,) = [each.why for each in diagnosis.evidence.missing if each.what == "what the place says"]
+    assert missing.startswith("KeyError in ")
 
 
 async def test_one_line_of_time_from_all_sources() -> None:
