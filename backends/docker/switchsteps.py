@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from backends.docker import actions, look, ready
 from backends.docker.actions import STOP_S, Ground
@@ -71,7 +72,7 @@ async def _create(engine: Engine, name: str, wanted: Order) -> str:
 
 async def connect(engine: Engine, container_id: str, network: str, settings: Mapping[str, Any]) -> str:
     body = {"Container": container_id, "EndpointConfig": settings}
-    await engine.call("POST", f"/networks/{network}/connect", None, body)
+    await engine.call("POST", f"/networks/{quote(network, safe='')}/connect", None, body)
     return "connected"
 
 
