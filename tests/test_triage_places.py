@@ -20,7 +20,7 @@ from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service
 from tritonctl.plan import audit_path
 from tritonctl.server.address import ServerAddress
 from tritonctl.status import derive
-from tritonctl.triage import signatures
+from tritonctl.triage import own, signatures
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Confidence
 from tritonctl.triage.signatures import load
@@ -282,12 +282,14 @@ async def test_what_was_done_through_tritonctl_is_in_the_line_of_time(
             (now - timedelta(seconds=80), "fake/other", "unload digits"),
         )
     ]
+    records.append({**records[1], "service": "fake/é", "call": "load letters"})
     lines = ["fake/s cut off", "[]", '{"service": "fake/s", "at": 7}', *map(json.dumps, records)]
     path.write_text("\n".join(lines))
     diagnosis = await diagnosed(Told(FAILING, [event("Back-off", "BackOff", 30)]))
     moments = [(moment.source, moment.text) for moment in timeline(diagnosis.evidence)]
     assert ("tritonctl", "ann: load digits: done") in moments
     assert sum(source == "tritonctl" for source, _ in moments) == 1
+    assert [each.text for each in own.changes(path, "fake/é")] == ["ann: load letters: done"]
     assert [source for source, _ in moments].index("tritonctl") < [source for source, _ in moments].index("event")
 
 
