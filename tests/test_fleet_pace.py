@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
 from tritonctl.fleet import Fleet
+from tritonctl.lookout import Lookout
 from tritonctl.pace import Pace
 
 
@@ -26,6 +27,18 @@ async def test_a_long_list_on_screen_is_looked_at_less_often() -> None:
         looks = sorted(sum("ready" in line for line in each.asked) for each in servers)
         most = (time.monotonic() - began) / 0.6 + 1  # it may have slept longer
         assert 0 < looks[12] <= most, "24 in view: every 0.6 s"
+
+
+async def test_what_comes_into_view_waits_no_longer_behind_what_nobody_sees() -> None:
+    lookout, hurry = Lookout(2.0, 2.0, lambda *_: None), asyncio.Event()
+    lookout.look_at(["b"], None)
+    for number in range(1000):
+        lookout._pace.turn_s(f"other-{number}")
+    turn = asyncio.create_task(lookout._turn("a", hurry))
+    await asyncio.sleep(0)
+    lookout.look_at(["a"], None)
+    hurry.set()
+    await asyncio.wait_for(turn, 10.0)
 
 
 def test_looks_behind_tls_take_turns_and_what_is_in_view_has_its_own() -> None:

@@ -119,6 +119,18 @@ async def test_what_hangs_is_unknown_and_is_not_asked_twice_until_it_answers(mon
         await reaches(fleet, lambda snapshot: snapshot.host_gpus == (GPU,))
 
 
+async def test_a_driver_that_went_away_is_asked_again() -> None:
+    answers = iter([(GPU,), (), ()])
+
+    def read() -> tuple[HostGpu, ...]:
+        return next(answers, (GPU,))
+
+    async with Fleet([Place("here", service("s", None))], interval_s=0.05, read_host_gpus=read) as fleet:
+        await reaches(fleet, lambda snapshot: snapshot.host_gpus == (GPU,))
+        await reaches(fleet, lambda snapshot: snapshot.host_gpus == ())
+        await reaches(fleet, lambda snapshot: snapshot.host_gpus == (GPU,))
+
+
 async def test_the_hosts_state_is_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Nvml, "read", lambda _self: (GPU,))
     rows = dict((await host.section()).rows)

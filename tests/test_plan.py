@@ -131,6 +131,22 @@ async def test_a_failure_in_a_row_undoes_backwards_and_skips_the_rest(doing: Doi
     ]
 
 
+async def test_what_a_step_has_settled_is_not_undone(doing: Doing, audit: AuditLog) -> None:
+    settling = doing.step("b", undo=None, settles=True)
+    outcome = await carry_out(
+        plan(doing.step("a"), settling, doing.step("c"), doing.step("d", fails=True)), audit, read_only=False
+    )
+    assert doing.done == ["a", "b", "c", "d", "undo d", "undo c"]
+    assert states(outcome) == ["done", "done", "undone", "undone"]
+
+
+async def test_a_step_that_fails_has_settled_nothing(doing: Doing, audit: AuditLog) -> None:
+    steps = (doing.step("a"), doing.step("b", undo=None, fails=True, settles=True))
+    outcome = await carry_out(plan(*steps), audit, read_only=False)
+    assert doing.done == ["a", "b", "undo a"]
+    assert states(outcome) == ["undone", "failed"]
+
+
 async def test_an_undoing_that_fails_stops_and_hides_no_cause(doing: Doing, audit: AuditLog) -> None:
     steps = (doing.step("a"), doing.step("b", undo="b is stuck"), doing.step("c", fails=True, undo=None))
     outcome = await carry_out(plan(*steps), audit, read_only=False)

@@ -150,6 +150,10 @@ def test_an_entry_of_the_users_own(folder: Path) -> None:
         (entry_text() + entry_text(id="odd", where="dream"), 13, "there is no source 'dream'"),
         (entry_text() + entry_text(id="odd", stage="dream"), 8, "a value is wrong"),
         ("[[signature]\nid = 1\n", 1, "line 1"),
+        (entry_text() + entry_text(id="many", pattern="a{99999999999999}"), 13, "not a regular expression"),
+        (entry_text() + entry_text(id="odd", rank=7).replace("rank = 7", "rank = inf"), 8, "a value is wrong"),
+        ('\nsignature = ["mine"]\n', 2, "an entry is a table"),
+        ("deep = " + "[" * 100_000, 0, "maximum recursion depth"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(folder: Path, text: str, line: int, words: str) -> None:

@@ -101,6 +101,10 @@ def test_json_lines(wrapped: dict[str, str]) -> None:
     assert read(json.dumps(wrapped)).entries[0].model == "m"
 
 
+def test_brackets_without_end_are_a_line_like_any_other() -> None:
+    assert read('{"log":' + "[" * 60_000, FAILED).entries[-1].model == "m"
+
+
 def test_json_that_is_none() -> None:
     assert read('{"log": ', "{}", "[1]", '{"log": 5}', "{" * 100_000).lines == 5
 

@@ -20,7 +20,7 @@ from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service
 from tritonctl.plan import audit_path
 from tritonctl.server.address import ServerAddress
 from tritonctl.status import derive
-from tritonctl.triage import signatures
+from tritonctl.triage import own, signatures
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Confidence
 from tritonctl.triage.signatures import load
@@ -44,6 +44,7 @@ class Told:
     kind: str = "kubernetes"
     slow_s: float = 0.0
     addresses: Sequence[str | None] = field(default_factory=lambda: [None])
+    breaks: bool = False
 
 
 class FakePlace(Backend):
@@ -73,6 +74,8 @@ class FakePlace(Backend):
         return tuple(self.told.events)
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
+        if self.told.breaks:
+            raise KeyError("State")
         return tuple(self.told.sections)
 
 
@@ -248,6 +251,13 @@ async def test_what_does_not_come_in_time_is_named() -> None:
     assert [(each.what, each.why) for each in diagnosis.evidence.missing if "log" in each.what]
 
 
+async def test_a_fault_in_one_source_takes_nothing_from_the_others() -> None:
+    diagnosis = await diagnosed(Told(FAILING, log=[BEGIN, FAILED], breaks=True))
+    assert causes(diagnosis) == ["python-module-missing"]
+    (missing,) = [each.why for each in diagnosis.evidence.missing if each.what == "what the place says"]
+    assert missing.startswith("KeyError in ")
+
+
 async def test_one_line_of_time_from_all_sources() -> None:
     diagnosis = await diagnosed(
         Told(FAILING, [event("image 24.09 → 24.10", "Rollout", 120)], previous=[BEGIN, LOADING, FAILED])
@@ -272,12 +282,14 @@ async def test_what_was_done_through_tritonctl_is_in_the_line_of_time(
             (now - timedelta(seconds=80), "fake/other", "unload digits"),
         )
     ]
+    records.append({**records[1], "service": "fake/é", "call": "load letters"})
     lines = ["fake/s cut off", "[]", '{"service": "fake/s", "at": 7}', *map(json.dumps, records)]
     path.write_text("\n".join(lines))
     diagnosis = await diagnosed(Told(FAILING, [event("Back-off", "BackOff", 30)]))
     moments = [(moment.source, moment.text) for moment in timeline(diagnosis.evidence)]
     assert ("tritonctl", "ann: load digits: done") in moments
     assert sum(source == "tritonctl" for source, _ in moments) == 1
+    assert [each.text for each in own.changes(path, "fake/é")] == ["ann: load letters: done"]
     assert [source for source, _ in moments].index("tritonctl") < [source for source, _ in moments].index("event")
 
 

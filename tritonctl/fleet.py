@@ -235,8 +235,10 @@ class Fleet:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
-        """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once."""
+        """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once, a driver that went away
+        again and again."""
         await self._lookout.begun()
+        had_some = False
         while True:
             reading = asyncio.create_task(apart(read))
             try:
@@ -246,7 +248,8 @@ class Fleet:
                 self._set_host_gpus(await reading)
             finally:
                 reading.cancel()
-            if not self._host_gpus:
+            had_some = had_some or bool(self._host_gpus)
+            if not had_some:
                 return
             await asyncio.sleep(self.interval_s)
 

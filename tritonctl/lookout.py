@@ -127,6 +127,17 @@ class Lookout:
             self._prepared = asyncio.create_task(prepare(), name="import what looks need")
         await asyncio.shield(self._prepared)
 
+    async def _turn(self, service_id: str, hurry: asyncio.Event) -> None:
+        """Wait for it. What comes into view meanwhile has one among those that are seen, which is sooner."""
+        seen = self._pace.shows(service_id)
+        hurry.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.turn_s(service_id)):
+                while seen or not self._pace.shows(service_id):
+                    await hurry.wait()
+                    hurry.clear()
+                await asyncio.sleep(self._pace.turn_s(service_id))
+
     async def _look(
         self, tracked: Tracked, replica: Replica, gate: asyncio.Event, hurry: asyncio.Event, may_ask_mode: bool
     ) -> None:
@@ -145,7 +156,7 @@ class Lookout:
             await asyncio.sleep(wait_s)
             while True:
                 if dear:
-                    await asyncio.sleep(self._pace.turn_s(service_id))
+                    await self._turn(service_id, hurry)
                 hurry.clear()
                 seen = await probe.look(
                     tracked.replicas[replica.name],

@@ -23,7 +23,11 @@ Run = Callable[[], Awaitable[str]]  # returns the server's or the place's own an
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call. `call` is it as a person could type it, `undo_call` what takes it back; no secret in either."""
+    """One call. `call` is it as a person could type it, `undo_call` what takes it back; no secret in either.
+
+    `settles`: once it is done, what the steps up to it made is to stay; what was before them is gone. A failure after
+    it is undone as far as to here.
+    """
 
     call: str
     run: Run
@@ -31,6 +35,7 @@ class Step:
     undo_call: str = ""
     undo: Run | None = None
     deadline_s: float = 300.0
+    settles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +270,12 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
 
 
 async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
-    """Take back the steps up to the failed one, which may be half done, last first. Stops where that fails: what is
-    left is then told, not guessed at."""
+    """Take back the steps up to the failed one, which may be half done, last first, as far as to one that settles what
+    was before it. Stops where that fails: what is left is then told, not guessed at."""
     for place in range(failed, -1, -1):
         step = results[place].step
+        if step.settles and place != failed:
+            return
         if step.undo is None:
             continue
         began = time.monotonic()

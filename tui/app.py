@@ -253,6 +253,9 @@ class TritonctlApp(CommandedApp):
         except TimeoutError:
             self.say(f"{event.what}: the server did not answer while the plan was made", "failed")
             return
+        except Exception as caught:  # else the line would say for ever that it is being made
+            self.say(f"{event.what}: {fault(event.what, caught).headline}", "failed")
+            return
         # Somebody who went elsewhere while the plan was made no longer expects a question.
         if asked_on is self.screen and isinstance(asked_on, LiveScreen):
             asked_on.say("")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import TritonctlError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Level, ServiceStatus
 
@@ -81,7 +80,7 @@ class Verdicts:
 
         try:
             diagnosis = await triage(status, backend, self._catalogues[backend.kind])
-        except TritonctlError:
+        except Exception:  # the others are asked all the same; the triage tab of this one shows what is wrong
             return
         headline = diagnosis.headline
         causes = [each for each in diagnosis.findings if each.weight in (Weight.FAILED, Weight.DEGRADED)]

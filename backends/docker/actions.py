@@ -95,7 +95,7 @@ async def delete(ground: Ground) -> Plan:
     for each in ground.containers:
         if each.state.running or each.state.status == "restarting":
             steps.append(stop_step(engine, each))
-        steps.append(_step(f"docker rm {each.name}", partial(remove, engine, each)))
+        steps.append(_step(f"docker rm {each.name}", partial(remove, engine, each), settles=True))
         undo.append(await recreate_command(engine, each))
     offered = await belongings.of(engine, ground.containers)
     choices = choose((each.choice for each in offered), belongings.spelled_out(offered, ground.intent.options))
@@ -185,8 +185,8 @@ async def remove(engine: Engine, container: Container) -> str:
     return "removed"
 
 
-def _step(call: str, run: Callable[[], Awaitable[str]]) -> Step:
-    return Step(call=call, run=run, replica=call.rpartition(" ")[2], deadline_s=STOP_S + _CALL_S)
+def _step(call: str, run: Callable[[], Awaitable[str]], *, settles: bool = False) -> Step:
+    return Step(call=call, run=run, replica=call.rpartition(" ")[2], deadline_s=STOP_S + _CALL_S, settles=settles)
 
 
 # What it costs

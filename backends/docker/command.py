@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backends.docker.container import listing, mapping, text
-from backends.secrets import is_secret, mask_argument
+from backends.secrets import is_secret, mask, mask_argument
 
 _DEFAULT_SHM = 64 * 2**20
 _SAID = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "'": r"\'", "\\": r"\\"}
@@ -132,7 +132,8 @@ def _health(check: Mapping[str, Any]) -> Iterable[str]:
     if test[:1] == ["NONE"]:
         yield "--no-healthcheck"
     elif test:
-        yield from ("--health-cmd", test[1] if test[0] == "CMD-SHELL" else shlex.join(test[1:]))
+        words = map(mask_argument, test[1:])
+        yield from ("--health-cmd", next(words, "") if test[0] == "CMD-SHELL" else shlex.join(words))
     for field, flag in (("Interval", "interval"), ("Timeout", "timeout"), ("StartPeriod", "start-period")):
         if check.get(field):
             yield from (f"--health-{flag}", f"{int(check[field]) // 1_000_000}ms")
@@ -183,7 +184,7 @@ def _of_host(host: Mapping[str, Any], runtime: str) -> Iterable[str]:
     if text(log, "Type") not in ("", "json-file") or log.get("Config"):
         yield from ("--log-driver", text(log, "Type"))
         for name, value in mapping(log, "Config").items():
-            yield from ("--log-opt", f"{name}={value}")
+            yield from ("--log-opt", f"{name}={mask(name, str(value))}")
     if host.get("Runtime") not in (None, "", "runc", runtime):
         yield from ("--runtime", text(host, "Runtime"))
 

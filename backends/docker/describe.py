@@ -69,7 +69,7 @@ def _health(document: Mapping[str, Any]) -> Rows:
     if not health:
         return []
     rows = [
-        ("test", " ".join(map(str, listing(check, "Test")))),
+        ("test", " ".join(mask_argument(str(each)) for each in listing(check, "Test"))),
         ("status", f"{text(health, 'Status')}, {number(health, 'FailingStreak')} failures in a row"),
     ]
     for each in listing(health, "Log")[-3:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -135,14 +136,16 @@ class Engine:
         """Raises a TritonctlError."""
         try:
             async with asyncio.timeout(CONNECT_S):
-                socket = self.endpoint.socket
+                path = self.endpoint.socket
                 if self.tunnel is not None:
-                    socket = await self.tunnel.open()
-                if socket is not None:
-                    return await asyncio.open_unix_connection(socket, limit=BUFFER_BYTES)
+                    path = await self.tunnel.open()
+                if path is not None:
+                    return await asyncio.open_unix_connection(path, limit=BUFFER_BYTES)
                 parts = urlsplit(str(self.endpoint.tcp))
                 secure = self._tls() if parts.scheme == "https" else None
-                return await asyncio.open_connection(parts.hostname, parts.port, ssl=secure, limit=BUFFER_BYTES)
+                streams = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure, limit=BUFFER_BYTES)
+                _keep_alive(streams[1].get_extra_info("socket"))
+                return streams
         except TimeoutError:
             said = f"no connection within {CONNECT_S:g} s"
             raise Unreachable(f"reach {self._name}", said, _BUSY, kind="timeout") from None
@@ -225,6 +228,19 @@ class Engine:
         if "CERTIFICATE" in said or "SSL" in said.upper():
             return Unreachable(tried, said, "DOCKER_CERT_PATH names the folder of ca.pem, cert.pem, key.pem", "tls")
         return Unreachable(tried, said, "is the engine running, and does it listen there?")
+
+
+# Seconds of silence, between two questions, and how many of these get no answer, until the connection counts as lost.
+_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Events and followed logs may say nothing for hours: what lies between forgets such a connection without a word,
+    and nothing else would tell that no more of them will come."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ALIVE:
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 _BUSY = "the engine is busy or hangs: `docker info` tells"

@@ -8,6 +8,7 @@ from typing import Any
 from backends.docker import use
 from backends.docker.container import Container, listing, mapping, number, read_container, text
 from backends.docker.engine import Engine
+from backends.secrets import mask_argument
 from tritonctl.backend import Section
 from tritonctl.errors import TritonctlError
 
@@ -51,7 +52,8 @@ def _health(document: Mapping[str, Any]) -> Rows:
     health = mapping(mapping(document, "State"), "Health")
     if text(health, "Status") != "unhealthy":
         return []
-    test = " ".join(map(str, listing(mapping(mapping(document, "Config"), "Healthcheck"), "Test")))
+    check = mapping(mapping(document, "Config"), "Healthcheck")
+    test = " ".join(mask_argument(str(each)) for each in listing(check, "Test"))
     last = next((each for each in reversed(listing(health, "Log")) if isinstance(each, dict)), {})
     said = text(last, "Output").strip()[:1000] or "no output"
     return [

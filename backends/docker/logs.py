@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from backends.docker.container import Container, seconds
 from backends.docker.engine import Engine
 from tritonctl.backend import LogLine
-from tritonctl.errors import TritonctlError
+from tritonctl.errors import TritonctlError, fault
 from tritonctl.server import log
 
 _HEADER = 8
@@ -79,7 +79,7 @@ class Lines:
     """
 
     def __init__(self, replica: str, *, tty: bool, began: float = 0.0) -> None:
-        self._replica = replica
+        self.replica = replica
         self._began = began
         self._behind_s = 0.0  # how near this has come to what is being added
         self._tty = tty
@@ -195,7 +195,7 @@ class Lines:
     def _line(self, stream: int) -> LogLine:
         text = bytes(self._open[stream]).decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
         self._open[stream].clear()
-        return LogLine(self._replica, text, self._times.get(stream))
+        return LogLine(self.replica, text, self._times.get(stream))
 
 
 async def read(
@@ -285,6 +285,8 @@ async def _pump(pieces: AsyncIterator[bytes], lines: Lines, waiting: _Waiting) -
         await waiting.put(lines.end())
     except TritonctlError as error:
         waiting.end(error)
+    except Exception as caught:  # who waits for lines would wait for ever
+        waiting.end(fault(f"read the log of {lines.replica}", caught))
     else:
         waiting.end()
 

@@ -44,7 +44,7 @@ async def plan(ground: Ground) -> Plan:
             "switch is then undone"
         )
     if len(ground.containers) > 1:
-        warnings.append("one container after the other: the others serve meanwhile")
+        warnings.append("one container after the other: the others serve meanwhile, and what is switched stays so")
     else:
         warnings.append("it does not serve between the stop of the old and the readiness of the new container")
     return ground.plan(
@@ -108,6 +108,7 @@ async def _switch_one(
             run=partial(switchsteps.remove_left, engine, name + OLD, name + OLD),
             replica=name,
             deadline_s=_CALL_S,
+            settles=True,
         )
     )
 

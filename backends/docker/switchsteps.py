@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from backends.docker import actions, look, ready
 from backends.docker.actions import STOP_S, Ground
@@ -71,7 +72,7 @@ async def _create(engine: Engine, name: str, wanted: Order) -> str:
 
 async def connect(engine: Engine, container_id: str, network: str, settings: Mapping[str, Any]) -> str:
     body = {"Container": container_id, "EndpointConfig": settings}
-    await engine.call("POST", f"/networks/{network}/connect", None, body)
+    await engine.call("POST", f"/networks/{quote(network, safe='')}/connect", None, body)
     return "connected"
 
 
@@ -174,7 +175,7 @@ def remove_step(engine: Engine, container: Container, name: str = "") -> Step:
     """`name` where a step before this one gives the container another name than it has now."""
     name = name or container.name
     run = partial(remove_left, engine, container.id, name)
-    return Step(call=f"docker rm {name}", run=run, replica=container.name, deadline_s=_CALL_S)
+    return Step(call=f"docker rm {name}", run=run, replica=container.name, deadline_s=_CALL_S, settles=True)
 
 
 def rename_step(engine: Engine, container: Container, name: str) -> Step:

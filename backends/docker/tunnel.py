@@ -24,11 +24,17 @@ class Tunnel:
         self._endpoint = endpoint
         self._folder: Path | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._saying: asyncio.Task[bytes] | None = None
         self._ports: dict[tuple[str, int], int] = {}
+        self._opening = asyncio.Lock()
         self._adding = asyncio.Lock()
 
     async def open(self) -> str:
         """The path of the local end of the engine's socket. Raises Unreachable with ssh's own words."""
+        async with self._opening:  # of many who find it gone, one makes it anew, and the others wait for that
+            return await self._open()
+
+    async def _open(self) -> str:
         if self._process is not None and self._process.returncode is None and self._folder is not None:
             return str(self._folder / "engine")
         await self.close()
@@ -42,6 +48,7 @@ class Tunnel:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
+        self._saying = asyncio.create_task(_last_of(self._process.stderr), name="what ssh says")
         try:
             async with asyncio.timeout(OPEN_S):
                 while not local.exists():
@@ -88,6 +95,7 @@ class Tunnel:
 
     async def close(self) -> None:
         process, self._process = self._process, None
+        saying, self._saying = self._saying, None
         self._ports.clear()
         if process is not None and process.returncode is None:
             process.terminate()
@@ -97,6 +105,9 @@ class Tunnel:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        if saying is not None:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
         folder, self._folder = self._folder, None
         if folder is not None:
             with suppress(OSError):
@@ -123,10 +134,19 @@ class Tunnel:
         return [*command, "--", str(self._endpoint.ssh)]
 
     async def _words(self) -> str:
-        if self._process is None or self._process.stderr is None:
+        if self._process is None or self._saying is None:
             return "ssh ended"
-        said = (await self._process.stderr.read(_SAID_BYTES)).decode("utf-8", "replace").strip()
+        said = (await self._saying).decode("utf-8", "replace").strip()
         return said or f"ssh ended with {self._process.returncode}"
+
+
+async def _last_of(stream: asyncio.StreamReader | None) -> bytes:
+    """The end of what ssh says. All of it is taken: it says a line for each port that refuses, and stops carrying
+    anything once nobody does."""
+    said = b""
+    while stream is not None and (piece := await stream.read(_SAID_BYTES)):
+        said = (said + piece)[-_SAID_BYTES:]
+    return said
 
 
 _ADVICE = "try the same by hand: it must connect without asking anything (a key or an agent, a known host)"

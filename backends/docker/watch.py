@@ -19,7 +19,7 @@ from backends.docker.reach import Reach
 from backends.docker.services import Seen, failed_by_itself, services
 from backends.docker.use import Meter
 from tritonctl.backend import Changed, Listed, Removed, Update
-from tritonctl.errors import TritonctlError, Unreachable
+from tritonctl.errors import TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service, Usage
 
 _LIST_ANEW = ""  # in place of a container's id
@@ -139,6 +139,8 @@ class Watch:
             raise Unreachable("watch the Docker Engine", "the engine ended the connection: it stops", kind="lost")
         except TritonctlError as error:
             happened.put_nowait(error)
+        except Exception as caught:  # nothing would be told any more, and the engine would seem to be quiet
+            happened.put_nowait(fault("watch the Docker Engine", caught))
 
     async def _measure(self, happened: Happened) -> None:
         """Put what the running containers in view take, for ever."""
@@ -149,9 +151,9 @@ class Watch:
                 if (self._in_view is None or each.found.service_name in self._in_view)
                 and each.container.state.status == "running"
             ]
-            if shown:
-                with suppress(TritonctlError):  # an engine that is gone is told by its events' end
-                    happened.put_nowait(await self._meter.round(shown))
+            with suppress(TritonctlError):  # an engine that is gone is told by its events' end
+                if taken := await self._meter.round(shown):
+                    happened.put_nowait(taken)
             await self._meter.pause()
 
     async def _next(self, happened: Happened) -> tuple[set[str], list[Ended], dict[str, Usage]]:
@@ -229,6 +231,9 @@ class Watch:
             if each is not None:
                 self.seen[each.container.id] = each
                 self._look_again_later(each.found, happened, later)
+        for container_id in wanted:
+            if container_id not in self.seen:
+                self._ends.pop(container_id, None)
         for container_id, taken in uses.items():
             if (seen := self.seen.get(container_id)) is not None:
                 self.seen[container_id] = replace(seen, usage=taken)

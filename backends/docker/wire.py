@@ -93,7 +93,7 @@ async def _answer(reader: asyncio.StreamReader, limit: int) -> tuple[int, bytes,
             _check(len(content) + size, limit)
             content += await reader.readexactly(size)
             await reader.readexactly(2)
-        while await reader.readuntil(b"\r\n") != b"\r\n":  # trailers
+        while await _line(reader) != b"\r\n":  # trailers
             pass
     elif length.isdigit():
         _check(int(length), limit)
@@ -126,8 +126,18 @@ async def head(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes]]:
 
 async def _chunk_size(reader: asyncio.StreamReader) -> int:
     try:
-        return int((await reader.readuntil(b"\r\n")).split(b";", 1)[0], 16)
-    except (ValueError, asyncio.LimitOverrunError):
+        size = int((await _line(reader)).split(b";", 1)[0], 16)
+    except ValueError:
+        raise NotHttp from None
+    if size < 0:
+        raise NotHttp
+    return size
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n")
+    except asyncio.LimitOverrunError:
         raise NotHttp from None
 
 

@@ -43,6 +43,14 @@ def test_a_volume_without_a_name_is_mounted_once() -> None:
     assert mounts == [f"{VOLUME}:/anon", f"{VOLUME}:/typed"]
 
 
+def test_no_secret_is_in_it() -> None:
+    host = {"LogConfig": {"Type": "splunk", "Config": {"splunk-token": "hush", "splunk-url": "https://log"}}}
+    check = {"Test": ["CMD-SHELL", "curl 'http://user:hush@localhost/?token=hush'"]}
+    said = create_command("t", {"Image": "i", "HostConfig": host, "Healthcheck": check}, {})
+    assert "hush" not in said
+    assert "--log-opt splunk-url=https://log" in said
+
+
 def test_what_docker_would_choose_otherwise_is_said() -> None:
     said = create_command("t", order(DOCUMENT, ("tritonserver",), same_image=True).body, {}, "runc")
     for flag in ("--ipc shareable", "--expose 9000", "--expose 9001/udp", "--runtime nvidia"):

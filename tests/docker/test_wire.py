@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,6 +98,19 @@ async def test_an_answer_that_is_too_large_cut_or_none(tmp_path: Path, answer: b
     async with said(tmp_path, answer, closing=True) as (wire, _):
         with pytest.raises(error):
             await wire.ask("GET", "/a", None, LIMIT)
+
+
+async def test_a_connection_that_may_be_silent_for_hours_is_asked_for() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    _, writer = await Engine(Endpoint(url, "test", tcp=url))._dial()
+    assert writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    writer.close()
+    server.close()
 
 
 async def test_the_engine_says_in_words_what_came_back(tmp_path: Path) -> None:

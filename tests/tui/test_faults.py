@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import RUNNING, FakeBackend, FakeModel, FakeTriton, service
 from tests.tui.pilot import Dashboard, dashboard
-from tritonctl.backend import Event, Section
+from tritonctl.backend import Capability, Event, Intent, LogLine, Section
 from tritonctl.errors import Unreachable
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Service
-from tritonctl.plan import AuditLog
+from tritonctl.plan import AuditLog, Plan
 from tui.app import TritonctlApp
 from tui.widgets.table import Table
 
@@ -55,6 +56,32 @@ async def test_a_key_typed_before_the_first_frame_stops_nothing(tmp_path: Path) 
             shown = Dashboard(app, pilot)
             await shown.command("metrics fake/s")
             await shown.until(lambda: "throughput" in shown.text and "– req/s" not in shown.line("throughput"))
+
+
+class _Faulty(FakeBackend):
+    """Has a fault of its own, that is no error in words."""
+
+    capabilities = FakeBackend.capabilities | {Capability.RESTART}
+
+    async def logs(self, service: Service, **_: object) -> AsyncIterator[Sequence[LogLine]]:
+        yield [LogLine("r1", "one line")]
+        raise KeyError("hush")
+
+    async def plan(self, intent: Intent) -> Plan:
+        raise KeyError("hush")
+
+
+async def test_a_fault_of_its_own_is_told_where_somebody_waits_for_an_answer(tmp_path: Path) -> None:
+    async with (
+        FakeTriton([FakeModel("m")]) as server,
+        dashboard(_Faulty(service("s", server)), work=tmp_path) as shown,
+    ):
+        await shown.sees("ready")
+        await shown.command("restart")
+        await shown.until(lambda: "restart: KeyError in " in shown.notice)
+        await shown.command("logs s")
+        await shown.sees("one line", "read the log of fake/s: KeyError in ")
+        assert "hush" not in shown.text
 
 
 async def test_a_service_that_goes_while_its_page_is_open(tmp_path: Path) -> None:

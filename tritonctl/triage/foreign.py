@@ -68,6 +68,8 @@ async def match(
         begun = [each[0] for each in work].index(endless)
         work = work[begun + 1 :]
     missing = [Missing(f"entry {each.text}", each.path) for each in troubles]
+    if len(troubles) == _TRIES:
+        missing += [Missing(f"entry {foreign[number].id!r}", "there was no time left for it") for number, _, _ in work]
     return found, troubles, missing
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from tritonctl.backend import Backend, Capability
-from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, fault
 from tritonctl.inventory import Level, Model, ReplicaStatus, ServiceStatus
 from tritonctl.plan import audit_path
 from tritonctl.server import metrics, models, presence, rates
@@ -118,6 +118,8 @@ class _Gathering:
             self._missing.append(Missing(what, "it did not come in time"))
         except TritonctlError as error:
             self._missing.append(Missing(what, error.headline))
+        except Exception as caught:  # one source's fault must not take away what the others tell
+            self._missing.append(Missing(what, fault(what, caught).headline))
         self._tell()
 
     # The place
@@ -180,7 +182,8 @@ class _Gathering:
 
     async def _read_log(self, name: str, *, previous: bool) -> None:
         reader, size, late = LogReader(), 0, ""
-        several = len(self._replicas) > 1
+        # Not of those that are asked alone: of one that is left, the log of its service has what the others wrote too.
+        several = len(self._status.service.replicas) > 1
         try:
             async with asyncio.timeout(max(0.05, self._deadline - time.monotonic() - 0.2)):
                 async for batch in self._backend.logs(

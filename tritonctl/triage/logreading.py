@@ -303,7 +303,7 @@ def _of_json(raw: str) -> str:
     """The message of a line that a log shipper wrapped into JSON, or the line as it is."""
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or brackets without end
         return raw
     if isinstance(document, dict):
         for key in _JSON_TEXTS:

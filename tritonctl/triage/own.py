@@ -24,7 +24,8 @@ def changes(path: Path, service: str) -> list[Piece]:
             lines = file.read(_TAIL_BYTES).split(b"\n")
     except FileNotFoundError:
         return []
-    found = [piece for line in lines if service.encode() in line and (piece := _piece(line, service)) is not None]
+    written = json.dumps(service).encode()  # as it stands there, where it is not ASCII
+    found = [piece for line in lines if written in line and (piece := _piece(line, service)) is not None]
     return found[-_MOST:]
 
 

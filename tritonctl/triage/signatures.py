@@ -230,7 +230,7 @@ def _read(path: Path, foreign: bool, troubles: list[Trouble], *, whole: bool) ->
             return
         text = raw.decode()
         document = tomllib.loads(text if whole else _WORDS.sub("", text))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         troubles.append(Trouble(str(path), int(found[1]) if found else 0, str(error)))
         return
@@ -239,6 +239,8 @@ def _read(path: Path, foreign: bool, troubles: list[Trouble], *, whole: bool) ->
     blocks = [] if whole else text.split(_HEADER)[1:]
     for number, row in enumerate(rows if isinstance(rows, list) else []):
         try:
+            if not isinstance(row, dict):
+                raise _Wrong("signature", "an entry is a table: [[signature]]")
             yield _signature({**defaults, **row}, path, foreign, "" if whole else _HEADER + blocks[number])
         except _Wrong as wrong:
             line = _line_of(path, number, wrong.key)
@@ -263,7 +265,7 @@ def _signature(row: Mapping[str, Any], path: Path, foreign: bool, block: str) ->
     if foreign and row.get("pattern"):
         try:
             re.compile(str(row["pattern"]))
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:  # the last two: too many repetitions, or brackets
             raise _Wrong("pattern", f"not a regular expression: {error}") from None
     try:
         return Signature(
@@ -290,7 +292,7 @@ def _signature(row: Mapping[str, Any], path: Path, foreign: bool, block: str) ->
             foreign=foreign,
             block=block,
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise _Wrong("id", f"a value is wrong: {error}") from None
 
 

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.timer import Timer
 
 from tritonctl.backend import Capability, LogSource
-from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.log import Severity, parse_line
 from tui.figures import seconds_of
@@ -153,6 +153,8 @@ class LogsPane(Pane):
             if reading is not self._reading:
                 return
             log.append([(str(error), "failed")])
+        except Exception as caught:  # else the log would seem to be silent
+            log.append([(str(fault(f"read the log of {status.id}", caught)), "failed")])
         self._ended, log.ended = _processes(status), True
 
     # What is shown of it

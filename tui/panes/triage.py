@@ -12,7 +12,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from tritonctl.errors import TritonctlError
+from tritonctl.errors import TritonctlError, fault
 from tritonctl.inventory import ServiceStatus
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Confidence, Finding, Weight, command_of
@@ -80,6 +80,8 @@ class TriagePane(Pane):
             self._diagnosis = await triage(status, backend, self._catalogue, told=told, latest=lambda: self._status)
         except TritonctlError as error:
             self._trouble = str(error)
+        except Exception as caught:  # else it would say for ever that it is gathering
+            self._trouble = str(fault(f"triage of {status.id}", caught))
         finally:
             self._gathering = False
         screen.show_now()

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from tritonctl.backend import Backend, Capability
-from tritonctl.errors import TritonctlError
+from tritonctl.errors import TritonctlError, fault
 from tritonctl.inventory import BackendState, Service, Snapshot
 from tritonctl.plan import Plan, StepResult, StepState
 from tui.desk import Desk
@@ -198,6 +198,8 @@ class LiveScreen(QuietScreen):
             complaint = f"{error.headline}{'  → ' + error.advice if error.advice else ''}"
         except TimeoutError:
             complaint = "there was no answer while the plan was made anew: it is as before"
+        except Exception as caught:
+            complaint = fault(before.title, caught).headline
         self._plan = plan
         lines = [PanelLine(complaint, state="failed")] if complaint else []
         self.query_one(Panel).show(plan.title, lines + plan_lines(plan), expected=plan.typed)
