@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 MASK = "***"
 _NAME = re.compile(
@@ -16,6 +17,11 @@ _IN_TEXT = re.compile(
 )
 _SHAPES = re.compile(r"^(eyJ[\w-]{10,}\.|AKIA[A-Z0-9]{12,}|sk-\w{12,}|hf_\w{12,}|gh[pousr]_\w{12,}|-----BEGIN)")
 _RESTRICTED = re.compile(r"^(--(?:http-restricted-api|grpc-restricted-protocol)(?:=|\s).*=).+$")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
+_SHELL_WORD = re.compile(
+    r"""(?:--(?:http-restricted-api|grpc-restricted-protocol)[ \t]+)?(?:[^\s'";&|]|'[^']*'|"(?:[^"\\]|\\.)*"|['"])+""",
+    re.DOTALL,
+)
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -38,11 +44,31 @@ def mask_text(value: str) -> str:
 
 
 def mask_argument(argument: str) -> str:
-    """An argument of a command line; --NAME=VALUE is judged by its name too."""
+    """An argument of a command line; --NAME=VALUE and NAME=VALUE are judged by the name too. One that is a whole shell
+    string is judged word by word."""
+    if re.search(r"\s", argument.strip()):
+        return mask_text(_SHELL_WORD.sub(lambda word: _mask_word(word[0]), argument))
+    return _mask_word(argument)
+
+
+def _mask_word(argument: str) -> str:
     restricted = _RESTRICTED.match(argument)
     if restricted:
         return restricted[1] + MASK
     name, equals, value = argument.partition("=")
-    if equals and name.startswith("-") and " " not in name:
+    if equals and (name.startswith("-") or _VARIABLE.fullmatch(name)) and " " not in name:
         return f"{name}={mask(name, value)}"
     return mask_text(argument)
+
+
+def mask_arguments(arguments: Iterable[str]) -> list[str]:
+    """A whole command line, in which a secret may also be the word after its option."""
+    found: list[str] = []
+    option = ""
+    for each in arguments:
+        if option and not each.startswith("-"):
+            found.append(mask_argument(f"{option}={each}").removeprefix(f"{option}="))
+        else:
+            found.append(mask_argument(each))
+        option = each if re.fullmatch(r"--[\w-]+", each) else ""
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backends.docker.container import listing, mapping, text
-from backends.secrets import is_secret, mask, mask_argument
+from backends.secrets import is_secret, mask, mask_argument, mask_arguments
 
 _DEFAULT_SHM = 64 * 2**20
 _SAID = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "'": r"\'", "\\": r"\\"}
@@ -53,7 +53,7 @@ def create_command(name: str, body: Mapping[str, Any], image_config: Mapping[str
     if entry and entry != _words(image_config.get("Entrypoint")):
         flags += ["--entrypoint", entry[0]]
         command = [*entry[1:], *command]
-    words = ["docker", "create", "--name", name, *flags, text(body, "Image"), *map(mask_argument, command)]
+    words = ["docker", "create", "--name", name, *flags, text(body, "Image"), *mask_arguments(command)]
     return line(words)
 
 

@@ -12,7 +12,7 @@ from backends.docker import use
 from backends.docker.command import gpus
 from backends.docker.container import Container, listing, mapping, number, read_container, text
 from backends.docker.engine import Engine
-from backends.secrets import mask, mask_argument
+from backends.secrets import mask, mask_arguments
 from tritonctl.backend import Section
 
 _BETWEEN_SAMPLES_S = 0.25
@@ -47,7 +47,7 @@ def _state(container: Container, document: Mapping[str, Any]) -> Rows:
     if state.error:
         rows.append(("error", state.error))
     rows += [
-        ("command", " ".join(shlex.quote(mask_argument(word)) for word in container.argv)),
+        ("command", " ".join(map(shlex.quote, mask_arguments(container.argv)))),
         ("image", container.image),
         ("image id", container.image_id),
         ("id", container.id),
@@ -69,7 +69,7 @@ def _health(document: Mapping[str, Any]) -> Rows:
     if not health:
         return []
     rows = [
-        ("test", " ".join(mask_argument(str(each)) for each in listing(check, "Test"))),
+        ("test", " ".join(mask_arguments(str(each) for each in listing(check, "Test")))),
         ("status", f"{text(health, 'Status')}, {number(health, 'FailingStreak')} failures in a row"),
     ]
     for each in listing(health, "Log")[-3:]:

@@ -18,7 +18,7 @@ from backends.kubernetes.services import Group, Seat
 from backends.kubernetes.states import exit_words, pod_platform
 from backends.kubernetes.store import Store
 from backends.kubernetes.workload import InferenceService, Workload
-from backends.secrets import mask, mask_argument, mask_text
+from backends.secrets import mask, mask_arguments, mask_text
 from tritonctl.backend import Section
 from tritonctl.errors import TritonctlError
 
@@ -127,7 +127,7 @@ def _conditions(conditions: Iterable[Condition]) -> Rows:
 
 def _container(container: Container, entry: Mapping[str, Any]) -> Rows:
     found: Rows = [("image", container.image)]
-    words = [mask_argument(word) for word in (*container.command, *container.args)]
+    words = mask_arguments((*container.command, *container.args))
     found.append(("command", " ".join(shlex.quote(each) for each in words) or "the image's own"))
     if container.ports:
         found.append(("ports", ", ".join(f"{port} ({name})" if name else str(port) for name, port in container.ports)))

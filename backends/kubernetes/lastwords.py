@@ -52,7 +52,8 @@ class LastWords:
                 lines = await podlog.tail(self._api, pod.namespace, pod.name, mark[1], previous)
         except (TritonctlError, TimeoutError):
             return
-        if said := log.last_words(lines):
+        gone = any(line.startswith(podlog.GONE) for line in lines[:1])
+        if not gone and (said := log.last_words(lines)):
             while len(self._said) >= _MOST:
                 self._asked.discard(next(iter(self._said)))
                 del self._said[next(iter(self._said))]

@@ -210,6 +210,8 @@ class Store:
             self._drop_workload(key)
             return
         top = _inference_key(workload.namespace, both[KSERVE_LABEL]) if KSERVE_LABEL in both else key
+        for before in [each for each, below in self._workloads_of.items() if key in below and each != top]:
+            self._let_go(before, key)
         self.workloads[key] = SeenWorkload(workload, found)
         self._workloads_of.setdefault(top, set()).add(key)
         self._touch(top)
@@ -218,10 +220,13 @@ class Store:
         if self.workloads.pop(key, None) is None:
             return
         for top in [top for top, below in self._workloads_of.items() if key in below]:
-            self._workloads_of[top].discard(key)
-            if not self._workloads_of[top]:
-                del self._workloads_of[top]
-            self._touch(top)
+            self._let_go(top, key)
+
+    def _let_go(self, top: Key, key: Key) -> None:
+        self._workloads_of[top].discard(key)
+        if not self._workloads_of[top]:
+            del self._workloads_of[top]
+        self._touch(top)
 
 
 def _named_owner(pod: Pod) -> Owner | None:

@@ -21,7 +21,7 @@ from backends.kubernetes.pod import (
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`wanted` is the number of pods asked for. `current` of them are of the newest template."""
+    """`wanted` is the number of pods asked for, `exist` of those there are; `updated` are of the newest template."""
 
     kind: Kind
     namespace: str
@@ -115,7 +115,7 @@ def _finished(status: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InferenceService:
-    """KServe's own object. `predictor` is what its specification says of the server: runtime or format."""
+    """KServe's own object. `triton`: its specification names Triton as server, as runtime or as its model's format."""
 
     namespace: str
     name: str

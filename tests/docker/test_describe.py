@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from backends.secrets import mask, mask_argument
+from backends.secrets import mask, mask_argument, mask_arguments
 from tests.docker.place import Place, until
 
 
@@ -54,3 +54,33 @@ def test_secrets_are_known_by_name_and_by_shape() -> None:
     assert mask_argument("--password=abc") == "--password=***"
     assert mask_argument("--http-restricted-api=health:key=abc") == "--http-restricted-api=health:key=***"
     assert mask_argument("--model-repository=s3://key:word@host/x") == "--model-repository=s3://***@host/x"
+
+
+def test_secrets_within_a_shell_string_are_found_word_by_word() -> None:
+    secret = "hunter2hunter2"
+    for script in (
+        f"export AWS_SECRET_ACCESS_KEY={secret}; exec tritonserver --model-repository=/models",
+        f"set -e\nHF_AUTH={secret}\ntritonserver --model-repository=/models",
+        f"A_TOKEN='with {secret} in it' tritonserver --model-repository=/models",
+        f"tritonserver --http-restricted-api=inference:admin-key={secret} --model-repository=/models",
+        f"tritonserver --http-restricted-api inference:admin-key={secret} --model-repository=/models",
+    ):
+        said = mask_argument(script)
+        assert secret not in said, said
+        assert said.endswith("--model-repository=/models") or said.endswith("tritonserver --model-repository=/models")
+
+
+def test_a_secret_may_be_the_word_after_its_option() -> None:
+    words = [
+        "tritonserver",
+        "--http-restricted-api",
+        "health:key=abc",
+        "--api-token",
+        "abc",
+        "--model-repository",
+        "/m",
+    ]
+    assert mask_arguments(words) == [
+        *("tritonserver", "--http-restricted-api", "health:key=***"),
+        *("--api-token", "***", "--model-repository", "/m"),
+    ]

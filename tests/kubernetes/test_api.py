@@ -239,6 +239,51 @@ async def test_401_makes_the_credentials_new_once() -> None:
             await api.aclose()
 
 
+async def test_of_many_that_meet_401_together_all_go_on_with_the_new_credentials() -> None:
+    """The later ones were sent with the old ones; the new ones were made a moment ago, and are not made again."""
+    valid, late = f"{TOKEN}2", asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            _, target, head = await read_request(reader)
+            token = head.partition("Bearer ")[2].partition("\r\n")[0]
+            if target == "/late" and token != valid:
+                await late.wait()
+            writer.write(document() if token == valid else status(401, "Unauthorized"))
+            await writer.drain()
+
+    class OnceOnly(Tokens):
+        async def refresh(self) -> bool:
+            if not self._renewable:
+                return False
+            self._renewable = False
+            self.number += 1
+            return True
+
+    async with listening(handle) as port:
+        api = Api(Access(f"http://127.0.0.1:{port}", "the test"), OnceOnly())
+        waiting = asyncio.create_task(api.get("/late"))
+        await asyncio.sleep(0.05)
+        await api.get("/first")
+        late.set()
+        assert await waiting == {}
+        await api.aclose()
+
+
+@pytest.mark.parametrize("size", [b"-5", b"0x10", b"", b"1_0", b"f" * 600_000], ids=lambda size: repr(size[:6]))
+async def test_what_is_no_chunk_is_told_and_not_read(size: bytes) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + b"x" * 100)
+        await writer.drain()
+        await reader.read()
+
+    async with api_to(handle) as api:
+        with pytest.raises(Unreachable) as caught:
+            await api.get(PODS)
+        assert caught.value.kind == "garbage"
+
+
 async def test_a_watch_gives_events_however_they_are_cut() -> None:
     events = [{"type": "ADDED", "object": {"n": number, "text": "ö" * 300}} for number in range(50)]
     content = b"".join(json.dumps(each).encode() + b"\n" for each in events)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import stat
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -46,6 +49,27 @@ async def test_a_token_is_taken_with_its_end(tmp_path: Path) -> None:
     assert (word, setting) == ("get-token", "set")
     assert json.loads(info)["spec"] == {"interactive": False}
     assert SECRET not in repr(found)
+
+
+async def test_it_is_told_of_its_cluster_where_it_asks(tmp_path: Path) -> None:
+    config = {
+        "server": "https://other",
+        "certificate-authority": "ca.pem",
+        "tls-server-name": "api",
+        "extensions": [
+            {"name": "somebody", "extension": {"last-update": datetime(2026, 1, 2, tzinfo=UTC)}},
+            {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}},
+        ],
+    }
+    access = replace(ACCESS, ca="-----BEGIN CERTIFICATE-----\n", config=config)
+    text = f'echo "$KUBERNETES_EXEC_INFO" > {tmp_path}/said\n' + printing(SECRET)
+    await plugin.run(replace(script(tmp_path, text), provide_cluster=True), access)
+    assert json.loads((tmp_path / "said").read_text())["spec"]["cluster"] == {
+        "server": ACCESS.server,
+        "certificate-authority-data": base64.b64encode(b"-----BEGIN CERTIFICATE-----\n").decode(),
+        "tls-server-name": "api",
+        "config": {"audience": "a"},
+    }
 
 
 async def test_one_that_hangs_is_ended_with_what_it_started_and_in_time(tmp_path: Path) -> None:

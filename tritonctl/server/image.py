@@ -62,7 +62,7 @@ class ImageOptions:
 
     def over(self, other: ImageOptions) -> ImageOptions:
         """These, and the other's where these say nothing; numbers are of one preset, and go with it."""
-        own = self.preset is not None or self.scale is not None or self.mean is not None
+        own = any(each is not None for each in (self.preset, self.scale, self.mean, self.std))
         scaling = self if own else other
         return ImageOptions(
             scaling.preset,

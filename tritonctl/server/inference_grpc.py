@@ -128,11 +128,11 @@ class GrpcInference:
             by_wire = wire.Wire(self._target, METHOD, timeout_s, self._metadata, self._max_bytes)
             try:
                 await by_wire.call(message)
-            except (wire.Unfit, wire.Lost, OSError):
-                by_wire.close()  # grpcio may do it, or says in its own words why not
-            except (wire.Failed, wire.TooLarge, TimeoutError) as error:
+            except (wire.Failed, wire.TooLarge, TimeoutError) as error:  # TimeoutError is an OSError too
                 by_wire.close()
                 raise self._wire_failure(error, request, timeout_s) from None
+            except (wire.Unfit, wire.Lost, OSError):
+                by_wire.close()  # grpcio may do it, or says in its own words why not
             else:
                 self._wires.append(by_wire)
                 return functools.partial(self._send_by_wire, by_wire, message, request, timeout_s)

@@ -57,7 +57,7 @@ class HttpInference:
                 got = await asyncio.to_thread(decode_answer, answer.body, length, latency_us)
             else:
                 got = decode_answer(answer.body, length, latency_us)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Unreachable(
                 tried,
                 f"the answer is not an inference answer: {error}",
@@ -114,7 +114,7 @@ def encode_request(request: InferenceRequest) -> tuple[int, bytes]:
 def decode_answer(body: bytes, header_length: str | None, latency_us: float) -> InferenceAnswer:
     """The answer of a body that is JSON up to `header_length` (all of it for None) and tensors' bytes after that.
 
-    Raises ValueError, KeyError, TypeError or AttributeError when it is not one.
+    Raises ValueError, KeyError, TypeError, AttributeError, OverflowError or RecursionError when it is not one.
     """
     length = len(body) if header_length is None else int(header_length)
     if not 0 <= length <= len(body):

@@ -201,14 +201,22 @@ def lines_of(answer: Scored) -> list[str]:
     """JSON with a line for each thing in it, a list of plain values in one; other text as it is; at most LINES."""
     if len(answer.content) > _SHOWN_BYTES:
         lines = [answer.content[:2000].decode("utf-8", "replace"), f"… {len(answer.content)} bytes: saving keeps them"]
-    elif answer.document is not None:
-        lines = _spread(answer.document)
+    elif answer.document is not None and (spread := _spread_or_none(answer.document)) is not None:
+        lines = spread
     elif answer.text.isprintable() or "\n" in answer.text:
         lines = answer.text.splitlines()
     else:
         lines = [f"{len(answer.content)} bytes that are no text: {answer.content[:16].hex(' ')}"]
     lines = [line if len(line) <= 2000 else f"{line[:2000]}… ({len(line)} characters)" for line in lines]
     return lines if len(lines) <= LINES else [*lines[:LINES], f"… and {len(lines) - LINES} more lines"]
+
+
+def _spread_or_none(value: Any) -> list[str] | None:
+    """None where it is nested deeper than it can be told; its reader allows more than this."""
+    try:
+        return _spread(value)
+    except RecursionError:
+        return None
 
 
 def _spread(value: Any, indent: str = "", name: str = "") -> list[str]:

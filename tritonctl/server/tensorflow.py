@@ -113,6 +113,8 @@ class TensorFlowInference:
 
         Raises NotFound for a model or a signature that is not there, Unreachable.
         """
+        from google.protobuf.message import DecodeError
+
         from tritonctl.server.predict_pb2 import GetModelMetadataRequest, GetModelMetadataResponse, SignatureDefMap
 
         asked = GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -127,7 +129,7 @@ class TensorFlowInference:
             if "UNIMPLEMENTED" in error.answer:
                 return None
             raise
-        except (ValueError, TypeError):
+        except (DecodeError, ValueError, TypeError):
             return None
         if signature not in found:
             raise NotFound(

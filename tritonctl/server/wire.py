@@ -283,9 +283,9 @@ class Connection(asyncio.Protocol):
         data = self._data
         if len(data) < 5 or data[0] or int.from_bytes(data[1:5], "big") != len(data) - 5:
             raise Unfit("the answer is not one message")
-        answer, self._answer = self._answer, None
         if self._out:
             raise Unfit("the answer came before the request was sent")
+        answer, self._answer = self._answer, None
         if self._stream > _LAST_STREAM:
             self.usable = False
         if answer is not None and not answer.done():

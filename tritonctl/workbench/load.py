@@ -239,7 +239,7 @@ async def search(
 ) -> Found:
     """The highest concurrency whose `percent` latency is at most `limit_us`: doubled until it is not, then halved in.
 
-    A try that fails or brings no more throughput than half its load before ends the doubling.
+    A try in which a request fails, or that stops by itself, counts as over the limit.
     """
     tries: list[LoadResult] = []
 

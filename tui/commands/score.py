@@ -62,7 +62,7 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
             body = await _body(arguments, form, client)
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 return await _measure(session, client, body, service)
-            outcome = ""
+            outcome = "stopped"
             try:
                 times = []
                 for _ in range(arguments.repeat):
@@ -70,6 +70,7 @@ async def score(session: Session, service: str, target: ReplicaStatus) -> int:
                     await _ask(session, client, body, got)
                     times.append(got[-1].latency_us if got else 0.0)
                 latency = Latency.of(times)
+                outcome = ""
             except TritonctlError as error:
                 outcome = error.headline
                 raise

@@ -22,6 +22,7 @@ from tritonctl.errors import OperationFailed, TritonctlError, UsageError
 from tritonctl.plan import Plan, Step
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
+_TRIES = 5  # the version that a scale names is the workload's, and its status changes often while pods come and go
 
 
 async def restart(ground: Ground) -> Plan:
@@ -91,18 +92,19 @@ async def scale(ground: Ground) -> Plan:
     path = path_of(target, "scale")
 
     async def set_to(count: int, expected: int) -> str:
-        found = await api.get(path)
-        spec, meta = mapping(found, "spec"), mapping(found, "metadata")
-        # An absent number is 0: the API server leaves zeros out of a Scale.
-        if number(spec, "replicas") not in (expected, count):
-            raise changed_meanwhile(target, "the number of replicas")
-        body = {"metadata": {"resourceVersion": text(meta, "resourceVersion")}, "spec": {"replicas": count}}
-        try:
-            await api.patch(path, body, Patch.MERGE)
-        except OperationFailed as error:
-            if error.status != 409:
-                raise
-            await api.patch(path, {"spec": {"replicas": count}}, Patch.MERGE)
+        for left in range(_TRIES - 1, -1, -1):
+            found = await api.get(path)
+            spec, meta = mapping(found, "spec"), mapping(found, "metadata")
+            # An absent number is 0: the API server leaves zeros out of a Scale.
+            if number(spec, "replicas") not in (expected, count):
+                raise changed_meanwhile(target, "the number of replicas")
+            body = {"metadata": {"resourceVersion": text(meta, "resourceVersion")}, "spec": {"replicas": count}}
+            try:
+                await api.patch(path, body, Patch.MERGE)
+                break
+            except OperationFailed as error:
+                if error.status != 409 or not left:
+                    raise
         return f"set to {count}"
 
     def call(count: int) -> str:
@@ -176,8 +178,8 @@ async def _too_many(ground: Ground, more: int) -> list[str]:
     if free >= more:
         return []
     return [
-        f"the nodes' GPUs allow {free} more pods of {more}: each asks for {each}, and {more - free} will stay Pending "
-        "until others end or nodes are added"
+        f"the nodes' GPUs allow {free} more pods of {more}: each asks for {each}, and {more - free} will stay Pending: "
+        f"unless others end or nodes are added within {ground.ready_s:g} s, the number is set back"
     ]
 
 

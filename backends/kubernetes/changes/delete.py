@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from backends.kubernetes.changes import ownership, rollout
-from backends.kubernetes.changes.belongings import belongings, hanging_finalizers, look_around
+from backends.kubernetes.changes.belongings import Belonging, belongings, hanging_finalizers, look_around
 from backends.kubernetes.changes.change import path_of, read
 from backends.kubernetes.changes.ground import CALL_S, Ground, grace_s
 from backends.kubernetes.changes.kubectl import Target
@@ -49,10 +49,10 @@ async def plan(ground: Ground) -> Plan:
     kept = [each.id for each in found if each not in chosen]
     if kept:
         warnings.append(f"stays: {', '.join(kept)}")
-    steps = [_step(ground, each.target) for each in chosen if each.target.kind.short in ("ing", "hpa")]
+    steps = [_step(ground, each) for each in chosen if each.target.kind.short in ("ing", "hpa")]
     steps.append(_delete_workload(ground))
     steps.append(_wait_gone(ground))
-    steps += [_step(ground, each.target) for each in chosen if each.target.kind.short not in ("ing", "hpa")]
+    steps += [_step(ground, each) for each in chosen if each.target.kind.short not in ("ing", "hpa")]
     keep = ground.kubectl(target.namespace, "get", ",".join([str(target), *(str(each.target) for each in chosen)]))
     return ground.plan(
         f"Delete {ground.service_id}",
@@ -68,10 +68,13 @@ def _delete_workload(ground: Ground) -> Step:
     """In the foreground: the object stays until its pods are gone, so that what still runs can be seen."""
     target = ground.target
     call = ground.kubectl(target.namespace, "delete", str(target), "--cascade=foreground", "--wait=false")
-    # Only what was looked at: one of the same name that was made meanwhile is another one.
-    uid = text(mapping(ground.document, "metadata"), "uid")
-    body = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+    body = {"propagationPolicy": "Foreground", **_this_one(ground.document)}
     return Step(call=call, run=partial(_remove, ground.api, target, body), deadline_s=CALL_S)
+
+
+def _this_one(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Only what was looked at: one of the same name that was made meanwhile is another one."""
+    return {"preconditions": {"uid": text(mapping(document, "metadata"), "uid")}}
 
 
 def _wait_gone(ground: Ground) -> Step:
@@ -81,9 +84,10 @@ def _wait_gone(ground: Ground) -> Step:
     return Step(call=call, run=partial(_gone, ground, within_s), deadline_s=within_s + CALL_S)
 
 
-def _step(ground: Ground, target: Target) -> Step:
+def _step(ground: Ground, belonging: Belonging) -> Step:
+    target = belonging.target
     call = ground.kubectl(target.namespace, "delete", str(target))
-    return Step(call=call, run=partial(_remove, ground.api, target, None), deadline_s=CALL_S)
+    return Step(call=call, run=partial(_remove, ground.api, target, _this_one(belonging.document)), deadline_s=CALL_S)
 
 
 async def _remove(api: Api, target: Target, options: object) -> str:

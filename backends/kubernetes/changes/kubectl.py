@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.kubernetes.client.kinds import Kind
-from backends.secrets import mask_argument
+from backends.secrets import mask_argument, mask_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,12 @@ def masked(value: object) -> object:
     if isinstance(value, dict):
         return {key: masked(each) for key, each in value.items()}
     if isinstance(value, list):
+        if all(isinstance(each, str) for each in value):
+            return mask_arguments(value)
         return [masked(each) for each in value]
-    return masked_words(value) if isinstance(value, str) else value
-
-
-def masked_words(text: str) -> str:
-    """Also inside a shell string, word by word."""
-    if "\n" in text or " " in text.strip():
-        return " ".join(mask_argument(word) for word in text.split(" "))
-    return mask_argument(text)
+    return mask_argument(value) if isinstance(value, str) else value
 
 
 def shown(argv: Sequence[str], most: int = 200) -> str:
     """A command line in a sentence."""
-    return " ".join(shlex.quote(masked_words(each)) for each in argv)[:most]
+    return " ".join(map(shlex.quote, mask_arguments(argv)))[:most]

@@ -17,7 +17,7 @@ from backends.kubernetes.changes.template import triton_launches
 from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
 from backends.kubernetes.client.objects import mapping, rows, text
 from backends.kubernetes.reach import reach
-from tritonctl.errors import OperationFailed, TritonctlError
+from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
 from tritonctl.plan import Step
 from tritonctl.server.client import is_ready
 
@@ -72,7 +72,13 @@ async def _servers_answer(ground: Ground, is_new: IsNew) -> None:
     """Where Kubernetes does not ask the servers whether they are ready. Raises as `rollout.wait` does."""
     began = time.monotonic()
     while True:
-        pods = [pod for pod in await rollout.pods_of(ground.api, ground.target, ground.document) if is_new(pod)]
+        try:
+            pods = [pod for pod in await rollout.pods_of(ground.api, ground.target, ground.document) if is_new(pod)]
+        except Unreachable:  # as while the rollout itself is waited for
+            if time.monotonic() - began > ground.ready_s:
+                raise
+            await asyncio.sleep(_LOOK_S)
+            continue
         alive = [pod for pod in pods if "deletionTimestamp" not in mapping(pod, "metadata")]
         for pod in alive:
             if rollout.is_hopeless(pod):

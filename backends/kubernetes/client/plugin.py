@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.kubernetes.client.access import Access, ExecPlugin
-from backends.kubernetes.client.objects import mapping, seconds, text
+from backends.kubernetes.client.objects import mapping, rows, seconds, text
 from tritonctl.errors import Forbidden, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret
 
@@ -20,6 +21,9 @@ DEADLINE_S = 20.0
 _MAX_BYTES = 1024 * 1024
 _LAST_WORDS_S = 0.5
 _WORDS = 400  # characters of what it said that are shown
+# What a plugin is told of its cluster, besides the server and the CA (client.authentication.k8s.io, type Cluster).
+_CLUSTER = ("tls-server-name", "insecure-skip-tls-verify", "proxy-url", "disable-compression")
+_EXTENSION = "client.authentication.k8s.io/exec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,19 @@ def _info(plugin: ExecPlugin, access: Access) -> str:
     """What client-go tells a plugin (KUBERNETES_EXEC_INFO); kubelogin takes its API version from it."""
     spec: dict[str, object] = {"interactive": False}
     if plugin.provide_cluster:
-        known = {name: value for name, value in access.config.items() if not name.startswith("certificate-authority")}
-        spec["cluster"] = {**known, "server": access.server}
-    return json.dumps({"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec})
+        known = {name: value for name in _CLUSTER if isinstance(value := access.config.get(name), str | bool)}
+        if access.ca:
+            known["certificate-authority-data"] = base64.b64encode(access.ca.encode()).decode()
+        spec["cluster"] = {**known, "server": access.server, **_extension(access)}
+    return json.dumps({"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec}, default=str)
+
+
+def _extension(access: Access) -> dict[str, object]:
+    """What the kubeconfig holds for the plugin itself (Kubernetes documentation, client-go credential plugins)."""
+    for each in rows(access.config, "extensions"):
+        if text(each, "name") == _EXTENSION:
+            return {"config": each.get("extension")}
+    return {}
 
 
 def _refusal(tried: str, plugin: ExecPlugin, code: int, said: bytes) -> TritonctlError:

@@ -12,11 +12,12 @@ from backends.kubernetes.client.kinds import Kind
 from backends.kubernetes.client.objects import mapping, rows, text
 from backends.kubernetes.client.paths import resource
 from backends.kubernetes.client.refusal import Gone, NoRight
-from tritonctl.errors import NotFound, Unreachable
+from tritonctl.errors import NotFound, OperationFailed, Unreachable
 
 _LISTS = 5  # begun anew where the API server forgot the page in between
 _LEAST_S = 1.0  # between two watches that end at once
 _ONCE_MORE_S = 0.3
+_BUSY_S = 2.0
 _ASK_AGAIN_S = 300.0  # whether a kind that was absent or denied is there now
 
 
@@ -46,7 +47,8 @@ class Reflector:
         self._path = resource(kind.api, kind.plural, namespace)
 
     async def run(self) -> None:
-        """Ends only by an error: Unreachable, when the API server does not answer twice in a row."""
+        """Ends only by an error: Unreachable when the API server does not answer twice in a row, Forbidden when it does
+        not know who one is."""
         self.current.clear()
         while True:
             try:
@@ -70,6 +72,11 @@ class Reflector:
                 await self._follow()
             except Gone:
                 self._version = ""
+            except OperationFailed as error:
+                # Its priority and fairness lets no further watch begin just now. What was listed stays, and is kept up.
+                if error.status != 429 or not self._version:
+                    raise
+                await asyncio.sleep(_BUSY_S)
             except Unreachable as error:
                 # One watch may be cut by whatever stands in between; an API server that is gone cuts the next try too.
                 if not self._version or error.kind == "timeout" or time.monotonic() - failed_at < 10 * _ONCE_MORE_S:

@@ -77,7 +77,8 @@ class Session:
             given["Accept-Encoding"] = "identity"  # unpacked, an answer would grow past every limit
         for again in (True, False):
             wire = await self._opened()
-            sent = [("User-Agent", "tritonctl"), *given.items(), *await self._credentials.headers()]
+            own = await self._credentials.headers()
+            sent = [("User-Agent", "tritonctl"), *given.items(), *own]
             try:
                 response = await wire.send(
                     method, target, sent, content, lambda error: lost.in_words(tried, self.access, error)
@@ -86,10 +87,15 @@ class Session:
                 raise lost.in_words(tried, self.access, error) from None
             if response.status_code != 401 or not again:
                 return response
-            body = await whole(response, tried)
+            try:
+                body = await whole(response, tried)
+            finally:
+                await response.aclose()
             if status_of(body) is None:  # the pod's own, behind its proxy
                 return read_again(response, body)
-            if not await self._credentials.refresh():
+            # Of many that were under way with the old ones, the first has made them new: theirs must not be blamed.
+            stale = await self._opened() is not wire or await self._credentials.headers() != own
+            if not stale and not await self._credentials.refresh():
                 raise Forbidden(tried, f"{self.name} does not accept the credentials of {self.access.source}", _LOGIN)
         raise AssertionError("unreachable")
 

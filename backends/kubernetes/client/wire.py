@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import re
 import socket
 import ssl
 import time
@@ -29,6 +30,7 @@ _BUFFER_BYTES = 256 * 1024  # and the most that the head of an answer may have
 _KEPT = 64  # connections that nobody uses just now; one costs a TLS handshake, 5 ms
 _KEPT_S = 60.0  # API servers keep theirs for longer, load balancers in between four minutes
 _IDEMPOTENT = ("GET", "HEAD")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 Headers = Iterable[tuple[str, str]]
 
@@ -249,7 +251,7 @@ class _Body:
                     size -= len(piece)
                     yield piece
                 await reader.readexactly(2)
-            while await reader.readuntil(b"\r\n") != b"\r\n":  # trailers
+            while await _line(reader):  # trailers
                 pass
         elif self._left is not None:
             while self._left:
@@ -289,11 +291,18 @@ def _stream_class() -> Callable[[_Body, Callable[[Exception], Exception]], httpx
 
 
 async def _chunk_size(reader: asyncio.StreamReader) -> int:
-    line = await reader.readuntil(b"\r\n")
+    size = (await _line(reader)).split(b";", 1)[0].strip()
+    if not _HEXADECIMAL.fullmatch(size):  # int() would take -1 as well, and that reads to the end
+        raise NotHttp("a chunk without a size")
+    return int(size, 16)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Without its end."""
     try:
-        return int(line.split(b";", 1)[0], 16)
-    except ValueError:
-        raise NotHttp("a chunk without a size") from None
+        return (await reader.readuntil(b"\r\n"))[:-2]
+    except asyncio.LimitOverrunError:
+        raise NotHttp("a line without an end") from None
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, list[tuple[bytes, bytes]]]:

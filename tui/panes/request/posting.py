@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.worker import Worker
 
-from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.address import Secret, ServerAddress
 from tritonctl.server.request import DEPLOYMENT
@@ -229,6 +229,10 @@ class PostPane(Pane):
         except asyncio.CancelledError:
             self.answer = [Heading("stopped"), *self.answer[1:]]
             raise
+        except Exception as caught:  # nobody looks at the worker: "sent, waiting" would stand there for ever
+            failed = fault("send the request", caught)
+            outcome = failed.headline
+            self.show_answer(said.error_pieces(failed))
         finally:
             self._worker = None
             if text:
@@ -352,6 +356,8 @@ class PostPane(Pane):
             await post_cases(folders, address, TIMEOUT_S, self.show_answer)
         except TritonctlError as error:
             self.show_answer(said.error_pieces(error))
+        except Exception as caught:
+            self.show_answer(said.error_pieces(fault("send the cases", caught)))
         finally:
             self._worker = None
             if self.is_attached:

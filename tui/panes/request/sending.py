@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
@@ -76,6 +76,8 @@ class Sending:
             except asyncio.CancelledError:
                 face.answer = [Heading("stopped"), *face.answer[1:]]
                 raise
+            except Exception as error:  # nobody looks at the worker: "sent, waiting" would stand there for ever
+                face.show_answer(said.error_pieces(fault("send the request", error)))
             finally:
                 face.worker = None
                 if face.is_attached:
