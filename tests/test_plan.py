@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import service
+from tests.waiting import until
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import OperationFailed, Refused, Unreachable, UsageError
 from tritonctl.ground import PlanGround
@@ -191,6 +192,17 @@ async def test_cancelling_stops_waiting_and_is_recorded(doing: Doing, audit: Aud
     assert records(audit) == [("do a", "left running"), ("do b", "left running")][: 2 if parallel else 1]
     assert "goes on" in json.loads(audit.path.read_text().splitlines()[0])["answer"]
     assert (told[-1][0].state, told[-1][0].error) == (StepState.LEFT, None)
+
+
+async def test_an_undoing_that_nobody_waits_for_is_recorded(doing: Doing, audit: AuditLog) -> None:
+    steps = (doing.step("a", takes_s=1.0), doing.step("b", undo=None, fails=True))
+    work = asyncio.create_task(carry_out(plan(*steps), audit, read_only=False))
+    await until(lambda: "b" in doing.done)
+    await asyncio.sleep(0.05)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert records(audit)[-1] == ("undo a", "left running")
 
 
 @pytest.mark.parametrize("parallel", [True, False])

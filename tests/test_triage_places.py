@@ -251,6 +251,25 @@ async def test_what_does_not_come_in_time_is_named() -> None:
     assert [(each.what, each.why) for each in diagnosis.evidence.missing if "log" in each.what]
 
 
+async def test_of_one_replica_that_is_left_only_its_own_log_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    async def logs(
+        _self: FakePlace, _service: Service, *, replica: str | None = None, **_: object
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        asked.append(replica)
+        yield [LogLine("r0", FAILED)] if replica in (None, "r0") else []
+
+    monkeypatch.setattr(FakePlace, "logs", logs)
+    ends = Platform("Terminating", Level.CHANGING)
+    replicas = (Replica("r0", ends), Replica("r1", WAITING))
+    of = Service("fake/s", "fake", "kubernetes", "s", WAITING, replicas, time.time() - 60)
+    status = derive(of, [ReplicaStatus(each, looked=True) for each in replicas])
+    diagnosis = await triage(status, FakePlace(Told()), load(None, "kubernetes"))
+    assert asked == ["r1"]
+    assert causes(diagnosis) == []
+
+
 async def test_a_fault_in_one_source_takes_nothing_from_the_others() -> None:
     diagnosis = await diagnosed(Told(FAILING, log=[BEGIN, FAILED], breaks=True))
     assert causes(diagnosis) == ["python-module-missing"]

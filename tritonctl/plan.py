@@ -286,6 +286,10 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
             words = f"not done after {step.deadline_s:g} s"
         except TritonctlError as error:
             words = error.answer
+        except asyncio.CancelledError:
+            left = replace(results[place], state=StepState.LEFT, error=None, seconds=time.monotonic() - began)
+            put(place, replace(left, answer="nobody waits for its undoing; what was asked goes on"), True)
+            raise
         except Exception as error:
             words = fault(step.undo_call, error).answer
         else:

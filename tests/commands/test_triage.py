@@ -157,6 +157,7 @@ SECRETS = (
     "hf_abcdefghijklmnopqrstuvwx",
     "nvapi-abcdefghijklmnopqrstuvwxyz",
     "--cache-config=redis,password=s3cr3tvalue",
+    "--http-restricted-api=health,metadata:admin-key=0p3nup",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
 )
 KEPT_OUT = (
@@ -171,6 +172,7 @@ KEPT_OUT = (
     "hf_abc",
     "nvapi-a",
     "s3cr3t",
+    "0p3nup",
     "MIIE",
 )
 

@@ -46,6 +46,9 @@ _LOOKS = (
     re.compile(r"()()\bnvapi-[A-Za-z0-9_-]{20,}"),  # NVIDIA
     re.compile(r"()()\bsk-[A-Za-z0-9_-]{20,}"),
     re.compile(r"(://)()[^/\s:@]{0,200}:[^/\s@]{1,400}(?=@)"),  # user and password in a URL
+    re.compile(
+        r"(--(?:http-restricted-api|grpc-restricted-protocol)[=\s][^\s=]*=)()\S+"
+    ),  # Triton's own: a header's value
     re.compile(r"([?&](?:sig|sv|se|X-Amz-Signature|X-Amz-Credential|token|key)=)()[^&\s\"']+"),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)()[\s\S]*?(?=-----END|\Z)"),
 )
