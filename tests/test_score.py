@@ -23,6 +23,7 @@ from tritonctl.fleet import Fleet
 from tritonctl.server.address import Secret, ServerAddress, Speaks
 from tritonctl.server.control import plan_load, plan_unload
 from tritonctl.server.score import Body, ScoreClient
+from tritonctl.workbench import body as bodies
 from tritonctl.workbench import case, posted
 from tritonctl.workbench.load import LoadPlan, run_load
 from tui.cli import main
@@ -454,3 +455,9 @@ def test_an_answer_nested_without_end_is_said() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert "nested too deep" in posted.compare(deep, deep, {})[0].words
+
+
+def test_stdin_is_the_keyboard_where_a_dashboard_runs() -> None:
+    """What a command sent from there is in the history, and must not be waited for again."""
+    with pytest.raises(UsageError, match="stdin"):
+        bodies.of_text("@-")

@@ -40,8 +40,10 @@ def of_file(path: Path) -> Body:
     return Body(content, kind or "application/octet-stream")
 
 
-def of_text(text: str) -> Body:
-    """What was typed whole: JSON, or @FILE. Raises UsageError."""
+def of_text(text: str, *, stdin: bool = False) -> Body:
+    """What was typed whole: JSON, or @FILE, and @- where `stdin` may be read. Raises UsageError."""
+    if text == "@-" and not stdin:
+        raise UsageError("body", "it came by stdin, which is the keyboard here", "type it, or name a file: @FILE")
     if text.startswith("@"):
         return of_file(Path(text[1:]).expanduser())
     try:

@@ -139,7 +139,7 @@ def form_of(arguments: Namespace, history: History, service: str) -> Form:
 
 async def _body(arguments: Namespace, form: Form, client: ScoreClient) -> Body:
     if bodies.WHOLE in form.values:
-        return bodies.of_text(form.values[bodies.WHOLE])
+        return bodies.of_text(form.values[bodies.WHOLE], stdin=True)
     if form.values or form.parameters:
         return bodies.of_fields(form.values, form.parameters)
     sample = await client.sample()
