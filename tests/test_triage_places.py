@@ -25,7 +25,7 @@ from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Confidence
 from tritonctl.triage.signatures import load
 from tritonctl.triage.stages import Stage, StageState
-from tritonctl.triage.timeline import timeline
+from tritonctl.triage.timeline import changed_before, timeline
 from tritonctl.triage.triage import triage
 
 WAITING = Platform("Pending", Level.CHANGING, "waiting")
@@ -284,6 +284,13 @@ async def test_one_line_of_time_from_all_sources() -> None:
     moments = timeline(diagnosis.evidence)
     assert {moment.source for moment in moments} >= {"event", "log"}
     assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
+
+
+async def test_what_is_told_again_and_again_is_one_change() -> None:
+    told = [event("0/1 nodes are available", "FailedScheduling", ago_s) for ago_s in (50, 40, 30)]
+    diagnosis = await diagnosed(Told(FAILING, [*told, event("revision 2", "Revision", 60)]))
+    changes = [moment.text for moment in changed_before(diagnosis.evidence)]
+    assert changes == ["Revision revision 2", "FailedScheduling 0/1 nodes are available"]
 
 
 async def test_what_was_done_through_tritonctl_is_in_the_line_of_time(

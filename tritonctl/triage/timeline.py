@@ -44,6 +44,10 @@ def _moment(at: float, source: str, text: str) -> Moment:
 
 
 def changed_before(evidence: Evidence, most: int = 4) -> Sequence[Moment]:
-    """The last changes that could have caused something, without what the findings quote anyway."""
+    """The last changes that could have caused something; what is told again and again, as it was first told."""
     dull = ("Started HTTPService", "Started GRPCInferenceService", "failed to load", "Poll failed")
-    return [moment for moment in timeline(evidence) if not moment.text.startswith(dull)][-most:]
+    changes: dict[tuple[str, str], Moment] = {}
+    for moment in timeline(evidence):
+        if not moment.text.startswith(dull):
+            changes.setdefault((moment.source, moment.text), moment)
+    return list(changes.values())[-most:]
