@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from backends.azureml import edit
 from backends.azureml.documents import Deployment, Endpoint
@@ -69,21 +68,67 @@ async def plan(ground: Ground) -> Plan:
 
 
 def traffic_step(ground: Ground, after: Shares, before: Shares) -> Step:
+    shift = _Shift(ground, after, before)
     return Step(
         call=_az(ground, after, before),
-        run=partial(_put, ground, after),
+        run=shift.do,
         replica=ground.endpoint.name,
         undo_call=_az(ground, before, after),
-        undo=partial(_put, ground, before),
+        undo=shift.take_back,
         deadline_s=OPERATION_S,
     )
 
 
-async def _put(ground: Ground, shares: Shares) -> str:
-    """Of the document as it is by then: what somebody else changed meanwhile stays."""
-    fresh = await ground.place.endpoint(ground.workspace, ground.endpoint.name)
-    document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
-    return await ground.put(ground.endpoint_path, document, f"traffic of {ground.endpoint_id}")
+class _Shift:
+    """Written on the document as it is by then. Shares that somebody else set meanwhile are neither overwritten nor
+    taken back."""
+
+    def __init__(self, ground: Ground, after: Shares, before: Shares) -> None:
+        self._ground = ground
+        self._after = after
+        self._before = before
+        self._sent = False
+
+    async def do(self) -> str:
+        fresh = await self._fresh()
+        self._need(fresh, _all_of(self._ground.endpoint))
+        self._sent = True
+        return await self._put(fresh, self._after)
+
+    async def take_back(self) -> str:
+        if not self._sent:
+            return "nothing was written"
+        fresh = await self._fresh()
+        if _counted(_all_of(fresh)) == _counted(_all_of(self._ground.endpoint)):
+            return "it is as it was"
+        self._need(fresh, self._after)
+        return await self._put(fresh, self._before)
+
+    async def _fresh(self) -> Endpoint:
+        return await self._ground.place.endpoint(self._ground.workspace, self._ground.endpoint.name)
+
+    def _need(self, fresh: Endpoint, expected: Shares) -> None:
+        now = _all_of(fresh)
+        if _counted(now) != _counted(expected):
+            raise OperationFailed(
+                f"traffic of {self._ground.endpoint_id}",
+                f"somebody changed it meanwhile: now {now}",
+                "look at the plan again",
+            )
+
+    async def _put(self, fresh: Endpoint, shares: Shares) -> str:
+        document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
+        return await self._ground.put(self._ground.endpoint_path, document, f"traffic of {self._ground.endpoint_id}")
+
+
+def _all_of(endpoint: Endpoint) -> Shares:
+    return Shares(endpoint.traffic, endpoint.mirror)
+
+
+def _counted(shares: Shares) -> tuple[dict[str, int], dict[str, int]]:
+    """What two are compared by: a deployment that comes or goes adds or takes a 0, which is no change."""
+    live, mirror = ({name: share for name, share in each.items() if share} for each in (shares.live, shares.mirror))
+    return live, mirror
 
 
 def _az(ground: Ground, shares: Shares, other: Shares) -> str:

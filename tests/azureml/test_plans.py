@@ -63,6 +63,38 @@ async def test_traffic_is_shifted_and_seen(azure: Emulator, sample: Sample, audi
 
 
 @pytest.mark.parametrize(
+    "change",
+    [{"traffic": {"blue": 60, "green": 40}}, {"traffic": {"blue": 100, "green": 0}, "mirrorTraffic": {"green": 5}}],
+)
+async def test_traffic_that_somebody_changed_meanwhile_is_not_overwritten(
+    azure: Emulator, sample: Sample, audit: AuditLog, change: dict[str, Any]
+) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.TRAFFIC, "tri/blue", "blue=50", "green=50")
+        document(azure, sample, "onlineEndpoints/tri")["properties"] |= change
+        outcome = await done(plan, audit)
+    assert outcome.error is not None
+    assert f"somebody changed it meanwhile: now blue {change['traffic']['blue']} %" in outcome.error.answer
+    assert "undoing it failed" not in outcome.error.answer
+    assert azure.state.requests("PUT", "onlineEndpoints/tri$") == []
+
+
+async def test_only_traffic_of_our_own_is_taken_back(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.TRAFFIC, "tri/blue", "blue=50", "green=50")
+        assert (await done(plan, audit)).error is None
+        undo = plan.steps[0].undo
+        assert undo is not None
+        traffic = document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"]
+        traffic |= {"blue": 20, "green": 80}
+        with pytest.raises(OperationFailed, match="somebody changed it meanwhile: now blue 20 %, green 80 %"):
+            await undo()
+        traffic |= {"blue": 50, "green": 50}
+        await undo()
+    assert document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] == {"blue": 90, "green": 10}
+
+
+@pytest.mark.parametrize(
     ("shares", "says"),
     [
         (("green=20",), "add up to 110 %"),
