@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -89,7 +90,7 @@ async def settings(ground: Ground) -> Plan:
     if any(each.key == "env.WORKER_COUNT" for each in new) and not deployment.script:
         warnings.append("WORKER_COUNT is for scoring scripts; Triton's is instance_group in the model's config.pbtxt")
     step = _put_step(ground, deployment, new)
-    undo = f"tritonctl set {ground.service_id} {' '.join(each.shown for each in back)}" if back else ""
+    undo = f"tritonctl set {ground.service_id} {shlex.join(each.shown for each in back)}" if back else ""
     title = f"Set {', '.join(each.shown for each in new)} of {ground.service_id}"
     return ground.plan(title, [step], now=now, warnings=warnings, undo=undo)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,9 +57,9 @@ class Edit:
 
     @property
     def az(self) -> str:
-        """What `az ml online-deployment update --set` takes."""
+        """What `az ml online-deployment update --set` takes, as a shell does."""
         if self.part == "environmentVariables":
-            return f"environment_variables.{self.shown.removeprefix('env.')}"
+            return shlex.quote(f"environment_variables.{self.shown.removeprefix('env.')}")
         part, field = self.key.split(".")
         if self.key == "requests.timeout":
             return f"request_settings.request_timeout_ms={round((seconds_of(self.value) or 0) * 1000)}"

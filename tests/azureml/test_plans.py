@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,15 @@ async def test_settings_change_what_is_named_and_lose_nothing(azure: Emulator, s
     }
     assert body["livenessProbe"]["initialDelay"] == "PT60S"
     assert body["livenessProbe"]["failureThreshold"] == 30
+
+
+async def test_a_value_with_blanks_is_one_word_of_what_is_typed(azure: Emulator, sample: Sample) -> None:
+    variables = document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]["environmentVariables"]
+    variables["ARGS"] = "--a 'b'"
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.SETTINGS, "tri/blue", "env.ARGS=a; b $c")
+    assert "environment_variables.ARGS=a; b $c" in shlex.split(plan.steps[0].call)
+    assert shlex.split(plan.undo) == ["tritonctl", "set", "ws/tri/blue", "env.ARGS=--a 'b'"]
 
 
 async def test_a_secret_stays_out_of_plan_and_audit(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
