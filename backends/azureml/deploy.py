@@ -1,4 +1,4 @@
-"""A registered model behind an endpoint: the endpoint if there is none, the deployment, its traffic, its readiness."""
+"""A registered model behind an endpoint: the endpoint if there is none, the deployment, its readiness, its traffic."""
 
 from __future__ import annotations
 
@@ -69,6 +69,11 @@ async def plan(place: Place, workspace: Workspace, wanted: Serving, service: str
             deployment,
         )
     )
+    # Before its traffic: the header reaches it without any, and requests go to what is known to answer.
+    if wanted.script is None and now.model.triton:
+        header = f"{CHOOSE}: {deployment}"
+        call = f"wait until GET /v2/health/ready answers 200 with the key and {header} (at most {_READY_S:g} s)"
+        steps.append(Step(call=call, run=work.wait_ready, replica=deployment, deadline_s=_READY_S + CALL_S))
     first = now.endpoint is None or not any(now.endpoint.traffic.values())
     if wanted.traffic or first:
         steps.append(
@@ -78,10 +83,6 @@ async def plan(place: Place, workspace: Workspace, wanted: Serving, service: str
                 endpoint,
             )
         )
-    if wanted.script is None and now.model.triton:
-        header = f"{CHOOSE}: {deployment}"
-        call = f"wait until GET /v2/health/ready answers 200 with the key and {header} (at most {_READY_S:g} s)"
-        steps.append(Step(call=call, run=work.wait_ready, replica=deployment, deadline_s=_READY_S + CALL_S))
     warnings += _warnings(wanted, now, endpoint, first)
     undo = f"tritonctl delete {service}" + (" --with endpoint" if now.endpoint is None else "")
     if now.deployment is not None:

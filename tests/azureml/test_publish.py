@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backends.azure.clouds import cloud_of
+from backends.azureml import deploy
 from backends.azureml.register import repository_in
 from tests.azure.emulator import Emulator
 from tests.azure.sample import Sample
@@ -18,7 +19,7 @@ from tests.commands.process import Tritonctl
 from tests.servers import Factory, write_model
 from tritonctl.backend import Registration, Serving
 from tritonctl.errors import Forbidden, OperationFailed, UsageError
-from tritonctl.plan import AuditLog, Plan, carry_out
+from tritonctl.plan import AuditLog, Plan, StepState, carry_out
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -155,13 +156,14 @@ async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sa
     workspace.model("text")
     place = backend(azure)
     plan = await place.plan_deploy(Serving("text:1", "new-ep/blue"))
-    assert [step.call.split(" -")[0] for step in plan.steps[:3]] == [
+    create, deploy, wait, traffic = plan.steps
+    assert [step.call.split(" -")[0] for step in (create, deploy, traffic)] == [
         *("az ml online-endpoint create", "az ml online-deployment create", "az ml online-endpoint update")
     ]
-    assert "/v2/health/ready" in plan.steps[3].call
+    assert "/v2/health/ready" in wait.call
     outcome = await carry_out(
         # What serves is put behind the front by hand: no container is started here.
-        Plan(**{**_fields(plan), "steps": plan.steps[:3]}),
+        Plan(**{**_fields(plan), "steps": (create, deploy, traffic)}),
         AuditLog(tmp_path / "audit.jsonl"),
         read_only=False,
     )
@@ -179,6 +181,24 @@ async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sa
     assert endpoint is not None
     assert endpoint["properties"]["authMode"] == "Key"
     assert endpoint["properties"]["traffic"] == {"blue": 100}
+
+
+async def test_one_that_does_not_get_ready_takes_no_traffic(
+    azure: Emulator, workspace: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "_READY_S", 0.3)
+    workspace.model("text")
+    workspace.endpoint("tri", traffic={"blue": 100})
+    workspace.deployment("tri", "blue")
+    place = backend(azure)
+    plan = await place.plan_deploy(Serving("text:1", "tri/green", traffic=True))
+    outcome = await carry_out(plan, AuditLog(tmp_path / "audit.jsonl"), read_only=False)
+    await place.aclose()
+    assert [each.state for each in outcome.results] == [StepState.DONE, StepState.FAILED, StepState.SKIPPED]
+    assert "--traffic" in plan.steps[2].call
+    endpoint = azure.state.get(f"{workspace.path}/onlineEndpoints/tri")
+    assert endpoint is not None
+    assert {name: share for name, share in endpoint["properties"]["traffic"].items() if share} == {"blue": 100}
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
