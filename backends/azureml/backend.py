@@ -83,7 +83,10 @@ class AzureMlBackend(Backend):
         async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
             yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
         await self._find()
-        watch = self._watch = Watch(place, self.name, self._workspaces, self._prefix, self._settings.ca, self._pace)
+        watch = self._watch
+        if watch is None or watch.workspaces != self._workspaces:
+            watch = Watch(place, self.name, self._workspaces, self._prefix, self._settings.ca, self._pace)
+        self._watch = watch  # the same after an outage: meanwhile what it knows is all that actions and logs go by
         watch.look_at(self._in_view)
         async for update in watch.updates():
             yield update

@@ -93,7 +93,7 @@ class Watch:
     ) -> None:
         self._place = place
         self._backend = backend
-        self._workspaces = workspaces
+        self.workspaces = workspaces
         self._prefix = prefix
         self._ca = ca
         self._pace = pace
@@ -131,8 +131,9 @@ class Watch:
             self._news.set()
 
     async def updates(self) -> AsyncIterator[Update]:
-        """Ends only by an error of the list of endpoints."""
+        """Ends only by an error of the list of endpoints. After it what was known stays until all is read anew."""
         self._fault = None
+        self._told = Told("")
         listing = asyncio.create_task(self._first(), name=f"list {self._backend}")
         try:
             while not (await asyncio.wait({listing}, timeout=_SOON_S))[0]:
@@ -264,7 +265,7 @@ class Watch:
 
         try:
             async with asyncio.TaskGroup() as together:
-                for each in self._workspaces:
+                for each in self.workspaces:
                     together.create_task(of(each))
         except* TritonctlError as failed:
             raise _first_of(failed) from None
@@ -273,9 +274,9 @@ class Watch:
 
     async def _list(self) -> None:
         """All endpoints; one whose document differs is read again at once."""
-        lists = await asyncio.gather(*(self._place.endpoints(each) for each in self._workspaces))
+        lists = await asyncio.gather(*(self._place.endpoints(each) for each in self.workspaces))
         here: dict[tuple[Workspace, str], _Entry] = {}
-        for workspace, endpoints in zip(self._workspaces, lists, strict=True):
+        for workspace, endpoints in zip(self.workspaces, lists, strict=True):
             for endpoint in endpoints:
                 key = (workspace, endpoint.name)
                 entry = self._entries.get(key)

@@ -16,6 +16,7 @@ from tests.azure.shapes import TENANT
 from tests.azure.state import Fault, Script, refuse
 from tests.azureml.place import backend, watched
 from tests.waiting import until
+from tritonctl.backend import Capability
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level
 from tritonctl.server.address import Speaks
@@ -253,8 +254,16 @@ async def test_workspace_that_is_lost_keeps_what_was_known_and_comes_back(azure:
         await place.until(lambda: place.fleet.snapshot.backends[0].state is BackendState.LOST)
         assert "no such workspace" in place.fleet.snapshot.backends[0].detail
         assert place.names == ["ep/blue"]
+        tries = len(azure.state.requests("GET", "onlineEndpoints$"))
+        await place.until(lambda: len(azure.state.requests("GET", "onlineEndpoints$")) > tries + 1)
+        # Nothing says that it is gone: what is known of it is at hand while the list is asked for again and again.
+        assert await place.backend.describe(place.service("ep/blue"))
+        assert (await place.plan(Capability.SCALE, "ep/blue", value="2")).steps
         azure.state.faults.clear()
         await place.until(lambda: place.fleet.snapshot.backends[0].state is BackendState.CONNECTED)
+        await place.until(lambda: place.fleet.snapshot.backends[0].detail.startswith("login until "))
+        sample.deployment("ep", "green")
+        await place.until(lambda: place.names == ["ep/blue", "ep/green"])
 
 
 async def test_a_lost_login_says_what_to_type(azure: Emulator) -> None:
