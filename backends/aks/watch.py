@@ -46,6 +46,7 @@ class Watch:
         self._changed = asyncio.Event()
         self._look = asyncio.Event()
         self._trouble: TritonctlError | None = None
+        self._refused: dict[str, TritonctlError] = {}  # by subscription, of all that the login sees
         self._told: Told | None = None
 
     async def aclose(self) -> None:
@@ -99,9 +100,7 @@ class Watch:
     async def _list(self) -> list[Cluster]:
         settings = self._settings
         if settings.subscription is None:
-            ids = [text for each in await self._arm.collect("/subscriptions", _SUBSCRIPTIONS) if (text := _id(each))]
-            found = await asyncio.gather(*(self._list_in(["subscriptions", each]) for each in ids))
-            return [cluster for each in found for cluster in each]
+            return await self._list_every()
         scope = ["subscriptions", settings.subscription]
         if settings.resource_group is not None:
             scope += ["resourceGroups", settings.resource_group]
@@ -112,6 +111,26 @@ class Watch:
         if one is None:
             raise Unreachable(f"look at the cluster {settings.cluster}", "the answer is no cluster", kind="garbage")
         return [one]
+
+    async def _list_every(self) -> list[Cluster]:
+        """Of all subscriptions. One that does not answer hides no other, and its clusters stay as they were known."""
+        ids = [text for each in await self._arm.collect("/subscriptions", _SUBSCRIPTIONS) if (text := _id(each))]
+        refused: dict[str, TritonctlError] = {}
+
+        async def of(subscription: str) -> list[Cluster]:
+            try:
+                return await self._list_in(["subscriptions", subscription])
+            except TritonctlError as error:
+                refused[subscription] = error
+                known = [each.cluster for each in self.members.values()]
+                return [each for each in known if each.subscription.lower() == subscription.lower()]
+
+        found = await asyncio.gather(*(of(each) for each in ids))
+        every = bool(refused) and len(refused) == len(ids)
+        self._refused = {} if every else refused
+        if every:
+            raise next(iter(refused.values()))
+        return [cluster for each in found for cluster in each]
 
     async def _list_in(self, scope: list[str]) -> list[Cluster]:
         found = [read(each) for each in await self._arm.collect(path_of(*scope, *_CLUSTERS), access.API)]
@@ -201,7 +220,10 @@ class Watch:
             parts, advice, warning = [failed.headline], failed.advice, True
             if clock and failed is not self._trouble:
                 parts.append(f"the login ends at {clock}")
-        troubles = []  # before the rest: a header is cut at its end
+        # Before the rest: a header is cut at its end.
+        troubles = [f"subscription {each}: {error.headline}" for each, error in self._refused.items()]
+        for error in self._refused.values():
+            advice, warning = advice or error.advice, True
         for name, member in self.members.items():
             one = self._settings.cluster is not None
             if member.trouble is not None:

@@ -115,6 +115,33 @@ async def test_two_clusters_that_differ_in_the_subscription_alone(azure: Emulato
     assert set(aks.services) == {f"aks/{each}/triton-rg/night-aks" for each in (SUBSCRIPTION, other)}
 
 
+async def test_one_subscription_that_is_refused_hides_no_other(azure: Emulator, workspace: Sample) -> None:
+    workspace.cluster("night-aks", power="Stopped")
+    other = "99999999-1111-2222-3333-444444444444"
+    document = dict(azure.state.resources[cluster_path("night-aks").lower()])
+    azure.state.put({**document, "id": cluster_path("day-aks", other)})
+    refused = Fault("GET", f"{other}/providers.*managedClusters$", None, refuse(403, "AuthorizationFailed", "no right"))
+    azure.state.faults.append(refused)
+    async with listening(settings(azure, None, resource_group=None, subscription=None)) as aks:
+        await aks.until(lambda known: known.told)
+        assert list(aks.services) == ["aks/night-aks"]
+        assert aks.told[-1].warning
+        assert aks.told[-1].text.startswith(f"subscription {other}: AuthorizationFailed: no right")
+
+
+async def test_clusters_of_a_subscription_that_is_refused_later_stay(azure: Emulator, workspace: Sample) -> None:
+    workspace.cluster("night-aks", power="Stopped", state="Starting")  # polled often while it changes
+    other = "99999999-1111-2222-3333-444444444444"
+    document = dict(azure.state.resources[cluster_path("night-aks").lower()])
+    azure.state.put({**document, "id": cluster_path("day-aks", other)})
+    both = {"aks/night-aks", "aks/day-aks"}
+    async with listening(settings(azure, None, resource_group=None, subscription=None)) as aks:
+        await aks.until(lambda known: set(known.services) == both)
+        azure.state.faults.append(Fault("GET", f"{other}/providers.*managedClusters$", None, refuse(403, "No", "no")))
+        await aks.until(lambda known: known.told and other in known.told[-1].text)
+        assert set(aks.services) == both
+
+
 @pytest.mark.parametrize("more", [{}, {"subscription": None}], ids=["one subscription", "every subscription"])
 async def test_all_clusters_of_a_subscription(azure: Emulator, workspace: Sample, more: dict[str, Any]) -> None:
     for name in ("night-aks", "new-aks", "third-aks"):
