@@ -241,14 +241,15 @@ def test_an_archive_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_an_array_that_says_it_is_larger_than_the_memory_is_refused(tmp_path: Path, suffix: str) -> None:
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (2**58,)})
+    small = io.BytesIO()
+    np.save(small, np.zeros(1, np.float32))
+    huge = small.getvalue().replace(b"(1,), }" + b" " * 17, b"(%d,), }" % 2**58)
     path = tmp_path / f"huge{suffix}"
     if suffix == ".npy":
-        path.write_bytes(head.getvalue())
+        path.write_bytes(huge)
     else:
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("IN.npy", head.getvalue())
+            archive.writestr("IN.npy", huge)
     assert "not a whole" in refused(path, "FP32", (-1,))
 
 
