@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from tests.tensor_strategies import same_bits, tensors
 from tritonctl.errors import UsageError
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
+from tritonctl.server.score import Body
 from tritonctl.server.tensors import Tensor
-from tritonctl.workbench import case
+from tritonctl.workbench import case, posted
 from tritonctl.workbench.case import Tolerance
 
 
@@ -76,6 +78,44 @@ def test_nothing_stays_of_the_case_that_was_there(tmp_path: Path) -> None:
     (tmp_path / "c" / "notes.md").write_text("why this case is here")
     case.save(tmp_path / "c", InferenceRequest("m", ()), [answer(floats(3))])
     assert sorted(each.name for each in (tmp_path / "c").iterdir()) == ["case.json", "notes.md", "output.OUT.npy"]
+
+
+def test_the_case_that_was_there_stays_whole_where_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c"
+    case.save(folder, InferenceRequest("m", (floats(1, name="IN"),)), [answer(floats(1))])
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    write = case.write_tensor
+
+    def full(folder: Path, stem: str, tensor: Tensor) -> Path:
+        if stem.startswith("output"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(folder, stem, tensor)
+
+    monkeypatch.setattr(case, "write_tensor", full)
+    with pytest.raises(UsageError, match="No space left"):
+        case.save(folder, InferenceRequest("m", (floats(2, name="IN"),)), [answer(floats(2))])
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+
+def test_a_posted_case_that_was_there_stays_whole_where_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c"
+    posted.save(folder, Body(b"[1]", "application/json"), [])
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        posted.save(folder, Body(b"[2]", "application/json"), [])
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+
+
+def test_a_name_that_is_no_file_name_takes_no_other_tensors_file(tmp_path: Path) -> None:
+    inputs = (floats(1, name="a/b"), floats(2, name="0"), floats(3, name="c/d"), floats(4, name="2"))
+    case.save(tmp_path / "c", InferenceRequest("m", inputs), [])
+    kept = case.load(tmp_path / "c").request.inputs
+    assert [(each.name, each.data.tolist()) for each in kept] == [("a/b", [1]), ("0", [2]), ("c/d", [3]), ("2", [4])]
 
 
 @pytest.mark.parametrize("file", ["../keep", "/etc/hostname", "..", ""])

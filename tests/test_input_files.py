@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import subprocess
 import sys
 import wave
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -190,6 +192,10 @@ def test_a_broken_sound_is_said(tmp_path: Path) -> None:
     good = _wav(tmp_path / "a.wav", np.zeros(3, "<i2"))
     assert "not samples" in refused(good, "UINT64", (-1,))
     assert "expected the shape" in refused(good, "FP32", (7,))
+    head = good.read_bytes()
+    good.write_bytes(head[:24] + bytes(4) + head[28:])
+    assert "0 samples a second" in refused(good, "FP32", (-1,), "16000")
+    assert take(good, "FP32", (-1,)).data.tolist() == [0, 0, 0]
 
 
 # Tables and archives
@@ -222,6 +228,29 @@ def test_an_array_of_an_archive(tmp_path: Path) -> None:
     assert "pickles" in refused(path, "FP32", (1,))
     path.write_bytes(path.read_bytes()[:40])
     assert "not a whole .npz" in refused(path, "FP32", (1,))
+
+
+def test_an_archive_is_not_unpacked_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "packed.npz"
+    np.savez_compressed(path, IN=np.zeros(100_000, np.float32), small=np.ones(2, np.float32))
+    monkeypatch.setattr("tritonctl.server.files.MAX_TENSOR_BYTES", 100_000)
+    assert path.stat().st_size < 100_000
+    assert "400128 bytes unpacked, more than 100000" in refused(path, "FP32", (-1,))
+    assert take(path, "FP32", (2,), "small").data.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_an_array_that_says_it_is_larger_than_the_memory_is_refused(tmp_path: Path, suffix: str) -> None:
+    small = io.BytesIO()
+    np.save(small, np.zeros(1, np.float32))
+    huge = small.getvalue().replace(b"(1,), }" + b" " * 17, b"(%d,), }" % 2**58)
+    path = tmp_path / f"huge{suffix}"
+    if suffix == ".npy":
+        path.write_bytes(huge)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("IN.npy", huge)
+    assert "not a whole" in refused(path, "FP32", (-1,))
 
 
 # Whole requests

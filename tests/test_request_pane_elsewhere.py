@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from tritonctl.fleet import Fleet
 from tritonctl.plan import AuditLog
 from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.settings_servers import ServerSettings
+from tritonctl.workbench import case, posted
 from tui.app import TritonctlApp
 from tui.panes.request.posting import PostPane
 
@@ -144,6 +147,43 @@ async def test_a_posted_request_is_kept_as_a_case_and_sent_again(service: Scorin
         await one.press("o")
         await one.type("absent")
         await one.until("there is no case.json in it")
+
+
+async def test_the_screen_goes_on_while_what_was_answered_is_written(
+    service: Scoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop_thread = threading.get_ident()
+    threads: dict[str, int] = {}
+
+    def noted(owner: Any, name: str) -> None:
+        work = getattr(owner, name)
+
+        def note(*given: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return work(*given)
+
+        monkeypatch.setattr(owner, name, note)
+
+    noted(Path, "write_bytes")
+    noted(posted, "save")
+    noted(case, "find")
+    async with posting(service) as one:
+        await one.press("s")
+        await one.until("sums")
+        await one.press("ctrl+s")
+        await one.type("answer.json")
+        await one.until("saved answer.json")
+        await one.press("ctrl+s")
+        await one.type("absent/answer.json")
+        await one.until("absent/answer.json: No such file")
+        await one.press("w")
+        await one.type("cases/sums")
+        await one.until("saved the case in cases/sums")
+        await one.press("o")
+        await one.type("cases")
+        await one.until("the answer is alike")
+    assert set(threads) == {"write_bytes", "save", "find"}
+    assert loop_thread not in threads.values()
 
 
 async def test_a_load_asks_and_shows_its_curve(service: Scoring) -> None:

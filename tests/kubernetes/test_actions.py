@@ -73,6 +73,41 @@ async def test_scaling_and_its_way_back(space: Space) -> None:
             await make_plan(fleet, service(space), Capability.SCALE, "many")
 
 
+async def test_a_rollout_that_a_partition_holds_is_not_waited_for(space: Space) -> None:
+    held = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}
+    space.triton("web", kind="StatefulSet", replicas=2, spec=held)
+    await space.until("StatefulSet", "web", ready(2))
+    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in space.pods("web")}
+    async with acting(space) as fleet:
+        await until(fleet, service(space), serving(2))
+        plan = await make_plan(fleet, service(space), Capability.RESTART)
+        assert "its partition keeps 1 of its 2 pods as they are" in plan.warnings
+        outcome = await do(plan, space.folder)
+        assert outcome.error is None, outcome.error
+        after = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in space.pods("web")}
+        assert after["web-0"] == before["web-0"]
+        assert after["web-1"] != before["web-1"]
+        outcome = await do(await make_plan(fleet, service(space), Capability.SCALE, "1"), space.folder)
+        assert outcome.error is None, outcome.error
+        found = space.get("StatefulSet", "web")
+        assert found is not None
+        assert found["status"]["currentRevision"] != found["status"]["updateRevision"]
+        with pytest.raises(OperationFailed, match="its partition 1 keeps every pod as it is"):
+            await make_plan(fleet, service(space), Capability.RESTART)
+
+
+async def test_a_rollout_that_is_paused_is_not_waited_for_by_a_scale(space: Space) -> None:
+    space.triton("web")
+    await space.until("Deployment", "web", ready(1))
+    template = {"metadata": {"annotations": {"example.com/changed": "yes"}}}
+    space.patch("Deployment", "web", {"spec": {"paused": True, "template": template}})
+    async with acting(space) as fleet:
+        await until(fleet, service(space), serving(1))
+        outcome = await do(await make_plan(fleet, service(space), Capability.SCALE, "2"), space.folder)
+        assert outcome.error is None, outcome.error
+        await until(fleet, service(space), serving(2))
+
+
 async def test_more_replicas_than_the_gpus_allow_are_told_and_undone(space: Space) -> None:
     # A resource of its own: other tests grant and take the node's whole GPUs meanwhile.
     slice_ = "nvidia.com/mig-3g.40gb"

@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -112,7 +113,7 @@ def _from_npy(spec: TensorSpec, path: Path, _options: str) -> Tensor:
 
     try:
         array: Array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise _not_numpy(spec, path, error, ".npy") from None
     return as_tensor(spec, str(path), array)
 
@@ -133,10 +134,21 @@ def _from_npz(spec: TensorSpec, path: Path, options: str) -> Tensor:
                     f"{path} has no array {name!r}",
                     f"it has {', '.join(names) or 'none'}; choose one with {path}#NAME",
                 )
+            _need_room(spec, path, name)
             array: Array = archive[name]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise _not_numpy(spec, path, error, ".npz") from None
     return as_tensor(spec, f"{path}#{name}", array)
+
+
+def _need_room(spec: TensorSpec, path: Path, name: str) -> None:
+    """Raises UsageError for an array that is too large unpacked: reading stops at the size that the directory tells."""
+    with zipfile.ZipFile(path) as archive:
+        size = max(each.file_size for each in archive.infolist() if each.filename in (name, f"{name}.npy"))
+    if size > MAX_TENSOR_BYTES:
+        raise UsageError(
+            f"input {spec.name!r}", f"{path}#{name} has {size} bytes unpacked, more than {MAX_TENSOR_BYTES}"
+        )
 
 
 def _not_numpy(spec: TensorSpec, path: Path, error: Exception, kind: str) -> UsageError:

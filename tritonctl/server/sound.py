@@ -27,6 +27,8 @@ def read_wav(spec: TensorSpec, path: Path, options: str) -> Tensor:
             raise UsageError(f"input {spec.name!r}", f"{options!r} is not a sample rate", f"such as {path}#16000")
         rate = int(options)
     samples, own_rate = _samples(spec, path)
+    if rate and not own_rate:
+        raise UsageError(f"input {spec.name!r}", f"{path} says it has 0 samples a second", "take it without a rate")
     if rate and rate != own_rate:
         count = round(samples.shape[1] * rate / own_rate)
         at = np.arange(count) * (own_rate / rate)

@@ -18,7 +18,7 @@ _DEADLINE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Averages over the last second, of all versions; None is unknown. GPUs as parts of 1, in the server's order."""
+    """Averages since the look before, of all versions; None is unknown. GPUs as parts of 1, in the server's order."""
 
     queue_us: float | None
     compute_us: float | None
@@ -28,7 +28,7 @@ class Beside:
 
 
 class Watching:
-    """`newest` is None until two looks were taken, and where the server shows no metrics."""
+    """`newest` is None until two looks were taken, after one that failed, and where the server shows no metrics."""
 
     def __init__(self) -> None:
         self.newest: Beside | None = None
@@ -56,11 +56,11 @@ async def _watch(client: ServerClient, model: str, found: Watching) -> None:
             text = await client.metrics(_DEADLINE_S)
             now = rates.Scrape(await asyncio.to_thread(metrics.parse, text), at)
         except TritonctlError:
-            found.newest = None
-            return
-        if before is not None:
-            found.newest = _beside(rates.rates(before, now), model)
-        before = now
+            found.newest = None  # late under the load, say: the next look may be in time
+        else:
+            if before is not None:
+                found.newest = _beside(rates.rates(before, now), model)
+            before = now
         await asyncio.sleep(LOOK_S)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 FORM = 1
 _SAFE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
+_USUAL = {"*": {"relative": 1e-5, "absolute": 1e-6}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +62,60 @@ def save(folder: Path, request: InferenceRequest, answers: Sequence[InferenceAns
     """Write the case; one of this model that is there already keeps its tolerances. Raises UsageError where it cannot
     be."""
     try:
-        tolerances = written_before(folder, "model", request.model)
-        document = {
-            "form": FORM,
-            "model": request.model,
-            "version": request.version,
-            "answered_by_version": answers[-1].version if answers else "",
-            "parameters": dict(request.parameters),
-            "inputs": [_write(folder, "input", index, each) for index, each in enumerate(request.inputs)],
-            "answers": [
-                [
-                    _write(folder, f"output{_number(place, answers)}", index, each)
-                    for index, each in enumerate(got.outputs)
-                ]
-                for place, got in enumerate(answers)
-            ],
-            "tolerances": tolerances,
-        }
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        (folder / "case.json").write_text(text, encoding="utf-8")
+        with writing(folder, "model", request.model) as (new, tolerances):
+            document = {
+                "form": FORM,
+                "model": request.model,
+                "version": request.version,
+                "answered_by_version": answers[-1].version if answers else "",
+                "parameters": dict(request.parameters),
+                "inputs": [_write(new, "input", index, each) for index, each in enumerate(request.inputs)],
+                "answers": [
+                    [
+                        _write(new, f"output{_number(place, answers)}", index, each)
+                        for index, each in enumerate(got.outputs)
+                    ]
+                    for place, got in enumerate(answers)
+                ],
+                "tolerances": tolerances,
+            }
+            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            (new / "case.json").write_text(text, encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"save the case {folder}", str(getattr(error, "strerror", None) or error)) from None
 
 
-def written_before(folder: Path, key: str, value: object) -> Any:
-    """Make the directory ready for a case: the tolerances of the one of the same `key` that it holds, whose files are
-    removed, or the usual ones. Raises UsageError where it holds anything else."""
+@contextmanager
+def writing(folder: Path, key: str, value: object) -> Iterator[tuple[Path, Any]]:
+    """Where to write the files of a case, and its tolerances: those of the one of the same `key` that is there already,
+    or the usual ones. At the end they take that one's place, which stays whole where they cannot all be written.
+    Raises UsageError where the directory holds anything else."""
     folder.mkdir(parents=True, exist_ok=True)
+    tolerances, before = _held(folder, key, value)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as made:  # inside: on the same file system
+        yield Path(made), tolerances
+        files = sorted(Path(made).iterdir(), key=lambda each: each.name == "case.json")  # last: it names the others
+        for file in files:
+            file.replace(folder / file.name)
+    for name in before - {each.name for each in files}:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _held(folder: Path, key: str, value: object) -> tuple[Any, set[str]]:
+    """The tolerances of the case that is there, and the names of its files."""
     before = folder / "case.json"
     if not before.exists():
         if any(folder.iterdir()):
             raise UsageError(f"save the case {folder}", "the directory holds something else", "choose a new one")
-        return {"*": {"relative": 1e-5, "absolute": 1e-6}}
+        return _USUAL, set()
     document = json.loads(before.read_text(encoding="utf-8"))
     if document.get(key) != value:
         held = f"a case of {document['model']}" if "model" in document else "a case of a posted request"
         raise UsageError(f"save the case {folder}", f"the directory holds {held}", "choose a new one")
     entries = [*document.get("inputs", ()), *(each for answer in _answers_in(document) for each in answer)]
-    for file in [str(each["file"]) for each in entries] + [str(document.get(each)) for each in ("request", "answer")]:
-        if file not in ("", "..") and Path(file).name == file:
-            (folder / file).unlink(missing_ok=True)
-    return document.get("tolerances") or {"*": {"relative": 1e-5, "absolute": 1e-6}}
+    named = [str(each["file"]) for each in entries] + [str(document.get(each)) for each in ("request", "answer")]
+    files = {file for file in named if file not in ("", "..") and Path(file).name == file}
+    return document.get("tolerances") or _USUAL, files
 
 
 def _answers_in(document: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:
@@ -119,7 +135,7 @@ def _number(place: int, answers: Sequence[InferenceAnswer]) -> str:
 
 
 def _write(folder: Path, kind: str, index: int, tensor: Tensor) -> dict[str, Any]:
-    name = tensor.name if _SAFE.fullmatch(tensor.name) else str(index)
+    name = tensor.name if _SAFE.fullmatch(tensor.name) else f"~{index}"  # which no safe name is
     file = write_tensor(folder, f"{kind}.{name}", tensor)
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "file": file.name}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.server.score import Body, ScoreClient, Scored
-from tritonctl.workbench.case import FORM, Difference, Tolerance, read_tolerances, written_before
+from tritonctl.workbench.case import FORM, Difference, Tolerance, read_tolerances, writing
 
 _MOST = 20
 """Differences that are told one by one."""
@@ -50,26 +50,26 @@ def save(folder: Path, body: Body, got: Sequence[Scored]) -> None:
     """Write the case; one that is there already keeps its tolerances. Raises UsageError where it cannot be."""
     answer = answer_of(got)
     try:
-        tolerances = written_before(folder, "posted", True)
-        request = "request" + (mimetypes.guess_extension(body.content_type.partition(";")[0]) or ".bin")
-        (folder / request).write_bytes(body.content)
-        if isinstance(answer, bytes):
-            kept = "answer.bin"
-            (folder / kept).write_bytes(answer)
-        else:
-            kept = "answer.json"
-            (folder / kept).write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        document = {
-            "form": FORM,
-            "posted": True,
-            "content_type": body.content_type,
-            "request": request,
-            "answer": kept,
-            "answered_by_deployment": got[-1].deployment if got else "",
-            "tolerances": tolerances,
-        }
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        (folder / "case.json").write_text(text, encoding="utf-8")
+        with writing(folder, "posted", True) as (new, tolerances):
+            request = "request" + (mimetypes.guess_extension(body.content_type.partition(";")[0]) or ".bin")
+            (new / request).write_bytes(body.content)
+            if isinstance(answer, bytes):
+                kept = "answer.bin"
+                (new / kept).write_bytes(answer)
+            else:
+                kept = "answer.json"
+                (new / kept).write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            document = {
+                "form": FORM,
+                "posted": True,
+                "content_type": body.content_type,
+                "request": request,
+                "answer": kept,
+                "answered_by_deployment": got[-1].deployment if got else "",
+                "tolerances": tolerances,
+            }
+            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            (new / "case.json").write_text(text, encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"save the case {folder}", str(getattr(error, "strerror", None) or error)) from None
 

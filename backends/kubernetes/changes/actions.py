@@ -119,8 +119,8 @@ async def scale(ground: Ground) -> Plan:
             deadline_s=CALL_S,
         ),
         Step(
-            call=ground.kubectl(target.namespace, "rollout", "status", str(target), f"--timeout={ground.ready_s:g}s"),
-            run=partial(rollout.wait, api, target, lambda _: True, ground.ready_s),
+            call=_waiting(ground, wanted),
+            run=partial(rollout.wait, api, target, lambda _: True, ground.ready_s, done=rollout.scaled),
             deadline_s=(abs(wanted - before) + 1) * ground.ready_s + CALL_S,
         ),
     ]
@@ -131,6 +131,15 @@ async def scale(ground: Ground) -> Plan:
         call(before),
         ground.intent.service.name if not wanted else "",
     )
+
+
+def _waiting(ground: Ground, wanted: int) -> str:
+    """As kubectl waits for it. Its `rollout status` would wait for a paused rollout, and refuses OnDelete."""
+    spec, words = mapping(ground.document, "spec"), ["rollout", "status", str(ground.target)]
+    if spec.get("paused") is True or text(mapping(spec, "updateStrategy"), "type") == "OnDelete":
+        figure = "readyReplicas" if wanted else "replicas"  # Kubernetes leaves a readyReplicas of 0 out
+        words = ["wait", str(ground.target), f"--for=jsonpath={{.status.{figure}}}={wanted}"]
+    return ground.kubectl(ground.target.namespace, *words, f"--timeout={ground.ready_s:g}s")
 
 
 # What it costs

@@ -41,6 +41,12 @@ def need_rollout(ground: Ground, what: str) -> None:
             "its updateStrategy is OnDelete: new pods come only as old ones are deleted by hand",
             ground.kubectl(ground.target.namespace, "delete", "pod/NAME") + ", one after the other",
         )
+    if 0 < ground.replicas <= rollout.partition_of(ground.document):
+        raise OperationFailed(
+            f"{what} {ground.service_id}",
+            f"its partition {rollout.partition_of(ground.document)} keeps every pod as it is",
+            ground.kubectl.patch(ground.target, {"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}}),
+        )
     if "deletionTimestamp" in mapping(ground.document, "metadata"):
         raise OperationFailed(f"{what} {ground.service_id}", "it is being deleted")
 
@@ -56,6 +62,8 @@ async def rolling(ground: Ground, step: Step, is_new: IsNew, warnings: list[str]
     )
     if ground.replicas:
         warnings += _probe_warnings(ground)
+        if kept := rollout.partition_of(ground.document):
+            warnings.append(f"its partition keeps {kept} of its {ground.replicas} pods as they are")
     careful = await _careful(ground, warnings) if ground.replicas else None
     return [step, waiting] if careful is None else [careful[0], step, waiting, careful[1]]
 

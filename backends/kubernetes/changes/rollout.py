@@ -29,10 +29,62 @@ _HOPELESS = frozenset(
 
 IsNew = Callable[[Mapping[str, Any]], bool]
 """Whether a pod, or a pod template, is of the wanted kind."""
+IsDone = Callable[[Target, Mapping[str, Any]], bool]
+"""Whether the workload has got there."""
 
 
-async def wait(api: Api, target: Target, is_new: IsNew, within_s: float, *, patient: bool = False) -> str:
-    """What to say of it once it has rolled out.
+def partition_of(document: Mapping[str, Any]) -> int:
+    """The number of a StatefulSet's pods, from the first, that a rollout leaves as they are."""
+    return number(mapping(mapping(mapping(document, "spec"), "updateStrategy"), "rollingUpdate"), "partition")
+
+
+def rolled_out(target: Target, document: Mapping[str, Any]) -> bool:
+    """As `kubectl rollout status` has it."""
+    if not _observed(document):
+        return False
+    status, wanted = mapping(document, "status"), _wanted(target, document)
+    if target.kind is DAEMON_SETS:
+        return wanted == number(status, "updatedNumberScheduled") == number(status, "numberAvailable")
+    updated = number(status, "updatedReplicas")
+    if target.kind is STATEFUL_SETS:
+        return updated >= wanted - partition_of(document) and _all_ready(status, wanted)
+    return wanted == updated == number(status, "availableReplicas") == number(status, "replicas")
+
+
+def scaled(target: Target, document: Mapping[str, Any]) -> bool:
+    """Every pod that is wanted is ready, of whatever template where no rollout moves on by itself."""
+    if not _observed(document):
+        return False
+    status, wanted = mapping(document, "status"), _wanted(target, document)
+    if target.kind is STATEFUL_SETS:
+        return _all_ready(status, wanted)
+    if mapping(document, "spec").get("paused") is not True:
+        return rolled_out(target, document)
+    total, updated = number(status, "replicas"), number(status, "updatedReplicas")
+    # Paused in the midst of a rollout it has up to maxSurge pods more.
+    return number(status, "availableReplicas") >= wanted and (total == wanted or 0 < updated < total)
+
+
+def _observed(document: Mapping[str, Any]) -> bool:
+    return number(mapping(document, "status"), "observedGeneration") >= number(
+        mapping(document, "metadata"), "generation"
+    )
+
+
+def _all_ready(status: Mapping[str, Any], wanted: int) -> bool:
+    return wanted == number(status, "readyReplicas") == number(status, "replicas")
+
+
+async def wait(
+    api: Api,
+    target: Target,
+    is_new: IsNew,
+    within_s: float,
+    *,
+    done: IsDone = rolled_out,
+    patient: bool = False,
+) -> str:
+    """What to say of it once it has rolled out, or is `done` in another way.
 
     Raises OperationFailed when a new pod fails, when no further pod gets ready within `within_s`, and when somebody
     sets the template back. `patient`: pods that fail are waited for all the same, as when going back to what was.
@@ -64,21 +116,6 @@ async def wait(api: Api, target: Target, is_new: IsNew, within_s: float, *, pati
             why = await why_not(api, late) if late is not None else _condition(document)
             raise OperationFailed(tried, f"not ready within {within_s:g} s: {why}")
         await asyncio.sleep(_LOOK_S)
-
-
-def done(target: Target, document: Mapping[str, Any]) -> bool:
-    """As `kubectl rollout status` has it."""
-    status = mapping(document, "status")
-    if number(status, "observedGeneration") < number(mapping(document, "metadata"), "generation"):
-        return False
-    wanted = _wanted(target, document)
-    if target.kind is DAEMON_SETS:
-        return wanted == number(status, "updatedNumberScheduled") == number(status, "numberAvailable")
-    if target.kind is STATEFUL_SETS:
-        rolled = text(status, "currentRevision") == text(status, "updateRevision")
-        return rolled and wanted == number(status, "readyReplicas") == number(status, "replicas")
-    updated, available = number(status, "updatedReplicas"), number(status, "availableReplicas")
-    return wanted == updated == available == number(status, "replicas")
 
 
 async def pods_of(api: Api, target: Target, document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,7 +25,6 @@ from tritonctl.workbench.body import WHOLE
 from tritonctl.workbench.form import Form
 from tritonctl.workbench.history import History, Sent
 from tritonctl.workbench.others import why_ask
-from tui.figures import duration_us
 from tui.keys import POST
 from tui.panes.base import Pane
 from tui.panes.request import said
@@ -33,7 +33,7 @@ from tui.panes.request.fields import Field, Fields
 from tui.panes.request.load_line import LoadLine, parse_load
 from tui.panes.request.paths import complete_path
 from tui.screens.base import LiveScreen
-from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
+from tui.widgets.sheet import Block, Heading, Piece, Sheet
 
 if TYPE_CHECKING:
     from tritonctl.server.score import Body, ScoreClient, Scored
@@ -280,11 +280,13 @@ class PostPane(Pane):
                 got.append(each)
                 if each.event and time.monotonic() - drawn > REDRAW_S:
                     drawn = time.monotonic()
-                    self.show_answer([Heading("text as it comes; esc stops it"), *_pieces(got, body, ended=False)])
+                    self.show_answer(
+                        [Heading("text as it comes; esc stops it"), *said.posted_pieces(got, body, ended=False)]
+                    )
         if not got:
             self.show_answer([Heading("answer"), Block("the stream ended without an answer", "warn")])
             return None
-        self.show_answer([Heading("answer"), *await asyncio.to_thread(_pieces, got, body, ended=True)])
+        self.show_answer([Heading("answer"), *await asyncio.to_thread(said.posted_pieces, got, body, ended=True)])
         return got[-1].latency_us
 
     # The answer
@@ -312,13 +314,24 @@ class PostPane(Pane):
 
     def _save(self, text: str) -> None:
         """As it came, events one a line."""
-        _, got = self._answered()
-        try:
-            Path(text).expanduser().write_bytes(b"\n".join(each.content for each in got))
-        except OSError as error:
-            raise UsageError("save", f"{text}: {error.strerror or error}") from None
-        if self.seen is not None:
-            self.seen[0].say(f"saved {text}", "ok")
+        contents = [each.content for each in self._answered()[1]]
+        self._write(lambda: Path(text).expanduser().write_bytes(b"\n".join(contents)), text)
+
+    def _write(self, write: Callable[[], object], to: str) -> None:
+        """In a thread: the answer may be large, and the disk slow."""
+        assert self.seen is not None
+        screen = self.seen[0]
+
+        async def work() -> None:
+            try:
+                await asyncio.to_thread(write)
+                screen.say(f"saved {to}", "ok")
+            except TritonctlError as error:
+                screen.say(error.answer, "failed")
+            except OSError as error:
+                screen.say(f"{to}: {error.strerror or error}", "failed")
+
+        self.run_worker(work(), group="save", exit_on_error=False)
 
     # Cases
 
@@ -330,29 +343,30 @@ class PostPane(Pane):
     def _save_case(self, text: str) -> None:
         from tritonctl.workbench import posted
 
-        posted.save(Path(text).expanduser(), *self._answered())
-        if self.seen is not None:
-            self.seen[0].say(f"saved the case in {text}", "ok")
+        body, got = self._answered()
+        self._write(partial(posted.save, Path(text).expanduser(), body, list(got)), f"the case in {text}")
 
     def action_open_case(self) -> None:
         if self.seen is not None and not self.busy:
             self._ask("send the case, or all in,", "cases", self._send_cases, paths=True)
 
     def _send_cases(self, text: str) -> None:
-        from tritonctl.workbench import case
-
-        folders, address = case.find([Path(text).expanduser()]), self._address
+        address = self._address
         if address is None:
             raise UsageError("send the case", "no server of it can be reached")
         self.query_one(Curve).hide()
         self.show_answer([Heading("cases"), Block("sent, waiting …", "busy")])
-        self._worker = self.run_worker(self._compare(address, folders), group="request", exit_on_error=False)
+        self._worker = self.run_worker(
+            self._compare(address, Path(text).expanduser()), group="request", exit_on_error=False
+        )
         self.draw()
 
-    async def _compare(self, address: ServerAddress, folders: Sequence[Path]) -> None:
+    async def _compare(self, address: ServerAddress, path: Path) -> None:
+        from tritonctl.workbench import case
         from tui.panes.request.keeping import post_cases
 
         try:
+            folders = await asyncio.to_thread(case.find, [path])
             await post_cases(folders, address, TIMEOUT_S, self.show_answer)
         except TritonctlError as error:
             self.show_answer(said.error_pieces(error))
@@ -362,19 +376,6 @@ class PostPane(Pane):
             self._worker = None
             if self.is_attached:
                 self.draw()
-
-
-def _pieces(got: Sequence[Scored], body: Body, *, ended: bool) -> list[Piece]:
-    from tritonctl.server.score import lines_of
-
-    last = got[-1]
-    by = [Pair("answered by", f"deployment {last.deployment}")] if last.deployment else []
-    sent = Pair("sent", f"{len(body.content)} bytes of {body.content_type}")
-    if last.event:
-        timing = said.timing([each.latency_us for each in got], ended)
-        return [sent, Pair("pieces", timing), *by, Block("\n" + "".join(each.said for each in got))]
-    took = Pair("took", f"{duration_us(last.latency_us)}, {len(last.content)} bytes")
-    return [sent, took, *by, Block("\n" + "\n".join(lines_of(last)))]
 
 
 async def _nothing(_at_least: int) -> None:

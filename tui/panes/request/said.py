@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tritonctl.server.inference import Inferencer
     from tritonctl.server.modelconfig import ModelSchema
     from tritonctl.server.request import InferenceAnswer
+    from tritonctl.server.score import Body, Scored
     from tritonctl.workbench.case import Difference
     from tritonctl.workbench.picture import Pixel
 
@@ -168,6 +169,19 @@ def piece_pieces(pieces: Sequence[GeneratePiece], ended: bool) -> list[Piece]:
     times = [each.latency_us for each in pieces]
     text = "".join(each.text for each in pieces)
     return [Pair("pieces", timing(times, ended)), Block("\n" + (text or "nothing yet"))]
+
+
+def posted_pieces(got: Sequence[Scored], body: Body, *, ended: bool) -> list[Piece]:
+    from tritonctl.server.score import lines_of
+
+    last = got[-1]
+    by = [Pair("answered by", f"deployment {last.deployment}")] if last.deployment else []
+    sent = Pair("sent", f"{len(body.content)} bytes of {body.content_type}")
+    if last.event:
+        told = timing([each.latency_us for each in got], ended)
+        return [sent, Pair("pieces", told), *by, Block("\n" + "".join(each.said for each in got))]
+    took = Pair("took", f"{duration_us(last.latency_us)}, {len(last.content)} bytes")
+    return [sent, took, *by, Block("\n" + "\n".join(lines_of(last)))]
 
 
 def timing(times: Sequence[float], ended: bool) -> str:
