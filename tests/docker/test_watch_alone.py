@@ -30,7 +30,7 @@ class Says(Engine):
         raise NotFound(path, "No such container")
 
     async def raw(
-        self, path: str, query: Query | None = None, opened: Callable[[], None] = lambda: None
+        self, path: str, query: Query | None = None, opened: Callable[[], None] = lambda: None, **_: Any
     ) -> AsyncIterator[bytes]:
         opened()
         for each in self.events:
