@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Any
@@ -159,9 +158,8 @@ class Watch:
                 if (self._in_view is None or each.found.service_name in self._in_view)
                 and each.container.state.status == "running"
             ]
-            with suppress(TritonctlError):  # an engine that is gone is told by its events' end
-                if taken := await self._meter.round(shown):
-                    happened.put_nowait(taken)
+            if taken := await self._meter.round(shown):
+                happened.put_nowait(taken)
             await self._meter.pause()
 
     async def _next(self, happened: Happened) -> tuple[set[str], list[Ended], dict[str, Usage]]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from backends.docker.backend import _together
 from backends.docker.endpoint import Endpoint
 from backends.docker.engine import REQUEST_S, Engine, Query
-from backends.docker.use import Sample
+from backends.docker.use import Meter, Sample
 from backends.docker.watch import Watch
-from tritonctl.backend import Changed, Listed, Told
+from tritonctl.backend import Changed, Listed, LogLine, Told
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.inventory import Level
 
@@ -129,6 +130,40 @@ async def test_an_engine_that_answers_nothing_is_lost_all_the_same() -> None:
     engine.dead = True
     with pytest.raises(Unreachable, match="nobody listens"):
         await watch._after(["a1"], {}, happened, later)
+
+
+class Hangs(Says):
+    """Tells what every container takes but of one."""
+
+    async def call(self, method: str, path: str, query: Query | None = None, body: object = None, **kept: Any) -> Any:
+        assert kept["deadline_s"] < REQUEST_S
+        if "/hangs/" in path:
+            raise Unreachable(path, "no answer within 3 s", kind="timeout")
+        return {"read": "2024-01-01T00:00:00Z", "memory_stats": {"usage": 7}}
+
+
+async def test_one_whose_statistics_hang_costs_the_others_no_sample() -> None:
+    meter = Meter(Hangs())
+    taken = await meter.round(["a", "hangs", "b"])
+    assert {name: each.memory_bytes for name, each in taken.items()} == {"a": 7, "b": 7}
+
+
+async def test_a_fault_in_one_of_several_logs_ends_them_in_words() -> None:
+    async def well() -> AsyncIterator[list[LogLine]]:
+        yield [LogLine("a", "one line")]
+        await asyncio.Event().wait()
+
+    async def breaks() -> AsyncIterator[list[LogLine]]:
+        await asyncio.sleep(0.01)
+        yield []
+        raise KeyError("what nobody thought of")
+
+    async def read() -> None:
+        async for _ in _together([well(), breaks()]):
+            pass
+
+    with pytest.raises(OperationFailed, match="KeyError in "):
+        await asyncio.wait_for(read(), 5)
 
 
 async def test_with_nothing_in_view_it_sleeps() -> None:
