@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from tests.waiting import until
+from tritonctl import status
 from tritonctl.backend import Backend, Listed, Update
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service
+from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service, ServiceStatus
 from tritonctl.server.address import ServerAddress
 
 INTERVAL_S = 0.5
@@ -52,7 +53,7 @@ class Looks:
 
             async def look(self, before: ReplicaStatus, **_: Mapping[str, str]) -> ReplicaStatus:
                 looks.seen.append((self._name, time.monotonic()))
-                return replace(before, looked=True, live=True, ready=True, seen_at=time.time())
+                return replace(before, looked=True, live=True, ready=True, error=None, seen_at=time.time())
 
             async def aclose(self) -> None:
                 return None
@@ -125,3 +126,26 @@ async def test_what_is_not_on_screen_waits_and_is_looked_at_when_it_comes_into_v
         looks.seen.clear()
         fleet.look_at(["many/002"])
         await until(lambda: "002" in {name for name, _ in looks.seen})
+
+
+async def test_a_fault_in_taking_in_what_a_server_told_is_its_error_and_not_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Looks(monkeypatch)
+    faulty = False
+    derive = status.derive
+
+    def derived(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus:
+        if faulty and any(each.error is None and each.looked for each in replicas):
+            raise KeyError("hush")
+        return derive(service, replicas)
+
+    monkeypatch.setattr(status, "derive", derived)
+    async with Fleet([Many(1)], interval_s=0.1) as fleet:
+        await fleet.first_look(20.0)
+        assert fleet.resolve("many/000").ready
+        faulty = True
+        await until(lambda: (fleet.resolve("many/000").error or "").startswith("KeyError in "))
+        assert fleet.resolve("many/000").live is None
+        faulty = False
+        await until(lambda: fleet.resolve("many/000").ready is True)

@@ -20,7 +20,7 @@ from tritonctl.inventory import Level, Platform, Replica, ReplicaStatus, Service
 from tritonctl.plan import audit_path
 from tritonctl.server.address import ServerAddress
 from tritonctl.status import derive
-from tritonctl.triage import own, signatures
+from tritonctl.triage import own, rules, signatures
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.finding import Confidence
 from tritonctl.triage.signatures import load
@@ -336,3 +336,19 @@ async def test_no_pattern_of_a_user_holds_anything_up(tmp_path: object, monkeypa
     assert time.monotonic() - began < 20
     assert "ours" in causes(diagnosis)
     assert any("endless" in each.what for each in diagnosis.evidence.missing)
+
+
+async def test_a_rule_with_a_fault_is_left_out_and_named_and_the_others_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("hush")
+
+    monkeypatch.setattr(rules, "RULES", (broken, *rules.RULES))
+    told = Told(FAILING, log=[], previous=[BEGIN, LOADING, FAILED])
+    diagnosis = await diagnosed(told)
+    assert causes(diagnosis) == ["python-module-missing"]
+    (why,) = [each.why for each in diagnosis.evidence.missing if each.what == "rule broken"]
+    assert why.startswith("KeyError in ")
+    memory = Told(Platform("exited 137", Level.FAILED), kind="docker")
+    assert (await diagnosed(memory)).findings, "what a rule finds is found"

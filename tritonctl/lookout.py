@@ -6,8 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from tritonctl.errors import fault
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.pace import Pace
 from tritonctl.probe import ServerProbe
@@ -138,6 +139,29 @@ class Lookout:
                     hurry.clear()
                 await asyncio.sleep(self._pace.turn_s(service_id))
 
+    def _tell(self, tracked: Tracked, replica: str, seen: ReplicaStatus) -> None:
+        """A fault in taking in what was seen would end the looks for good, and what was known before would stay as if
+        it were so still: it is the replica's error, over what could be taken in before."""
+        before = tracked.replicas.get(replica)
+        try:
+            self._saw(tracked, replica, seen)
+        except Exception as caught:
+            if before is None:
+                return
+            error = fault(f"take in what {replica} told", caught)
+            failed = replace(
+                before,
+                live=None,
+                ready=None,
+                rates=None,
+                error=error.headline,
+                advice=error.advice,
+                error_kind="failed",
+                looked=True,
+            )
+            with suppress(Exception):  # no matter what stands in the way of that too: the next look may be well
+                self._saw(tracked, replica, failed)
+
     async def _look(
         self, tracked: Tracked, replica: Replica, gate: asyncio.Event, hurry: asyncio.Event, may_ask_mode: bool
     ) -> None:
@@ -163,7 +187,7 @@ class Lookout:
                     statistics=self._pace.detailed == service_id,
                     log_reasons=tracked.reasons.by_model,
                 )
-                self._saw(tracked, replica.name, seen)
+                self._tell(tracked, replica.name, seen)
                 if not met:
                     self._pace.met()
                     met = True

@@ -27,6 +27,8 @@ _OF_THE_PLACE = {
     "delete": Capability.DELETE,
     "set": Capability.SETTINGS,
 }
+_NAMES_A_SERVICE = ("service", "logs", "triage", "describe", "metrics", "events")
+_OF_A_NAMED_ONE = ("load", "unload", "model", "infer", "mode")  # a word follows the service's name
 _COMMANDS = {
     "services": "services",
     "service": "service NAME",
@@ -117,22 +119,31 @@ class CommandedApp(App[int]):
         if len(words) == 1:
             names = [*_COMMANDS, *self.fleet.backends, *(each.id for each in self.fleet.snapshot.services)]
             return [name for name in names if name.startswith(typed)]
-        if words[0] == "mode":
-            before = " ".join(words[:-1])
-            return [f"{before} {mode}" for mode in ("none", "poll", "explicit") if mode.startswith(words[-1])]
-        if words[0] == "traffic":
-            before = " ".join(words[:-1])
-            return [f"{before} {name}=" for name in self._siblings() if name.startswith(words[-1])]
-        if words[0] in ("load", "unload", "model", "infer"):
-            models = {model.name for each in self._services_here() for model in each.models}
-            return [f"{words[0]} {name}" for name in sorted(models) if name.startswith(words[-1])]
-        if words[0] in ("service", "logs", "triage", "describe", "metrics"):
-            places = self.fleet.backends if words[0] == "describe" else ()
-            names = [*places, *(each.id for each in self.fleet.snapshot.services)]
-            return [f"{words[0]} {name}" for name in names if name.startswith(words[-1])]
+        before, last = " ".join(words[:-1]), words[-1]
+        return [f"{before} {name}" for name in self._candidates(words[0], words[1:-1]) if name.startswith(last)]
+
+    def _candidates(self, command: str, between: Sequence[str]) -> Sequence[str]:
+        """What may be the next word of a command, after those `between`."""
+        services = [each.id for each in self.fleet.snapshot.services]
+        if command == "traffic":
+            return [f"{name}=" for name in self._siblings()]
+        if len(between) > (1 if command in _OF_A_NAMED_ONE else 0):
+            return []
+        if command == "mode":
+            return ["none", "poll", "explicit", *(services if not between else [])]
+        if command in ("load", "unload", "model", "infer"):
+            models = {model.name for each in self._services_here(*between) for model in each.models}
+            return [*sorted(models), *(services if not between else [])]
+        if command in _NAMES_A_SERVICE or command in ("start", "stop", "restart", "scale", "delete"):
+            return [*(self.fleet.backends if command == "describe" else ()), *services]
         return []
 
-    def _services_here(self) -> list[ServiceStatus]:
+    def _services_here(self, named: str | None = None) -> list[ServiceStatus]:
+        if named is not None:
+            try:
+                return [self.fleet.resolve(named)]
+            except TritonctlError:
+                return []
         service_id = getattr(self.screen, "service_id", None)
         return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
 
@@ -162,42 +173,62 @@ class CommandedApp(App[int]):
 
     def _run(self, name: str, rest: list[str]) -> None:
         if name in ("q", "quit", "exit"):
+            _no_more("quit", rest)
             self.leave()
         elif name in ("help", "?"):
+            _no_more("help", rest)
             self.action_help()
         elif name == "all":
+            _no_more(name, rest)
             self._list_all()
         elif name in ("services", "s"):
+            _no_more("services", rest)
             while len(self.screen_stack) > 1:
                 self.pop_screen()
         elif name == "theme" and rest:
+            _no_more(name, rest[1:])
             if rest[0] not in self.available_themes:
                 raise UsageError("theme", f"no theme {rest[0]!r}", ", ".join(sorted(self.available_themes)))
             self.theme = rest[0]
         elif name in ("load", "unload") and rest:
-            self._propose_model(name, *self._meant(rest, 1))
+            service, (model, *more) = self._meant(rest, 1)
+            _no_more(name, more)
+            self._propose_model(name, service, model)
         elif name in ("model", "infer") and rest:
-            service, (model, *_) = self._meant(rest, 1)
+            service, (model, *more) = self._meant(rest, 1)
+            _no_more(name, more)
             self.open_model(OpenModel(service, model, "schema" if name == "model" else "request"))
         elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
             action = _OF_THE_PLACE[name]
             needed = 1 if action in (*_WITH_A_VALUE, *_WITH_WORDS) else 0
             service, words = self._meant(rest, needed, loose=action is Capability.DELETE)
+            if action not in _WITH_WORDS and action is not Capability.DELETE:
+                _no_more(name, words[needed:])
             self._propose_place(action, service, words)
         elif name == "describe" and rest and rest[0] in self.fleet.backends:
+            _no_more(name, rest[1:])
             self.open_place(OpenPlace(rest[0]))
-        elif name in ("logs", "triage", "describe", "metrics", "events", "service"):
+        elif name in _NAMES_A_SERVICE:
+            _no_more(name, rest[1:])
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self.open_service(OpenService(service, "models" if name == "service" else name))
         elif name in _COMMANDS:
             raise UsageError(f":{name}", "it needs more", f":{_COMMANDS[name]}")
         else:
-            try:
-                self.open_service(OpenService(self.fleet.resolve(name).id))
-            except TritonctlError:
-                if name not in self.fleet.backends:
-                    raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
-                self.open_place(OpenPlace(name))
+            self._open_named(name, rest)
+
+    def _open_named(self, name: str, rest: Sequence[str]) -> None:
+        """The service or the place of that name."""
+        try:
+            service = self.fleet.resolve(name).id
+        except TritonctlError:
+            if name not in self.fleet.backends:
+                raise UsageError(f":{name}", f"there is no command or service {name!r}", "? lists them") from None
+            _no_more(name, rest)
+            self.open_place(OpenPlace(name))
+        else:
+            _no_more(name, rest)
+            self.open_service(OpenService(service))
 
     def _list_all(self) -> None:
         """Also what is not Triton; once more, no longer."""
@@ -233,10 +264,10 @@ class CommandedApp(App[int]):
                     raise
         return self._service_here(), words
 
-    def _propose_model(self, what: str, service: str, words: list[str]) -> None:
+    def _propose_model(self, what: str, service: str, model: str) -> None:
         from tritonctl.server import control
 
-        status, model = self.fleet.resolve(service), words[0]
+        status = self.fleet.resolve(service)
         plan = control.plan_load if what == "load" else control.plan_unload
         self.propose(Propose(f"{what} {model}", lambda: plan(status, model)))
 
@@ -255,15 +286,19 @@ class CommandedApp(App[int]):
         )
 
 
+def _no_more(name: str, words: Sequence[str]) -> None:
+    """Raises UsageError where there are words beyond what the command takes: they may be meant for something."""
+    if words:
+        raise UsageError(f":{name}", f"it takes no more: {' '.join(words)}", f":{_COMMANDS.get(name, name)}")
+
+
 def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The value and the options of an intent, as the commands of the same names take them."""
     if action is Capability.TRAFFIC:
         return "", _shares(rest)
     if action is Capability.SCALE and not (rest and rest[0].isascii() and rest[0].isdigit()):
         raise UsageError(":scale", "how many replicas?", ":scale [NAME] N")
-    if action not in _WITH_A_VALUE:
-        return "", tuple(rest)
-    return (rest[0], tuple(rest[1:])) if rest else ("", ())
+    return (rest[0], ()) if action in _WITH_A_VALUE else ("", tuple(rest))
 
 
 def _shares(rest: Sequence[str]) -> tuple[str, ...]:

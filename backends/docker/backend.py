@@ -15,7 +15,7 @@ from backends.docker.look import inspect_or_none
 from backends.docker.services import Seen, half_done, members
 from backends.docker.watch import Watch
 from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, Section, Update
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError, fault
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
 from tritonctl.settings_backends import DockerSettings
@@ -200,6 +200,8 @@ async def _together(readers: Sequence[AsyncIterator[Sequence[LogLine]]]) -> Asyn
                 await batches.put(batch)
         except TritonctlError as error:
             await batches.put(error)
+        except Exception as caught:  # who waits for lines would wait for ever
+            await batches.put(fault("read the logs", caught))
         else:
             await batches.put(None)
 

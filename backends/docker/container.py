@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,6 +109,26 @@ def read_container(document: Mapping[str, Any]) -> Container:
             if isinstance(each, dict) and (address := text(each, "IPAddress") or text(each, "GlobalIPv6Address"))
         ),
         document=document,
+    )
+
+
+def read_entry(entry: Mapping[str, Any]) -> Container:
+    """From an entry of GET /containers/json, which tells less: no ports, no addresses, no exit code, no times."""
+    names = _words(entry.get("Names"))
+    try:
+        argv = shlex.split(text(entry, "Command"))
+    except ValueError:
+        argv = text(entry, "Command").split()
+    return read_container(
+        {
+            "Id": text(entry, "Id"),
+            # Those with a second stroke are other containers' names for it, by links.
+            "Name": next((each for each in names if each.count("/") == 1), text(entry, "Id")[:12]),
+            "Image": text(entry, "ImageID"),
+            "Args": argv,
+            "Config": {"Image": text(entry, "Image"), "Labels": mapping(entry, "Labels")},
+            "State": {"Status": text(entry, "State")},
+        }
     )
 
 

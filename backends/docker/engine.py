@@ -82,15 +82,22 @@ class Engine:
             raise Unreachable(f"ask {self._name}", f"no answer within {CONNECT_S:g} s", _BUSY, kind="timeout") from None
 
     async def raw(
-        self, path: str, query: Query | None = None, opened: Callable[[], None] = lambda: None
+        self,
+        path: str,
+        query: Query | None = None,
+        opened: Callable[[], None] = lambda: None,
+        *,
+        silent_s: float | None = None,
     ) -> AsyncIterator[bytes]:
-        """The body of a GET as it comes, in pieces, until the engine ends it. Calls `opened` before the first.
+        """The body of a GET as it comes, in pieces, until the engine ends it. Calls `opened` before the first. Between
+        two pieces it may be silent for `silent_s`, None for ever: what is followed may have nothing to tell.
 
         Over HTTP/1.0, which has no chunks: the engine makes one chunk of each line of a log.
         """
         await self._open()
         tried = f"GET {path} of the Docker Engine"
         reader, writer = await self._dial()
+        within_s: float | None = REQUEST_S
         try:
             writer.write(f"GET {_target(self._prefix + path, query)} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
             async with asyncio.timeout(REQUEST_S):
@@ -99,10 +106,17 @@ class Engine:
                 async with asyncio.timeout(REQUEST_S):
                     raise _refusal(tried, status, await reader.read(64 * 1024))
             opened()
-            while piece := await reader.read(BUFFER_BYTES):
+            within_s = silent_s
+            while True:
+                async with asyncio.timeout(within_s):
+                    piece = await reader.read(BUFFER_BYTES)
+                if not piece:
+                    return
                 yield piece
-        except TimeoutError:
-            raise Unreachable(tried, f"no answer within {REQUEST_S:g} s", _BUSY, kind="timeout") from None
+        except TimeoutError as error:
+            if within_s is None:  # the kernel's: nobody is at the other end any more
+                raise self._lost(tried, error) from None
+            raise Unreachable(tried, f"no answer within {within_s:g} s", _BUSY, kind="timeout") from None
         except (OSError, EOFError, NotHttp) as error:
             raise self._lost(tried, error) from None
         finally:

@@ -20,6 +20,7 @@ _CUT = " … (the line is longer than 64 KiB)"
 _KEPT_LINES = 5_000  # not yet taken by the reader; beyond, no more is read
 _KEPT_BYTES = 8 * 1024 * 1024
 _BATCH_S = 0.05
+_SILENT_S = 30.0  # between two pieces of what is there already
 _LATE_S = 1.0  # when the reader falls behind what is added by so much more than it was, not all of it is read
 _SHOWN_OF_LATE = 20
 # The engine notes the start of a process only when it runs, so its first lines may be older than that.
@@ -211,7 +212,7 @@ async def read(
         query["until"] = f"{run.until:.9f}"
     began = time.time()
     lines = Lines(replica, tty=container.tty, began=began)
-    pieces = engine.raw(f"/containers/{container.id}/logs", query)
+    pieces = engine.raw(f"/containers/{container.id}/logs", query, silent_s=None if follow else _SILENT_S)
     if not follow:
         async for piece in pieces:
             if batch := lines.feed(piece):

@@ -10,23 +10,24 @@ import time
 from backends.docker import discovery
 from backends.docker.container import Container, listing, read_container, text
 from backends.docker.discovery import Found
-from backends.docker.engine import Engine
+from backends.docker.engine import REQUEST_S, Engine
 from backends.docker.reach import Reach, reach, reach_scoring
 from tritonctl.errors import NotFound, TritonctlError
 
 _PROCESSES_S = 2.0
+_SHARED_S = 3.0
 _SERVER_COMES_S = 20.0  # an entry point of an image has handed over to its command by then
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 
-async def inspect(engine: Engine, name: str) -> Container:
+async def inspect(engine: Engine, name: str, *, deadline_s: float = REQUEST_S) -> Container:
     """By id or name. Raises NotFound."""
-    return read_container(await engine.get(f"/containers/{name}/json"))
+    return read_container(await engine.get(f"/containers/{name}/json", deadline_s=deadline_s))
 
 
-async def inspect_or_none(engine: Engine, name: str) -> Container | None:
+async def inspect_or_none(engine: Engine, name: str, *, deadline_s: float = REQUEST_S) -> Container | None:
     try:
-        return await inspect(engine, name)
+        return await inspect(engine, name, deadline_s=deadline_s)
     except NotFound:
         return None
 
@@ -76,7 +77,11 @@ async def ways(engine: Engine, found: Found) -> tuple[Reach, ...]:
     if serves_nothing(found):
         return (Reach(no_address=f"no tritonserver runs in it, only: {found.instead}"),)
     if container.network_mode.startswith("container:") and container.state.status == "running":
-        shared = await inspect_or_none(engine, container.network_mode.partition(":")[2])
+        try:
+            shared = await inspect_or_none(engine, container.network_mode.partition(":")[2], deadline_s=_SHARED_S)
+        except TritonctlError as error:  # the other one cannot be inspected
+            why = Reach(no_address=f"it uses another container's network: {error.headline}")
+            return tuple(why for _ in found.servers or (None,))
     reaches: list[Reach] = []
     for options in found.servers:
         try:

@@ -26,6 +26,7 @@ class Seen:
     usage: Usage | None = None
     last_exit: str | None = None  # of its run before
     missing_folder: str = ""  # of a mount, which keeps it from starting
+    unknown: str = ""  # why no more is known of it than the engine's list says
 
     @property
     def container(self) -> Container:
@@ -125,6 +126,8 @@ def platform(seen: Seen) -> Platform:
     """The engine's state of the container, with what it means for the one who needs the server."""
     container = seen.container
     state, code = container.state, container.state.exit_code
+    if seen.unknown:
+        return Platform(state.status, Level.UNKNOWN, seen.unknown)
     match state.status:
         case "running" if state.health == "unhealthy":
             return Platform("unhealthy", Level.DEGRADED, _first_line(state.health_output) or "its health check fails")

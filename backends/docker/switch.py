@@ -7,6 +7,7 @@ a name only once, so of two that switch the same container one is refused before
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 _CHANGES_S = 3.0
+_LOG_S = 5.0
 
 
 async def plan(ground: Ground) -> Plan:
@@ -169,9 +171,10 @@ async def _from_log(engine: Engine, container: Container) -> tuple[str, ...]:
     lines: list[str] = []
     try:
         run = logs.current_run(container)
-        async for batch in logs.read(engine, container, container.name, run, tail=5000, follow=False):
-            lines += [line.text for line in batch]
-    except TritonctlError:
+        async with asyncio.timeout(_LOG_S):
+            async for batch in logs.read(engine, container, container.name, run, tail=5000, follow=False):
+                lines += [line.text for line in batch]
+    except (TritonctlError, TimeoutError):
         return ()
     return tuple(sorted({name for name, _, status in server_options.read_tables(lines).models if status == "READY"}))
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from backends.docker.container import listing, mapping, number, seconds, text
 from backends.docker.engine import Engine
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.inventory import Usage
 
 IN_DETAIL_S, IN_A_LIST_S = 2.0, 10.0
 _LEAST_S = 0.1
 _SECOND_S = 1.0  # the processor's share needs two samples
 _AT_ONCE = 4
+_SAMPLE_S = 3.0  # one that hangs delays what the others take by no more
 _GPU = {"gpu", "nvidia"}
 
 
@@ -34,7 +35,7 @@ async def sample(engine: Engine, container_id: str) -> Sample | None:
     """One reading of the engine's counters; None where it does not run any more."""
     query = {"stream": False, "one-shot": True}
     try:
-        answer = await engine.get(f"/containers/{container_id}/stats", query)
+        answer = await engine.get(f"/containers/{container_id}/stats", query, deadline_s=_SAMPLE_S)
     except (NotFound, OperationFailed):
         return None
     at = seconds(text(answer, "read")) if isinstance(answer, dict) else None
@@ -111,13 +112,17 @@ class Meter:
         await asyncio.sleep(_LEAST_S)  # what comes into view together is sampled together
 
     async def round(self, running: Collection[str]) -> dict[str, Usage]:
-        """The use of those that are due, by the container's id. Raises Unreachable when the engine goes away."""
+        """The use of those that are due, by the container's id; of one whose statistics fail or hang, none. It is due
+        again as any other: whether the engine has gone away is told by its events' end."""
         now = asyncio.get_running_loop().time()
         due = [each for each in running if self._due.get(each, 0.0) <= now + _LEAST_S]
 
         async def one(container_id: str) -> Sample | None:
             async with self._limit:
-                return await sample(self._engine, container_id)
+                try:
+                    return await sample(self._engine, container_id)
+                except TritonctlError:
+                    return None
 
         samples = await asyncio.gather(*(one(each) for each in due))
         uses = {}

@@ -6,25 +6,25 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Any
 
 from backends.docker import discovery, logs, look
-from backends.docker.container import Container, mapping, text
+from backends.docker.container import Container, mapping, read_entry, text
 from backends.docker.discovery import Found
 from backends.docker.engine import Engine
 from backends.docker.reach import Reach
 from backends.docker.services import Seen, failed_by_itself, services
 from backends.docker.use import Meter
-from tritonctl.backend import Changed, Listed, Removed, Update
+from tritonctl.backend import Changed, Listed, Removed, Told, Update
 from tritonctl.errors import TritonctlError, Unreachable, fault
 from tritonctl.inventory import Service, Usage
 
 _LIST_ANEW = ""  # in place of a container's id
 _AT_ONCE = 12  # requests; the engine answers about 2 ms each
 _PING_S = 15.0
+_INSPECT_S = 3.0
 _MAX_EVENT_BYTES = 1 << 20
 # What can change how a container is shown. Not exec_*: each health check makes three.
 _EVENTS = (
@@ -64,6 +64,8 @@ class Watch:
         self._everything = False
         self._happened: Happened | None = None  # while somebody watches
         self._ends: dict[str, int] = {}  # how a container's run ended last, by its id
+        self._dumb: dict[str, str] = {}  # the names of those that the engine does not describe, by id
+        self._told = Told("")  # of them
 
     def look_at(self, names: frozenset[str] | None) -> None:
         """The services in view: what they take is measured, and nothing else."""
@@ -84,6 +86,7 @@ class Watch:
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: Unreachable when the engine goes away."""
         await self._engine.reset()
+        self._told = Told("")
         happened: Happened = asyncio.Queue()
         self._happened = happened
         opened = asyncio.Event()
@@ -93,6 +96,8 @@ class Watch:
         try:
             await self._opened(opened, listening, happened)
             yield await self._list(happened, later)
+            for told in self._tell():
+                yield told
             measuring = asyncio.create_task(self._measure(happened), name=f"use of {self._backend}")
             while True:
                 ids, ends, uses = await self._next(happened)
@@ -103,6 +108,8 @@ class Watch:
                     yield update
                 for update in await self._after(ids, uses, happened, later):
                     yield update
+                for told in self._tell():
+                    yield told
         finally:
             self._happened = None
             tasks = [listening, *later, *([measuring] if measuring is not None else [])]
@@ -151,9 +158,8 @@ class Watch:
                 if (self._in_view is None or each.found.service_name in self._in_view)
                 and each.container.state.status == "running"
             ]
-            with suppress(TritonctlError):  # an engine that is gone is told by its events' end
-                if taken := await self._meter.round(shown):
-                    happened.put_nowait(taken)
+            if taken := await self._meter.round(shown):
+                happened.put_nowait(taken)
             await self._meter.pause()
 
     async def _next(self, happened: Happened) -> tuple[set[str], list[Ended], dict[str, Usage]]:
@@ -201,12 +207,10 @@ class Watch:
         return updates + [Changed(each) for key, each in self._services.items() if before.get(key) != each]
 
     async def _list(self, happened: Happened, later: set[asyncio.Task[None]]) -> Listed:
-        entries = await self._engine.get("/containers/json", {"all": True})
-        if not isinstance(entries, list):
-            raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
-        ids = [text(each, "Id") for each in entries if isinstance(each, dict) and self._is_wanted(each)]
-        found = await asyncio.gather(*(self._look(each) for each in ids))
-        self.seen = {each.container.id: each for each in found if each is not None}
+        entries = await self._entries()
+        self._dumb.clear()
+        found = await self._looks(entries, entries)
+        self.seen = {each.container.id: each for each in found}
         self._services = services(self._backend, self.seen.values())
         for each in self.seen.values():
             self._look_again_later(each.found, happened, later)
@@ -224,13 +228,12 @@ class Watch:
             and ids & {each.container.network_mode.partition(":")[2]}
         }
         wanted = sorted(ids | sharing)
-        found = await asyncio.gather(*(self._look(each) for each in wanted))
+        found = await self._looks(wanted)
         for container_id in wanted:
             self.seen.pop(container_id, None)
         for each in found:
-            if each is not None:
-                self.seen[each.container.id] = each
-                self._look_again_later(each.found, happened, later)
+            self.seen[each.container.id] = each
+            self._look_again_later(each.found, happened, later)
         for container_id in wanted:
             if container_id not in self.seen:
                 self._ends.pop(container_id, None)
@@ -239,10 +242,54 @@ class Watch:
                 self.seen[container_id] = replace(seen, usage=taken)
         return self._regrouped()
 
+    async def _entries(self) -> dict[str, Mapping[str, Any]]:
+        """What the engine's list says of each that is worth a look, by its id."""
+        entries = await self._engine.get("/containers/json", {"all": True})
+        if not isinstance(entries, list):
+            raise Unreachable("list the containers", "the answer is not a list", kind="garbage")
+        return {text(each, "Id"): each for each in entries if isinstance(each, dict) and self._is_wanted(each)}
+
+    async def _looks(self, ids: Iterable[str], entries: Mapping[str, Mapping[str, Any]] | None = None) -> list[Seen]:
+        """Those of them that are ours. One that the engine does not describe (it fails, or hangs) hides no other: it is
+        as it was seen before, else as the list has it. Raises Unreachable where the engine answers nothing at all."""
+        ids = list(ids)
+        looks = await asyncio.gather(*(self._look(each) for each in ids), return_exceptions=True)
+        for each in ids:
+            self._dumb.pop(each, None)
+        seen = [each for each in looks if isinstance(each, Seen)]
+        failed = {each: look for each, look in zip(ids, looks, strict=True) if isinstance(look, BaseException)}
+        if failed:
+            await self._engine.ping()
+            entries = entries if entries is not None else await self._entries()
+        for container_id, error in failed.items():
+            if not isinstance(error, Exception):
+                raise error
+            if entries is None or (entry := entries.get(container_id)) is None:
+                continue  # it is gone by now, or none of ours
+            listed = read_entry(entry)
+            self._dumb[container_id] = listed.name
+            before = self.seen.get(container_id)
+            if before is not None:
+                seen.append(before)
+            elif (found := discovery.classify(listed, everything=self._everything)) is not None:
+                words = error if isinstance(error, TritonctlError) else fault(f"inspect {listed.name}", error)
+                seen.append(Seen(found, _no_way(found), unknown=f"it cannot be inspected: {words.headline}"))
+        return seen
+
+    def _tell(self) -> list[Told]:
+        """Which containers the engine does not describe, where that is another word than before."""
+        before = self._told
+        if names := ", ".join(sorted(self._dumb.values())):
+            words = f"cannot inspect {names}: shown as last seen or as listed"
+            self._told = Told(words, "try `docker inspect` of it; a restart of the engine may help", warning=True)
+        else:
+            self._told = Told("")
+        return [self._told] if self._told != before else []
+
     async def _look(self, container_id: str) -> Seen | None:
         """None where it is gone, or nothing of ours."""
         async with self._limit:
-            container = await look.inspect_or_none(self._engine, container_id)
+            container = await look.inspect_or_none(self._engine, container_id, deadline_s=_INSPECT_S)
             found = await look.judge(self._engine, container, everything=self._everything) if container else None
             if container is None or found is None:
                 return None
@@ -264,7 +311,7 @@ class Watch:
         return f"ended with {end}" if end is not None and container.state.status == "running" else None
 
     def _look_again_later(self, found: Found, happened: Happened, later: set[asyncio.Task[None]]) -> None:
-        if not discovery.needs_processes(found):
+        if not (discovery.needs_processes(found) or found.container.id in self._dumb):
             return
         name = f"look again at {found.container.id}"
         if any(task.get_name() == name for task in later):
@@ -274,13 +321,19 @@ class Watch:
             for pause in chain(_LOOK_FOR_SERVER_S, repeat(_LOOK_FOR_SERVER_S[-1])):
                 await asyncio.sleep(pause)
                 seen = self.seen.get(found.container.id)
-                if seen is None or not discovery.needs_processes(seen.found):
+                if seen is None:
+                    return
+                if not (discovery.needs_processes(seen.found) or found.container.id in self._dumb):
                     return
                 happened.put_nowait(found.container.id)
 
         task = asyncio.create_task(again(), name=name)
         later.add(task)
         task.add_done_callback(later.discard)
+
+
+def _no_way(found: Found) -> tuple[Reach, ...]:
+    return tuple(Reach(no_address="the engine does not tell its addresses") for _ in found.servers or (None,))
 
 
 def _container_of(line: bytes) -> tuple[str, int | None]:

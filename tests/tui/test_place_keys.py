@@ -65,6 +65,10 @@ async def test_the_commands_want_what_they_need(tmp_path: Path) -> None:
             ("traffic", "NAME=PERCENT"),
             ("traffic blue=lots", "from 0 to 100"),
             ("mode", "none|poll|explicit"),
+            ("stop s more", "it takes no more: more"),
+            ("restart s two more", "it takes no more: two more"),
+            ("scale s 2 more", "it takes no more: more  → :scale [NAME] N"),
+            ("mode s poll more", "it takes no more: more"),
         ):
             await shown.command(typed)
             await shown.until(lambda said=said: said in shown.notice)  # type: ignore[misc]

@@ -188,6 +188,11 @@ async def test_commands(tmp_path: Path) -> None:
             ("load", "it needs more"),
             ("load nobody layout", "there is no such service"),
             ("restart nobody", "there is no such service"),
+            ("load half layout more", "it takes no more: more  → :load [NAME] MODEL"),
+            ("model half layout more", "it takes no more: more"),
+            ("logs half more", "it takes no more: more"),
+            ("half more", "it takes no more: more"),
+            ("services more", "it takes no more: more"),
             ("load '", "No closing quotation"),
         ):
             await shown.command(typed.replace("'", "\x27")) if "'" not in typed else await quoted(shown, typed)
@@ -205,6 +210,20 @@ async def test_the_service_of_a_command_may_be_named(tmp_path: Path) -> None:
         await shown.press("escape")
         await shown.command("model fake/half layout")
         await shown.sees("fake/half", "[1 Schema]")
+
+
+@pytest.mark.parametrize("typed", ["logs", "events", "start", "stop", "restart", "scale", "delete", "mode", "load"])
+async def test_a_commands_service_is_completed(tmp_path: Path, typed: str) -> None:
+    async with fleet_of_four(tmp_path) as shown:
+        complete = shown.app._complete
+        assert complete(f"{typed} fake/h") == [f"{typed} fake/half"]
+        if typed == "mode":
+            assert complete("mode fake/half p") == ["mode fake/half poll"]
+        elif typed == "load":
+            await shown.until(lambda: complete("load fake/half lay") == ["load fake/half layout"])
+            assert complete("load fake/fine lay") == []
+        else:
+            assert complete(f"{typed} fake/half fake") == [], "it takes one"
 
 
 async def quoted(shown: Dashboard, text: str) -> None:

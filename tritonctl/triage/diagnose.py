@@ -42,7 +42,9 @@ class Diagnosis:
 
 def diagnose(evidence: Evidence, catalogue: Catalogue, foreign: Iterable[Match] = ()) -> Diagnosis:
     """`foreign` are the matches of a user's own entries, made beside (see `foreign.py`)."""
-    found = [*_of_signatures(evidence, catalogue, foreign), *rules.run(evidence, catalogue)]
+    by_rules, missing = rules.run(evidence, catalogue)
+    evidence = replace(evidence, missing=(*evidence.missing, *missing))
+    found = [*_of_signatures(evidence, catalogue, foreign), *by_rules]
     findings = [_with_steps_that_work(each, evidence) for each in _rank(_without_explained(_merge(found)))]
     if not findings and evidence.complete and (unknown := _nothing_known(evidence, catalogue)) is not None:
         findings = [unknown]

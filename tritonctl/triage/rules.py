@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tritonctl.errors import fault
 from tritonctl.triage import rules_models, rules_place, rules_traffic
-from tritonctl.triage.evidence import Evidence
+from tritonctl.triage.evidence import Evidence, Missing
 from tritonctl.triage.finding import Finding
 from tritonctl.triage.ruling import Rule
 from tritonctl.triage.signatures import Catalogue
@@ -29,6 +30,16 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def run(evidence: Evidence, catalogue: Catalogue) -> list[Finding]:
-    """What all rules find, in the order of `RULES`."""
-    return [finding for rule in RULES for finding in rule(evidence, catalogue)]
+def run(evidence: Evidence, catalogue: Catalogue) -> tuple[list[Finding], list[Missing]]:
+    """What all rules find, in the order of `RULES`, and which of them could not be asked."""
+    findings: list[Finding] = []
+    missing: list[Missing] = []
+    for rule in RULES:
+        # A rule reads what servers and places wrote, in forms that nobody has seen yet. A fault of one is caught here
+        # and nowhere else: what the others find is what the person needs, and this one is named as not known.
+        try:
+            findings += rule(evidence, catalogue)
+        except Exception as caught:
+            what = f"rule {rule.__name__}"
+            missing.append(Missing(what, fault(what, caught).headline))
+    return findings, missing
