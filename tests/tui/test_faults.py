@@ -84,6 +84,71 @@ async def test_a_fault_of_its_own_is_told_where_somebody_waits_for_an_answer(tmp
         assert "hush" not in shown.text
 
 
+class _Breaks(FakeBackend):
+    """Its log breaks off, is not to be had for a while, and is there again."""
+
+    asked = 0
+
+    async def logs(self, service: Service, **_: object) -> AsyncIterator[Sequence[LogLine]]:
+        self.asked += 1
+        if self.asked == 1:
+            yield [LogLine("r1", "before the blip")]
+        if self.asked <= 3:
+            raise Unreachable("read the log", f"the engine is away ({self.asked})", kind="lost")
+        yield [LogLine("r1", "before the blip"), LogLine("r1", "after the blip")]
+        await asyncio.Event().wait()
+
+
+async def test_a_log_that_broke_off_is_read_again_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.panes.logs._AGAIN_S", (1.0, 0.1, 2.0))
+    async with FakeTriton([FakeModel("m")]) as server:
+        backend = _Breaks(service("s", server))
+        async with dashboard(backend, work=tmp_path) as shown:
+            await shown.sees("ready")
+            await shown.command("logs s")
+            await shown.sees("before the blip", "the engine is away (1)", "it is read again in 1 s")
+            await shown.until(lambda: backend.asked == 3)
+            assert "before the blip" in shown.text, "what was read is kept"
+            assert "away (2)" not in shown.text, "told once"
+            await shown.sees("after the blip")
+            assert shown.text.count("before the blip") == 1
+            assert "away" not in shown.text
+
+
+class _Ends(FakeBackend):
+    """Its log ends once, as it does where the engine goes, and the server lives on."""
+
+    asked = 0
+
+    async def logs(self, service: Service, **_: object) -> AsyncIterator[Sequence[LogLine]]:
+        self.asked += 1
+        yield [LogLine("r1", f"reading {self.asked}")]
+        if self.asked > 1:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("lasted", [True, False])
+async def test_a_log_that_was_followed_and_ended_is_read_again_where_its_server_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasted: bool
+) -> None:
+    monkeypatch.setattr("tui.panes.logs._AGAIN_S", (1.0,))
+    monkeypatch.setattr("tui.panes.logs._LASTED_S", 0.0 if lasted else 60.0)
+    async with FakeTriton([FakeModel("m")]) as server:
+        backend = _Ends(service("s", server))
+        async with dashboard(backend, work=tmp_path) as shown:
+            await shown.sees("ready")
+            await shown.command("logs s")
+            await shown.sees("reading 1", "the log ends here")
+            if lasted:
+                await shown.sees("reading 2")
+                assert "the log ends here" not in shown.text
+            else:
+                await asyncio.sleep(2.0)
+                assert backend.asked == 1
+
+
 async def test_a_service_that_goes_while_its_page_is_open(tmp_path: Path) -> None:
     async with FakeTriton([FakeModel("m")]) as server:
         for keys in (["enter"], ["enter", "enter"], ["enter", "3"], ["enter", "4"], ["enter", "enter", "5"]):

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.timer import Timer
 
 from tritonctl.backend import Capability, LogSource
-from tritonctl.errors import TritonctlError, UsageError, fault
+from tritonctl.errors import TritonctlError, Unreachable, UsageError, fault
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.log import Severity, parse_line
 from tui.figures import seconds_of
@@ -32,6 +32,8 @@ _TAIL = 20_000
 _WHOLE = 10_000_000
 _SEARCH_AFTER_S = 0.6  # the older part is searched once nobody types any more
 _TELL_EVERY = 50_000
+_AGAIN_S = (1.0, 2.0, 5.0, 10.0)  # until a log that broke off is read again
+_LASTED_S = 5.0  # one that ends sooner was not being followed
 # The last is what getopt says of an option that there is not.
 _ERRORS = re.compile(r"^[WEF]\d{4} |^\d{4}-\S+ \d+ [WEF] |^error:|^tritonserver: ")
 _SOURCE_CELLS = (12, 44)  # of a name, at least and at most; the state gets the rest
@@ -69,6 +71,9 @@ class LogsPane(Pane):
         self._reading = _Reading()
         self._is_longer = False  # than what is kept here of it
         self._ended: tuple[object, ...] | None = None  # the processes whose log came to its end
+        self._again_at: float | None = None  # when one that broke off is read again, in monotonic time
+        self._was_lost = False  # it broke off by an error, and did not just end
+        self._tries = 0
         self._search: Timer | None = None
         self._errors_only = False
         self._is_gone = False  # the container or replica that was chosen
@@ -91,6 +96,8 @@ class LogsPane(Pane):
         elif self._ended is not None and self._ended != _processes(status) and status.live:
             self.query_one(LogLines).clear()
             self._follow(status, self._reading)
+        elif self._again_at is not None and time.monotonic() >= self._again_at and (status.live or self._was_lost):
+            self._follow(status, self._reading, again=True)
 
     def _read(self, reading: _Reading) -> None:
         """Read it anew, where that is another reading than the one under way."""
@@ -102,14 +109,18 @@ class LogsPane(Pane):
             self._screen.show_now()  # the header says which part
 
     @work(group="log", exclusive=True, exit_on_error=False)
-    async def _follow(self, status: ServiceStatus, reading: _Reading) -> None:
+    async def _follow(self, status: ServiceStatus, reading: _Reading, *, again: bool = False) -> None:
+        """With `again`, what was read before stays until it comes anew."""
         log = self.query_one(LogLines)
         backend = self._screen.triton.fleet.backend_of(status.service)
         needed = Capability.PREVIOUS_LOGS if reading.previous else Capability.LOGS
         if (why := backend.why_not(needed, status.service)) is not None:
             log.append([(why, "muted")])
             return
-        self._ended, log.older, log.ended = None, False, False
+        self._ended = self._again_at = None
+        if not again:
+            self._tries, log.older, log.ended = 0, False, False
+        began = time.monotonic()
         names = {each.replica.name for each in status.replicas}
         oldest = time.time() - reading.since_s if reading.since_s is not None else None
         read = told = 0
@@ -122,6 +133,9 @@ class LogsPane(Pane):
         )
         try:
             async for batch in batches:
+                if again:
+                    log.clear()
+                    again, self._tries, log.older, log.ended = False, 0, False, False
                 lines: list[LogLine] = []
                 for line in batch:
                     read += 1 + line.dropped
@@ -149,10 +163,19 @@ class LogsPane(Pane):
                 log.append([("the end of the run before; p shows the present one", "muted")])
             else:
                 log.append([("the log ends here", "muted")])
+                if time.monotonic() - began > _LASTED_S:  # also so where the place broke off and the server lives on
+                    self._again_at, self._was_lost = time.monotonic() + _AGAIN_S[0], False
         except TritonctlError as error:
             if reading is not self._reading:
                 return
-            log.append([(str(error), "failed")])
+            if not isinstance(error, Unreachable) or reading.previous:
+                log.append([(str(error), "failed")])
+            else:
+                if not self._tries:  # told once, however often it fails
+                    words = f"it is read again in {_AGAIN_S[0]:g} s, then at least every {_AGAIN_S[-1]:g} s"
+                    log.append([(str(error), "failed"), (words, "muted")])
+                self._again_at = time.monotonic() + _AGAIN_S[min(self._tries, len(_AGAIN_S) - 1)]
+                self._tries, self._was_lost = self._tries + 1, True
         except Exception as caught:  # else the log would seem to be silent
             log.append([(str(fault(f"read the log of {status.id}", caught)), "failed")])
         self._ended, log.ended = _processes(status), True
