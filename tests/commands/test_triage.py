@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands.process import Tritonctl
 from tests.servers import Factory, Running, write_model
-from tritonctl.triage.bundle import without_secrets
+from tritonctl.triage.bundle import ending, without_secrets
 
 STAGES = ["server up", "models loaded", "ready", "answering", "healthy under traffic"]
 
@@ -230,3 +230,14 @@ def test_lint(tritonctl: Tritonctl, tmp_path: Path) -> None:
     assert [(row["rule"], row["line"]) for row in done.document] == [("L2", 1)]
     assert "config.pbtxt:1:" in tritonctl("lint", str(tmp_path / "r"), code=1).out
     assert tritonctl("lint", str(tmp_path / "nowhere"), code=2)
+
+
+def test_a_cut_parts_no_secret_from_its_name() -> None:
+    secret = "hunter2hunter2"
+    lines = "".join(f"line {number} password={secret}\n" for number in range(2000))
+    for most in range(4000, 4060):
+        cut = ending(lines, most)
+        assert len(cut) <= most
+        assert secret.encode() not in cut
+        assert cut.startswith(b"line ")
+    assert ending("short\n", 4000) == b"short\n"

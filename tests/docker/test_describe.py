@@ -52,6 +52,9 @@ def test_secrets_are_known_by_name_and_by_shape() -> None:
     for name, value in (("PATH", "/usr/bin:/bin"), ("GRPC_KEEPALIVE_MS", "5"), ("SSL_KEY_FILE", "/k.pem"), ("N", "1")):
         assert mask(name, value) == value
     assert mask_argument("--password=abc") == "--password=***"
+    assert mask_argument("curl -H 'Authorization: Bearer abc123secret' http://x") == (
+        "curl -H 'Authorization: Bearer ***' http://x"
+    )
     assert mask_argument("--http-restricted-api=health:key=abc") == "--http-restricted-api=health:key=***"
     assert mask_argument("--model-repository=s3://key:word@host/x") == "--model-repository=s3://***@host/x"
 

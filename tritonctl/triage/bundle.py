@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import sys
 import tarfile
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from tritonctl.triage.timeline import timeline
 
 _PART_BYTES = 4 * 1024 * 1024
 _WHOLE_BYTES = 24 * 1024 * 1024
+_LONGEST_LINE = 64 * 1024
 _LOG_LINES = 5000
 _DEADLINE_S = 10.0
 REMOVED = "***"
@@ -144,18 +144,41 @@ def _json(value: object) -> str:
 
 
 def _pack(path: Path, parts: Mapping[str, str]) -> int:
-    left = _WHOLE_BYTES
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, text in parts.items():
-            raw = without_secrets(text[-_PART_BYTES:]).encode("utf-8", "replace")[-min(_PART_BYTES, max(0, left)) :]
-            left -= len(raw)
-            entry = tarfile.TarInfo(f"tritonctl-triage/{name}")
-            entry.size = len(raw)
-            entry.mtime = int(time.time())
-            entry.mode = 0o600
-            archive.addfile(entry, io.BytesIO(raw))
-            if left <= 0:
-                print(f"the bundle is full; {name} and what follows was cut", file=sys.stderr)
-                break
+    try:
+        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+            _write(archive, parts)
+    except BaseException:  # half an archive cannot be read, and would stand in the way of the next one
+        path.unlink(missing_ok=True)
+        raise
     return path.stat().st_size
+
+
+def _write(archive: tarfile.TarFile, parts: Mapping[str, str]) -> None:
+    left, cut = _WHOLE_BYTES, []
+    for name, text in parts.items():
+        most = min(_PART_BYTES, left)
+        raw = ending(text, most)
+        if len(text) > most:
+            cut.append(f"{name}: its last {len(raw)} of about {len(text)} bytes")
+        left -= len(raw)
+        _add(archive, name, raw)
+    if cut:
+        _add(archive, "cut.txt", "\n".join(["What was too large to be here whole:", *cut, ""]).encode())
+
+
+def ending(text: str, most: int) -> bytes:
+    """The last lines, without their secrets, in so many bytes. The secrets are taken out first: a cut could part a
+    secret from the name by which it is known."""
+    raw = without_secrets(text[-(most + _LONGEST_LINE) :]).encode("utf-8", "replace")
+    if len(raw) <= most and len(text) <= most:
+        return raw
+    return raw[max(0, len(raw) - most) :].partition(b"\n")[2]
+
+
+def _add(archive: tarfile.TarFile, name: str, raw: bytes) -> None:
+    entry = tarfile.TarInfo(f"tritonctl-triage/{name}")
+    entry.size = len(raw)
+    entry.mtime = int(time.time())
+    entry.mode = 0o600
+    archive.addfile(entry, io.BytesIO(raw))
