@@ -172,7 +172,9 @@ class Lookout:
             deadline_s=self._deadline_s,
             least_window_s=_LEAST_WINDOW * self._interval_s,
         )
-        dear = replica.address is not None and replica.address.http.startswith("https:")
+        # A handshake of its own for each server; those behind one way, as pods, share its connections.
+        address = replica.address
+        dear = address is not None and address.way is None and address.http.startswith("https:")
         await gate.wait()
         await self._prepare()
         wait_s, met = self._pace.meet(), False
