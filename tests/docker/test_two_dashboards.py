@@ -34,8 +34,8 @@ async def test_of_two_who_switch_at_once_one_is_refused_and_the_server_serves(pl
             each.type("\x1b")
             await each.until(lambda each=each: "[ Close ]" not in each.text)  # type: ignore[misc]
             await each.sees(" ready ")
-            each.type("m")
-            await each.sees(f":mode {mode}")  # what it is in now
+            each.type("\r")
+            await each.sees(f"ready   {mode}")
     assert place.names() == {name}
     assert f"--model-control-mode={mode}" in place.inspect(name)["Args"]
 
