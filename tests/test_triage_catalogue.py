@@ -80,7 +80,10 @@ def test_a_mount_that_fails_is_told_with_its_name_or_with_words() -> None:
     for text, title in (
         ("FailedMount Unable to attach or mount volumes: timed out", "a mount of the pod fails: volumes"),
         ("FailedMount no such share: models", "a mount of the pod fails: no such share"),
-        ('FailedAttachVolume AttachVolume.Attach failed for volume "pvc-1" : in use', "a mount of the pod fails: pvc-1"),
+        (
+            'FailedAttachVolume AttachVolume.Attach failed for volume "pvc-1" : in use',
+            "a mount of the pod fails: pvc-1",
+        ),
     ):
         assert filled(entry.title, entry.matched(text) or {}) == title
 
