@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.answering import free_port, like_triton, listening, local, responding, silent
+from tests.answering import free_port, like_triton, listening, local, read_request, responding, silent
 from tests.places import LoggingPlace, Place, one, reaches, service
 from tests.servers import Factory, write_model
 from tests.waiting import until
-from tritonctl.backend import Changed, Listed, Removed
+from tritonctl.backend import Changed, Listed, LogLine, Removed
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import Level, ModelState, Snapshot
+from tritonctl.inventory import Level, ModelState, Service, Snapshot
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient
 
@@ -156,6 +158,47 @@ async def test_the_reason_that_only_the_log_has() -> None:
             async with asyncio.timeout(30):
                 await fleet.log_read("here/s")
                 await fleet.log_read("here/nobody")
+
+
+async def test_the_reason_is_waited_for_where_a_look_lands_after_the_log_was_read() -> None:
+    index, asked, held, log = '[{"name":"odd"}]', 0, asyncio.Event(), asyncio.Event()
+
+    async def second_is_held(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while True:
+            method, target, _ = await read_request(reader)
+            if target.endswith("/index"):
+                asked += 1
+                if asked == 2:
+                    await held.wait()
+            writer.write(like_triton(method, target, index=index))
+            await writer.drain()
+
+    class Slow(LoggingPlace):
+        async def logs(self, service: Service, **how: Any) -> AsyncIterator[Sequence[LogLine]]:
+            await log.wait()
+            async for batch in super().logs(service, **how):
+                yield batch
+
+    def reading() -> bool:
+        return any(task.get_name() == "log here/s" for task in asyncio.all_tasks())
+
+    async with listening(second_is_held) as port:
+        place = Slow("here", service("s", local(port)))
+        async with Fleet([place], interval_s=60, deadline_s=30) as fleet:
+            await fleet.first_look(20)
+            await until(reading)
+            fleet.hurry("here/s")
+            await until(lambda: asked == 2)  # it began with no reason to give
+            log.set()
+            await until(lambda: not reading())
+            waiting = asyncio.create_task(fleet.log_read("here/s"))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            held.set()
+            async with asyncio.timeout(20):
+                await waiting
+            assert [each.worst.reason for each in one(fleet.snapshot).models] == ["no name"]
 
 
 async def test_probing_waits_until_it_is_begun() -> None:

@@ -218,3 +218,66 @@ def test_a_replica_is_as_a_service_that_has_no_other() -> None:
     assert [each.note for each in own] == ["bad: ImportError: no x", "not listening yet", "no node has a GPU free"]
     assert (own[0].counts.ready, own[0].counts.total, own[0].disagree) == (1, 2, True)
     assert [len(each.replicas) for each in own] == [1, 1, 1]
+
+
+COMES, ENDS = (
+    Platform("not ready", Level.CHANGING, "its readiness probe does not succeed"),
+    Platform("Terminating", Level.CHANGING),
+)
+ROLLS = Platform("rolling out 1/2", Level.CHANGING, COMES.reason)
+
+
+def at(platform: Platform, status: ReplicaStatus) -> ReplicaStatus:
+    return replace(status, replica=replace(status.replica, name=platform.state, platform=platform))
+
+
+def no_run(platform: Platform) -> ReplicaStatus:
+    why = f"the container does not run ({platform.state})"
+    return ReplicaStatus(Replica(platform.state, platform, None, why), looked=True)
+
+
+UPDATES = {
+    "the new one does not listen": ([at(COMES, lost())], "1 of 2 replicas starting"),
+    "no probe holds it back": ([lost(name="r2")], "1 of 2 replicas starting"),
+    "it was not looked at": ([ReplicaStatus(Replica("r2", COMES, ADDRESS))], "1 of 2 replicas starting"),
+    "it is being made": ([no_run(Platform("ContainerCreating", Level.CHANGING))], "1 of 2 replicas starting"),
+    "the old one was seen and is gone": ([at(ENDS, lost(seen(model("a"))))], "1 of 2 replicas ending"),
+    "the old one hangs": ([at(ENDS, lost(seen(model("a")), "timeout"))], "1 of 2 replicas ending"),
+    "the old one answers and is not ready": ([at(ENDS, seen(model("b"), ready=False))], "1 of 2 replicas ending"),
+    "the old one does not run": ([no_run(ENDS)], "1 of 2 replicas ending"),
+    "both": ([at(COMES, lost()), no_run(ENDS)], "1 of 3 replicas starting · 1 of 3 replicas ending"),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_rolling_update_is_no_fault(name: str, first: bool) -> None:
+    passing, note = UPDATES[name]
+    serves = [seen(model("a"), name="serves")]
+    status = derived(*([*passing, *serves] if first else [*serves, *passing]), platform=ROLLS)
+    assert (status.level, server_word(status), status.note) == (Level.CHANGING, "ready", note)
+    assert (status.error, status.stale, status.disagree, status.replicas_ready) == (None, False, False, 1)
+    assert status.counts == ModelCounts(1, 0, 0, 1)
+    assert derived(*passing, *serves).level is Level.OK  # the platform has the last word
+
+
+def test_a_replica_that_comes_hides_no_fault_of_another() -> None:
+    serves, comes = seen(model("a")), at(COMES, lost())
+    gone = lost(seen(model("a"), name="r2"))
+    status = derived(serves, comes, gone, platform=ROLLS)
+    assert (status.level, status.note) == (Level.FAILED, "no answer")
+    # One that served and does not answer any more is not one that comes, whatever its place waits for.
+    status = derived(serves, at(COMES, gone), platform=ROLLS)
+    assert (status.level, status.note) == (Level.FAILED, "no answer")
+    status = derived(serves, at(COMES, lost(kind="timeout")), platform=ROLLS)
+    assert (status.level, status.note) == (Level.FAILED, "no answer")
+    half = derived(seen(model("a"), FAILED_MODEL), comes, platform=ROLLS)
+    assert (half.level, half.note) == (Level.DEGRADED, "bad: ImportError: no x")
+
+
+def test_all_that_come_are_starting_and_all_that_end_are_not_asked() -> None:
+    status = derived(at(COMES, lost()), at(COMES, lost()), platform=COMES)
+    assert (status.level, server_word(status), status.note) == (Level.CHANGING, "starting", "not listening yet")
+    for one in (no_run(ENDS), at(ENDS, lost(seen(model("a"))))):
+        status = derived(one, platform=ENDS)
+        assert (status.level, server_word(status), status.note) == (Level.CHANGING, "–", "")

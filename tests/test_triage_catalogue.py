@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tritonctl.triage import signatures
 from tritonctl.triage.document import markdown
 from tritonctl.triage.evidence import Source
-from tritonctl.triage.finding import command_of
+from tritonctl.triage.finding import command_of, filled
 from tritonctl.triage.signatures import Signature, load
 
 CATALOGUE = load()
@@ -72,6 +72,20 @@ def test_no_pattern_of_ours_takes_long(noise: str, entry: Signature) -> None:
         if seconds[-1] < 0.25:
             break
     assert min(seconds) < 0.25
+
+
+def test_a_mount_that_fails_is_told_with_its_name_or_with_words() -> None:
+    entry = CATALOGUE.by_id["mount-failed"]
+    assert [entry.matched(sample) for sample in entry.match] == [{"volume": "models"}, {"volume": "models"}]
+    for text, title in (
+        ("FailedMount Unable to attach or mount volumes: timed out", "a mount of the pod fails: volumes"),
+        ("FailedMount no such share: models", "a mount of the pod fails: no such share"),
+        (
+            'FailedAttachVolume AttachVolume.Attach failed for volume "pvc-1" : in use',
+            "a mount of the pod fails: pvc-1",
+        ),
+    ):
+        assert filled(entry.title, entry.matched(text) or {}) == title
 
 
 def test_the_document_is_in_step() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,7 @@ class Told:
     slow_s: float = 0.0
     addresses: Sequence[str | None] = field(default_factory=lambda: [None])
     breaks: bool = False
+    programs: Mapping[str, str] = field(default_factory=dict)
 
 
 class FakePlace(Backend):
@@ -77,6 +78,9 @@ class FakePlace(Backend):
         if self.told.breaks:
             raise KeyError("State")
         return tuple(self.told.sections)
+
+    def programs(self, service: Service) -> Mapping[str, str]:
+        return self.told.programs
 
 
 async def diagnosed(told: Told) -> Diagnosis:
@@ -352,3 +356,14 @@ async def test_a_rule_with_a_fault_is_left_out_and_named_and_the_others_are_aske
     assert why.startswith("KeyError in ")
     memory = Told(Platform("exited 137", Level.FAILED), kind="docker")
     assert (await diagnosed(memory)).findings, "what a rule finds is found"
+
+
+@pytest.mark.parametrize("begins", ["kubectl --context prod", r"kubectl --kubeconfig '/a \1' --context prod", ""])
+async def test_the_steps_name_the_cluster_that_is_meant(begins: str) -> None:
+    event = Event(time.time(), "FailedMount", 'MountVolume.SetUp failed for volume "m" : not found', warning=True)
+    told = Told(events=[event], programs={"kubectl": begins} if begins else {})
+    headline = (await diagnosed(told)).headline
+    assert headline is not None
+    commands = [step for step in headline.next_steps if "kubectl" in step]
+    assert commands
+    assert all(step.startswith(f"{begins or 'kubectl'} -n ") for step in commands)

@@ -250,6 +250,10 @@ class Backend(ABC):
         """
         return ()
 
+    def programs(self, service: Service) -> Mapping[str, str]:
+        """How commands for this service begin beside what a catalogue says, by program: kubectl with its context."""
+        return {}
+
     def log_file(self, service: Service, replica: str) -> Path | None:
         """The log as a file on this machine, where it is one: it can then be searched from its end."""
         return None

@@ -334,15 +334,21 @@ class Fleet:
 
         Ends by itself: reading has a deadline, and so has the look that is hurried after it.
         """
-        while reading := [task for task in self._tasks if task.get_name() == f"log {service_id}"]:
-            await asyncio.gather(*reading, return_exceptions=True)
+        more = True
+        while more:
+            await asyncio.gather(*self._readings(service_id), return_exceptions=True)
             snapshot = self.snapshot
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._deadline_s):
+                    # Also where nobody reads: a look that had begun before may have landed after the log was read.
                     while (tracked := self._tracked.get(service_id)) and not tracked.reasons.are_shown(
                         tracked.replicas.values()
                     ):
                         snapshot = await self.changed(snapshot)
+            more = bool(self._readings(service_id))
+
+    def _readings(self, service_id: str) -> list[asyncio.Task[None]]:
+        return [task for task in self._tasks if task.get_name() == f"log {service_id}"]
 
     async def logs_read(self) -> Snapshot:
         """The snapshot once `log_read` is so for every service."""

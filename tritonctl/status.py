@@ -21,14 +21,18 @@ NOT_LISTENING = frozenset(("refused", "lost"))
 """Kinds of errors behind which nothing listens. A proxy before the port, as Docker's for a published one, takes the
 connection and lets go of it again."""
 
+GOING = ("Terminating", "Completed")
+"""Platform states of a replica that ends on purpose: others stand in its place."""
+
 
 def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus:
     """The status of a service from what its place and its replicas' servers told last."""
-    asked = [each for each in replicas if each.replica.address is not None]
+    serving = _without_passing(replicas)
+    asked = [each for each in serving if each.replica.address is not None]
     answered = [each for each in asked if each.error is None and each.looked]
     joined = server_models.over_replicas([(each.replica.name, each.models) for each in asked if each.models_known])
     counts = server_models.count(joined)
-    server = min((_server_level(each) for each in replicas), default=Level.UNKNOWN)
+    server = min((_server_level(each) for each in serving), default=Level.UNKNOWN)
     if service.platform.level is Level.OFF:
         server = Level.OFF
     models = _models_level(joined, counts.ready) if answered else Level.UNKNOWN
@@ -36,7 +40,7 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
     known = [layer for layer in layers if layer is not Level.UNKNOWN]
     seen = [each.seen_at for each in asked if each.seen_at is not None]
     errors = [each.error for each in asked if each.error] + [
-        each.replica.no_address for each in replicas if each.replica.no_address
+        each.replica.no_address for each in serving if each.replica.no_address
     ]
     return ServiceStatus(
         service=service,
@@ -50,8 +54,8 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
         replicas_ready=sum(each.ready is True for each in replicas),
         level=min(known) if known and server is not Level.UNKNOWN else min([*known, Level.UNKNOWN]),
         disagree=_disagree(service, answered, models),
-        note=_note(service, replicas, joined),
-        rates=rates.combine([each.rates for each in answered if each.rates is not None]),
+        note=_note(service, serving, joined, _passing(replicas) if len(serving) < len(replicas) else ""),
+        rates=rates.combine([each.rates for each in replicas if each.error is None and each.rates is not None]),
         error=errors[0] if errors else None,
         seen_at=min(seen) if seen else None,
         stale=bool(asked) and len(answered) < len(asked) and bool(seen),
@@ -72,6 +76,8 @@ def _all(values: Sequence[bool | None]) -> bool | None:
 def _server_level(status: ReplicaStatus) -> Level:
     if status.replica.platform.level is Level.OFF:
         return Level.OFF
+    if _is_ending(status):
+        return Level.CHANGING
     if not status.looked or status.replica.address is None:
         return Level.UNKNOWN
     if status.error is not None:
@@ -88,8 +94,34 @@ def _server_level(status: ReplicaStatus) -> Level:
 
 def _is_starting(status: ReplicaStatus) -> bool:
     """Triton opens its ports only when all start-up models are loaded: not listening is loading, where the process runs
-    and its server was never seen."""
-    return status.error_kind in NOT_LISTENING and status.replica.platform.level is Level.OK and status.seen_at is None
+    and its server was never seen. A place that waits for it to be ready calls it changing until then."""
+    runs = status.replica.platform.level in (Level.OK, Level.CHANGING)
+    return status.error_kind in NOT_LISTENING and runs and status.seen_at is None and not _is_ending(status)
+
+
+def _is_coming(status: ReplicaStatus) -> bool:
+    """It starts, or its place has not started it or told of it yet."""
+    begins = status.replica.platform.level is Level.CHANGING and status.seen_at is None and not _is_ending(status)
+    return _is_starting(status) or (begins and (status.replica.address is None or not status.looked))
+
+
+def _is_ending(status: ReplicaStatus) -> bool:
+    return status.replica.platform.state in GOING
+
+
+def _without_passing(replicas: Sequence[ReplicaStatus]) -> Sequence[ReplicaStatus]:
+    """Those that a service is judged by: where some answer, one that comes or ends takes nothing from them, as in every
+    rolling update."""
+    settled = [each for each in replicas if not _is_coming(each) and not _is_ending(each)]
+    return settled if any(each.looked and each.error is None and each.live for each in settled) else replicas
+
+
+def _passing(replicas: Sequence[ReplicaStatus]) -> str:
+    """How many come and end; "" where none do."""
+    coming = sum(map(_is_coming, replicas))
+    ending = sum(_is_ending(each) and each.replica.platform.level is not Level.OFF for each in replicas)
+    words = ((coming, "starting"), (ending, "ending"))
+    return " · ".join(f"{count} of {len(replicas)} replicas {word}" for count, word in words if count)
 
 
 def _models_level(joined: Sequence[JoinedModel], ready: int) -> Level:
@@ -113,11 +145,13 @@ def _disagree(service: Service, answered: Sequence[ReplicaStatus], models: Level
     return False in ready and models is Level.OK
 
 
-def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[JoinedModel]) -> str:
-    """The worst thing first, in the words of the one who said it."""
+def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[JoinedModel], passing: str) -> str:
+    """The worst thing first, in the words of the one who said it; `passing` where nothing is wrong."""
     if service.platform.reason and service.platform.level in (Level.FAILED, Level.DEGRADED):
         return service.platform.reason
     for status in replicas:
+        if _is_ending(status):
+            continue
         if status.replica.no_address and service.platform.level is not Level.OFF:
             return status.replica.no_address
         if status.error is not None and service.platform.level is not Level.OFF:
@@ -138,7 +172,7 @@ def _note(service: Service, replicas: Sequence[ReplicaStatus], joined: Sequence[
         return f"{uneven[0].name} is ready on {uneven[0].ready_on} of {uneven[0].replicas} replicas"
     if any(each.ready is False for each in replicas):
         return "not ready, though no model is seen failing: a failed load or a removed model; see the log"
-    return service.platform.reason or ""
+    return passing or service.platform.reason or ""
 
 
 def server_word(status: ServiceStatus) -> str:
@@ -148,6 +182,8 @@ def server_word(status: ServiceStatus) -> str:
             each.replica.address is not None for each in status.replicas
         ):
             return "–"  # nothing runs there that could be asked
+        if all(_is_ending(each) for each in status.replicas):
+            return "–"
         return "starting" if status.level is Level.CHANGING else "unreachable"
     if status.live is None:
         return "–" if all(each.looked for each in status.replicas) else "asking"

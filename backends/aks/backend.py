@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,13 @@ class AksBackend(Backend):
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         member = self._member(service)
         return await member.kubernetes.evidence(member.own(service)) if member is not None else ()
+
+    def programs(self, service: Service) -> Mapping[str, str]:
+        try:
+            member = self._member(service)
+        except NotFound:
+            return {}
+        return member.kubernetes.programs(member.own(service)) if member is not None else {}
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         for member in self._opened().members.values():

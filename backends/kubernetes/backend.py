@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +118,6 @@ class KubernetesBackend(Backend):
             intent,
             ready_s=self._ready_s if intent.ready_s is None else intent.ready_s,
             read_only=self.read_only,
-            kubeconfig=str(self._settings.kubeconfig or ""),
         )
 
     async def describe(self, service: Service) -> tuple[Section, ...]:
@@ -144,6 +143,12 @@ class KubernetesBackend(Backend):
         assert self._api is not None
         return await evidence.sections(self._api, group, watch.store)
 
+    def programs(self, service: Service) -> Mapping[str, str]:
+        from backends.kubernetes.changes.kubectl import Kubectl
+
+        api = self._api
+        return {"kubectl": Kubectl(api.access.context, api.kubeconfig).program} if api is not None else {}
+
     async def aclose(self) -> None:
         watch, self._watch = self._watch, None
         api, self._api = self._api, None
@@ -167,7 +172,7 @@ class KubernetesBackend(Backend):
             from backends.kubernetes.watch import Watch
 
             await self.aclose()
-            self._api = Api(access, credentials)
+            self._api = Api(access, credentials, kubeconfig=str(self._settings.kubeconfig or ""))
             self._watch = Watch(self._api, self.name, self._settings.namespaces)
         return self._watch
 

@@ -161,9 +161,7 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 
     stuck = workload.condition("Progressing")
     if stuck is not None and stuck.reason == "ProgressDeadlineExceeded":
         words = f"the rollout did not get ready in time; {reason}" if reason else _first(stuck.message)
-        return Platform(
-            f"rollout stuck {workload.updated}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, words
-        )
+        return Platform(f"rollout stuck {ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, words)
     failure = workload.condition("ReplicaFailure")
     if failure is not None and failure.status == "True":
         return Platform(f"{ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, _first(failure.message))

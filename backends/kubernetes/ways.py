@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from backends.kubernetes.changes.kubectl import Kubectl
 from backends.kubernetes.client import refusal
 from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.forward import FindPod, PortStream, listening, open_port
@@ -169,7 +170,7 @@ def through_ports(api: Api, ports: PodPorts, find_pod: FindPod) -> ServerAddress
 
 
 def _kubectl(api: Api) -> str:
-    return f"kubectl --context {shlex.quote(api.access.context)}" if api.access.context else "kubectl"
+    return Kubectl(api.access.context, api.kubeconfig).program
 
 
 async def let_go(api: Api, ports: PodPorts) -> None:

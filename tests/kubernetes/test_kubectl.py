@@ -17,6 +17,7 @@ def test_the_context_and_the_namespace_are_named() -> None:
         *("kubectl", "--kubeconfig", "/home/me/a b.yaml", "--context", "my cluster", "-n", "models"),
         *("scale", "deployment/web", "--replicas=2"),
     ]
+    assert Kubectl("my cluster", "/a b").program == "kubectl --kubeconfig '/a b' --context 'my cluster'"
     assert Kubectl()("models", "get", str(WEB)) == "kubectl -n models get deployment/web"
 
 

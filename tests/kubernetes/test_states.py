@@ -126,7 +126,10 @@ CRASHING = pod(container(BACK_OFF, restarts=6, last=OOM))
          "0/2 CrashLoopBackOff", Level.FAILED),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1, "conditions":
             [condition("Progressing", "False", "ProgressDeadlineExceeded", "timed out")]}, [FINE, CRASHING],
-         "rollout stuck 2/2", Level.DEGRADED),
+         "rollout stuck 1/2", Level.DEGRADED),
+        (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "conditions":
+            [condition("Progressing", "False", "ProgressDeadlineExceeded", "timed out")]}, [CRASHING, CRASHING],
+         "rollout stuck 0/2", Level.FAILED),
         (DEPLOYMENTS, {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE, FINE],
          "rolling out 2/2", Level.CHANGING),
         (DEPLOYMENTS, {"conditions": [condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota: gpus")]}, [],

@@ -176,7 +176,15 @@ def _rank(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _with_steps_that_work(finding: Finding, evidence: Evidence) -> Finding:
-    """A load is taken only by a server that runs, in control mode explicit; elsewhere a new start loads the model."""
+    """A load is taken only by a server that runs, in control mode explicit; elsewhere a new start loads the model.
+
+    Other programs are told which place is meant: a shell's own context may be another cluster's.
+    """
+    for program, begins in evidence.programs.items():
+        bare = re.compile(rf"(?<![\w./-]){re.escape(program)}(?= (?!--))")
+        literal = begins.replace("\\", r"\\")
+        steps = tuple(bare.sub(literal, step) for step in finding.next_steps)
+        finding = replace(finding, next_steps=steps)
     about = [each for each in evidence.replicas if each.name in finding.replicas] or evidence.replicas
     refused = (ControlMode.NONE, ControlMode.POLL, ControlMode.NONE_OR_POLL)
     if all(each.answered and each.control_mode not in refused for each in about):
@@ -184,8 +192,8 @@ def _with_steps_that_work(finding: Finding, evidence: Evidence) -> Finding:
     name = shlex.quote(evidence.service)
     again = f"tritonctl restart {name}" if evidence.place in _RESTARTABLE else "start the server again"
     load = re.compile(rf"(?:tritonctl unload {re.escape(name)} \S+; )?tritonctl load {re.escape(name)} \S+")
-    steps = dict.fromkeys(load.sub(lambda _: again, step) for step in finding.next_steps)
-    return replace(finding, next_steps=tuple(steps))
+    working = dict.fromkeys(load.sub(lambda _: again, step) for step in finding.next_steps)
+    return replace(finding, next_steps=tuple(working))
 
 
 _RESTARTABLE = ("docker", "kubernetes", "aks", "azureml", "embedded")

@@ -101,7 +101,7 @@ class ReplicaEvidence:
 class Evidence:
     """All of it. `pieces` are the place's own words: events, states, conditions, operation texts.
 
-    `place` is the kind of the backend: what stages there are depends on it.
+    `place` is the kind of the backend: what stages there are depends on it. `programs` is how commands begin there.
     """
 
     status: ServiceStatus
@@ -112,6 +112,7 @@ class Evidence:
     seconds: float = 0.0  # that the gathering took so far
     complete: bool = False
     place: str = ""
+    programs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def service(self) -> str:

@@ -15,13 +15,13 @@ from tritonctl.plan import audit_path
 from tritonctl.server import metrics, models, presence, rates
 from tritonctl.server.address import Speaks
 from tritonctl.server.client import ServerClient, Statistics
+from tritonctl.status import GOING
 from tritonctl.triage import logfile, own
 from tritonctl.triage.evidence import Evidence, Missing, Moved, Piece, ReplicaEvidence, Source
 from tritonctl.triage.logreading import LogReader, cleaned
 
 DEADLINE_S = 3.0
 WINDOW_S = 1.0  # between the two looks that tell what moves
-_GOING = ("Terminating", "Completed")  # ended on purpose: others stand in their place
 _REPLICAS = 8  # asked at most, the worst first
 _CONFIGS = 12  # models whose configuration is read, at most
 _LOG_TAIL = 20_000
@@ -64,6 +64,7 @@ class _Gathering:
         self._began = time.monotonic()
         self._deadline = self._began + deadline_s
         self._window_s = window_s
+        self._programs = backend.programs(status.service)
         self._told = told
         # The worst are asked; a fleet of a hundred replicas is not searched through in three seconds.
         worst_first = sorted(_staying(status), key=lambda each: (each.ready is True, each.replica.platform.level))
@@ -105,6 +106,7 @@ class _Gathering:
             time.time(),
             time.monotonic() - self._began,
             place=self._backend.kind,
+            programs=self._programs,
         )
 
     def _tell(self) -> None:
@@ -309,7 +311,7 @@ class _Gathering:
 
 def _staying(status: ServiceStatus) -> list[ReplicaStatus]:
     """Without those that are ended on purpose, unless there are no others."""
-    return [each for each in status.replicas if each.replica.platform.state not in _GOING] or list(status.replicas)
+    return [each for each in status.replicas if each.replica.platform.state not in GOING] or list(status.replicas)
 
 
 def _known(status: ReplicaStatus) -> ReplicaEvidence:

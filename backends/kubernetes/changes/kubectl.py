@@ -33,14 +33,18 @@ class Kubectl:
     context: str = ""
     kubeconfig: str = ""
 
-    def __call__(self, namespace: str, *words: str) -> str:
+    @property
+    def program(self) -> str:
+        """What every command begins with."""
         head = ["kubectl"]
         if self.kubeconfig:
             head += ["--kubeconfig", self.kubeconfig]
         if self.context:
             head += ["--context", self.context]
-        head += ["-n", namespace]
-        return " ".join([*map(shlex.quote, head), *map(_quoted, words)])
+        return shlex.join(head)
+
+    def __call__(self, namespace: str, *words: str) -> str:
+        return " ".join([self.program, "-n", shlex.quote(namespace), *map(_quoted, words)])
 
     def patch(self, target: Target, patch: object, kind: str = "strategic", part: str = "") -> str:
         words = ["patch", str(target), *([f"--subresource={part}"] if part else []), f"--type={kind}", "-p"]

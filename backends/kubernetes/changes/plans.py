@@ -17,13 +17,8 @@ from tritonctl.plan import Plan
 ABLE = frozenset((Capability.MODE, Capability.RESTART, Capability.SCALE, Capability.DELETE))
 
 
-async def plan(
-    api: Api, rights: Rights, group: Group, intent: Intent, *, ready_s: float, read_only: bool, kubeconfig: str = ""
-) -> Plan:
-    """Of what the API server says now, not of what was on the screen. Raises OperationFailed, Forbidden.
-
-    `kubeconfig` is the file that the settings name, for the calls as text.
-    """
+async def plan(api: Api, rights: Rights, group: Group, intent: Intent, *, ready_s: float, read_only: bool) -> Plan:
+    """Of what the API server says now, not of what was on the screen. Raises OperationFailed, Forbidden."""
     target = target_of(group, intent.action)
     if target is None:
         raise OperationFailed(
@@ -35,7 +30,7 @@ async def plan(
         document = await read(api, target)
     except Forbidden as error:
         raise Forbidden(f"{intent.action} {intent.service.id}", error.answer, error.advice) from None
-    kubectl = Kubectl(api.access.context, kubeconfig)
+    kubectl = Kubectl(api.access.context, api.kubeconfig)
     ground = Ground(api, rights, target, document, kubectl, ready_s, intent=intent, read_only=read_only)
     match intent.action:
         case Capability.MODE:

@@ -68,11 +68,12 @@ class Upgraded:
 class Api:
     """Every method raises a TritonctlError for whatever goes wrong. Paths are made by `resource`.
 
-    Not for more than one event loop.
+    Not for more than one event loop. `kubeconfig` is the file that the settings name, for calls as text.
     """
 
-    def __init__(self, access: Access, credentials: Credentials | None = None) -> None:
+    def __init__(self, access: Access, credentials: Credentials | None = None, *, kubeconfig: str = "") -> None:
         self.access = access
+        self.kubeconfig = kubeconfig
         self.session = Session(access, credentials)
         self._limit = asyncio.Semaphore(_AT_ONCE)
 
