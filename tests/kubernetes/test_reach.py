@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
+from backends.kubernetes.client import forward
 from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.kubeconfig import find_access
 from backends.kubernetes.client.rights import Rights
@@ -275,3 +277,30 @@ async def test_an_answer_of_the_api_server_is_not_taken_for_the_servers(space: S
                     await client.ready()
                 assert caught.value.kind == kind
             assert await client.ready()
+
+
+async def test_the_end_of_a_forwarded_port_with_a_connection_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What serves the connection is cancelled then, and Python 3.11's asyncio.start_server stumbles over it."""
+    opened = asyncio.Event()
+
+    @asynccontextmanager
+    async def hanging(*_: object, **__: object) -> AsyncIterator[None]:
+        opened.set()
+        await asyncio.Event().wait()
+        yield
+
+    async def find_pod() -> str:
+        return "web-1"
+
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+    monkeypatch.setattr(forward, "open_port", hanging)
+    async with forward.listening(cast(Api, None), "space", find_pod, 8001) as target:
+        host, _, port = target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        await asyncio.wait_for(opened.wait(), 10)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+    assert said == []

@@ -86,6 +86,10 @@ async def listening(api: Api, namespace: str, find_pod: FindPod, port: int) -> A
                 await _both_ways(reader, writer, stream)
         except (TritonctlError, OSError):
             pass  # its client sees the connection close, and connects anew
+        except asyncio.CancelledError:
+            # Only `listening` cancels it, at its own end. It must not end as cancelled: the callback that Python 3.11's
+            # asyncio.start_server puts on it asks for its exception, which raises there, and a traceback is printed.
+            pass
         finally:
             at_work.discard(task)
             writer.close()
