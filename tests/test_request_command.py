@@ -7,7 +7,8 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ import pytest
 from tests.answering import free_port
 from tests.inference_models import write_model, write_repository
 from tests.servers import Factory, Running
+from tritonctl.inventory import Level, ModelState, ServiceStatus
 from tritonctl.workbench.split import Split
 from tui.cli import main
+from tui.commands.infer import _why_not
 from tui.commands.latency import split_line
 from tui.panes.request.said import split_pieces
 from tui.widgets.sheet import Pair
@@ -321,3 +324,11 @@ def test_why_a_known_model_cannot_be_asked(
     assert one.run("load", "urls/t", "broken", "--yes") == 1
     assert one.run("infer", "urls/t", "broken") == 3
     assert "no such weights" in one.err
+
+
+def test_a_models_name_in_what_is_to_be_pasted_is_quoted() -> None:
+    worst = SimpleNamespace(failed=False, reason=None, state=ModelState.UNAVAILABLE)
+    model = SimpleNamespace(name="$(id) x", version=None, ready_on=(), worst=worst, level=Level.OFF)
+    error = _why_not(cast(ServiceStatus, SimpleNamespace(id="urls/t", models=(model,))), "$(id) x", None, "unknown")
+    assert error is not None
+    assert error.advice == "tritonctl load urls/t '$(id) x'"
