@@ -138,7 +138,8 @@ class Intent:
     """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …
 
     `loaded` are the models that are loaded now, for a change that must keep them; `options` are the ids of the plan's
-    choices that are chosen, `("all",)` being every one.
+    choices that are chosen, `("all",)` being every one. `ready_s` is how long a server may take to get ready, None
+    being the place's own.
     """
 
     action: Capability
@@ -146,6 +147,7 @@ class Intent:
     value: str = ""
     loaded: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    ready_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

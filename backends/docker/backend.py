@@ -143,7 +143,8 @@ class DockerBackend(Backend):
         fresh = tuple([each for old in known if (each := await inspect_or_none(engine, old.id)) is not None])
         if not fresh:
             raise NotFound(intent.service.id, "the container is gone")
-        ground = actions.Ground(engine, fresh, self._ready_s, intent=intent, read_only=self.read_only)
+        ready_s = self._ready_s if intent.ready_s is None else intent.ready_s
+        ground = actions.Ground(engine, fresh, ready_s, intent=intent, read_only=self.read_only)
         match intent.action:
             case Capability.START:
                 return await actions.start(ground)

@@ -116,7 +116,7 @@ class KubernetesBackend(Backend):
             watch.rights,
             group,
             intent,
-            ready_s=self._ready_s,
+            ready_s=self._ready_s if intent.ready_s is None else intent.ready_s,
             read_only=self.read_only,
         )
 

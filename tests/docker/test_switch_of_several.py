@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from backends.docker import actions, ready, switch
+from backends.docker.backend import DockerBackend
 from backends.docker.container import read_container
 from backends.docker.endpoint import Endpoint
 from backends.docker.engine import Engine, Query
@@ -16,6 +18,7 @@ from tests.fakes import service
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import NotFound, OperationFailed
 from tritonctl.plan import AuditLog, Outcome, carry_out
+from tritonctl.settings_backends import DockerSettings
 
 COMMAND = ["tritonserver", "--model-repository=/m", "--model-control-mode=poll"]
 
@@ -112,3 +115,14 @@ async def test_nobody_starts_what_a_delete_has_removed(tmp_path: Path) -> None:
     outcome = await done(tmp_path, await actions.delete(ground(engine, Capability.DELETE)))
     assert [str(each.state) for each in outcome.results] == ["done", "done", "undone", "skipped"]
     assert engine.now == {"two": "running"}
+
+
+async def test_the_time_that_was_asked_for_is_how_long_a_switch_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = InMemory("one")
+    backend = DockerBackend(DockerSettings(name="docker", where=""))
+    monkeypatch.setattr(backend, "_opened", lambda: engine)
+    monkeypatch.setattr(backend, "_containers", lambda *_, **__: [read_container(row) for row in engine.rows.values()])
+    intent = Intent(Capability.MODE, service("web"), "explicit")
+    for given, said in ((7.0, "(at most 7 s)"), (None, "(at most 300 s)")):
+        plan = await backend.plan(replace(intent, ready_s=given))
+        assert any(said in step.call for step in plan.steps), plan.lines()

@@ -199,7 +199,8 @@ async def _of_the_place(
         if action is Capability.MODE:
             control.need_triton(found, f"mode {found.id} {value}", "control mode")
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
-        plan = await fleet.backend_of(found.service).plan(Intent(action, found.service, value, loaded, options))
+        intent = Intent(action, found.service, value, loaded, options, ready_s=session.settings.timeout_s)
+        plan = await fleet.backend_of(found.service).plan(intent)
         _check_choices(plan, getattr(session.arguments, "along", ()))
         return await _execute(session, plan, read_only=read_only)
 
