@@ -17,6 +17,7 @@ from textual.css.query import NoMatches
 from tritonctl.backend import Capability
 from tritonctl.errors import TritonctlError, fault
 from tritonctl.fleet import Fleet
+from tritonctl.halfway import left_halfway
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry_out
 from tritonctl.status import short_reason
 from tui.desk import Progress
@@ -67,6 +68,7 @@ class TritonctlApp(CommandedApp):
         self._struck_at = 0.0
         self._touched_at = time.monotonic()
         self._plan_at_work: asyncio.Task[None] | None = None
+        self._at_work: tuple[Plan, tuple[StepResult, ...]] | None = None
 
     def get_default_screen(self) -> ServicesScreen:
         return ServicesScreen()
@@ -222,10 +224,13 @@ class TritonctlApp(CommandedApp):
         self.leave()
 
     def leave(self) -> None:
-        """A change at work is asked about before leaving: the server goes on, but nobody would see how it ends."""
+        """A change at work is asked about before leaving: nobody would see how it ends, or take its further steps."""
         if self._plan_at_work is not None and not self._leaving:
             self._leaving = True
-            self.say("a change is at work; q again leaves it to the server", "warn")
+            if self._at_work is not None and left_halfway(*self._at_work):
+                self.say("a change is at work and would be left half done; q again leaves it so", "warn")
+            else:
+                self.say("a change is at work; q again leaves it to the server", "warn")
             return
         self.exit(0)
 
@@ -281,6 +286,7 @@ class TritonctlApp(CommandedApp):
         def told(results: tuple[StepResult, ...]) -> None:
             nonlocal newest
             newest = results
+            self._at_work = plan, results
             tell()
 
         async def tick() -> None:
@@ -313,6 +319,8 @@ class TritonctlApp(CommandedApp):
             await asyncio.gather(*beside, return_exceptions=True)
             self.running = ""
             self._plan_at_work = None
+            if ended:
+                self._at_work = None
             self._leaving = False
             self.fleet.read_log_again(plan.service)
             self.paint_now()
@@ -339,8 +347,10 @@ class TritonctlApp(CommandedApp):
             reason = error.headline.rpartition(" is at UNAVAILABLE state: ")[2]
             self.say(f"{plan.title}: {short_reason(reason)}", "failed")
 
-    async def end_changes(self) -> None:
-        """Stop waiting for a change that is at work; called when the app has ended."""
+    async def end_changes(self) -> tuple[str, ...]:
+        """Stop waiting for a change that is at work; called when the app has ended. What is to be said of one that is
+        left half done."""
         if self._plan_at_work is not None:
             self._plan_at_work.cancel()
             await asyncio.gather(self._plan_at_work, return_exceptions=True)
+        return left_halfway(*self._at_work) if self._at_work is not None else ()

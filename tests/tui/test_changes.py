@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests.fakes import FakeBackend, FakeModel, FakeTriton, service
 from tests.tui.pilot import Dashboard, dashboard
+from tritonctl.backend import Capability, Intent
+from tritonctl.plan import Plan, Step
 
 
 @asynccontextmanager
@@ -159,6 +161,41 @@ async def test_quit_asks_once_while_a_change_runs(tmp_path: Path) -> None:
                 if shown.app.return_value is None:
                     await shown.sees("leaves it to the server")
             assert shown.app.return_value == 0
+
+
+class SwitchingForEver(FakeBackend):
+    """Its restart hangs at the second step."""
+
+    capabilities = FakeBackend.capabilities | {Capability.RESTART}
+
+    async def plan(self, intent: Intent) -> Plan:
+        async def done() -> str:
+            return ""
+
+        async def hangs() -> str:
+            await asyncio.Event().wait()
+            return ""
+
+        steps = (Step("make new", done, undo_call="remove new"), Step("stop old", hangs, undo_call="start old"))
+        return Plan("restart", intent.service.id, "Restart s", steps)
+
+
+async def test_quit_says_that_a_change_of_several_steps_would_be_left_half_done(tmp_path: Path) -> None:
+    async with FakeTriton([FakeModel("a")]) as server:
+        place = SwitchingForEver(service("s", server))
+        async with dashboard(place, work=tmp_path, size=(100, 24)) as shown:
+            await shown.sees("ready")
+            await shown.command("restart")
+            await shown.sees("[ Cancel ]")
+            await shown.press("tab", "enter")
+            await shown.sees("[ Leave it running ]")
+            await shown.press("escape", "q")
+            await shown.sees("a change is at work and would be left half done; q again leaves it so")
+            await shown.press("q")
+            assert shown.app.return_value == 0
+            lines = await shown.app.end_changes()
+            assert lines[0] == "interrupted at step 2 of 2: stop old"
+            assert lines[-2:] == ("  start old", "  remove new")
 
 
 async def test_what_carries_traffic_under_an_ensemble_is_typed_by_name(tmp_path: Path) -> None:

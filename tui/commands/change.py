@@ -11,12 +11,13 @@ from pathlib import Path
 from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration, Serving
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
+from tritonctl.halfway import left_halfway
 from tritonctl.inventory import Service
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out, choose
 from tritonctl.server import control
 from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
-from tui.commands.streams import say, tell
+from tui.commands.streams import say, say_left, tell
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 
@@ -232,21 +233,26 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         say(line)
     await _confirm(session, plan)
     told: dict[int, StepState] = {}
+    newest: tuple[StepResult, ...] = ()
 
     def progress(results: tuple[StepResult, ...]) -> None:
+        nonlocal newest
+        newest = results
         for place, result in enumerate(results):
             if told.get(place) is not result.state and result.state is not StepState.WAITING:
                 told[place] = result.state
                 where = f"{result.step.replica}: " if result.step.replica and plan.parallel else ""
                 if not plan.parallel and len(results) > 1:
-                    where = f"{place + 1} {result.step.call[:80]}: "
+                    where = f"{place + 1} {text.shortened(result.step.call)}: "
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
-                say(f"{where}{result.state}{seconds}")
+                answer = f": {result.answer}" if result.state is StepState.UNDONE and result.answer else ""
+                say(f"{where}{result.state}{seconds}{answer}")
 
     try:
         outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     except asyncio.CancelledError:
-        say("tritonctl: interrupted: what was asked of a server goes on there, and nobody waits for it any more")
+        whole = ("interrupted: what was asked of a server goes on there, and nobody waits for it any more",)
+        say_left(left_halfway(plan, newest) or whole)
         raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))

@@ -12,6 +12,7 @@ from tritonctl.backend import Backend
 from tritonctl.errors import UsageError
 from tritonctl.plan import AuditLog, audit_path
 from tui.commands.session import Session
+from tui.commands.streams import say_left
 
 
 async def dashboard(session: Session) -> int:
@@ -51,7 +52,7 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
         finally:
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
-            await app.end_changes()
+            say_left(await app.end_changes())
     return app.return_code or 0
 
 

@@ -138,7 +138,9 @@ def _why_not(found: ServiceStatus, model: str, version: str | None, said: str) -
         return NotFound(f"model {model!r}", f"it is {worst.in_words}", advice)
     if worst.failed:
         return None
-    return NotFound(f"model {model!r}", "it is not loaded", f"tritonctl load {shlex.quote(found.id)} {shlex.quote(model)}")
+    return NotFound(
+        f"model {model!r}", "it is not loaded", f"tritonctl load {shlex.quote(found.id)} {shlex.quote(model)}"
+    )
 
 
 def subject_of(inferencer: Inferencer, client: ServerClient, shape: ModelSchema, request: InferenceRequest) -> Subject:

@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 from tritonctl.errors import OperationFailed
@@ -73,6 +74,12 @@ def say(text: str) -> None:
             print(plain(line), file=sys.stderr, flush=True)
     except OSError:
         mute(sys.stderr)  # nobody reads it: that is no reason to leave the work half done
+
+
+def say_left(lines: Sequence[str]) -> None:
+    """Of a change that was left: what stands to be pasted is indented, and without our name."""
+    for line in lines:
+        say(line if line.startswith("  ") else f"tritonctl: {line}")
 
 
 def mute(stream: TextIO) -> None:

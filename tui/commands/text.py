@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from tritonctl.inventory import Level
 
 _MAX_CELL = 400  # characters; more than any line of a reason that helps, and the whole of it is in -o json
+_WHERE = re.compile(r""" --(?:kubeconfig|context)[= ](?:'[^']*'|"[^"]*"|[^\s'"])+""")
 _SYMBOLS = {
     Level.FAILED: ("✖", "x"),
     Level.DEGRADED: ("▲", "^"),
@@ -45,6 +47,12 @@ def clean(foreign: str) -> str:
     from tui.widgets.plaintext import plain
 
     return plain(foreign)
+
+
+def shortened(call: str, width: int = 80) -> str:
+    """A call that can be told from the others of its plan: without where its cluster is, and cut in the middle."""
+    call = _WHERE.sub("", clean(call))
+    return call if len(call) <= width else f"{call[: width // 3]}…{call[width // 3 + 1 - width :]}"
 
 
 def block(foreign: str) -> str:
