@@ -43,6 +43,19 @@ class Deleting(FakeBackend):
         return Plan("delete", intent.service.id, "Delete text", steps, typed="text", choices=choices)
 
 
+async def test_cancel_under_a_name_that_stands_whole_is_said(tmp_path: Path) -> None:
+    async with FakeTriton([FakeModel("a")]) as server:
+        place = Deleting(server)
+        async with dashboard(place, work=tmp_path, size=(80, 24)) as shown:
+            await shown.sees("ready")
+            await shown.press("ctrl+d")
+            await shown.sees("type text to confirm")
+            await shown.type("text")
+            await shown.press("enter")
+            await shown.sees("cancelled, nothing was done")
+            assert place.deleted == []
+
+
 async def test_a_choice_changes_the_steps_that_are_carried_out(tmp_path: Path) -> None:
     async with FakeTriton([FakeModel("a")]) as server:
         place = Deleting(server)

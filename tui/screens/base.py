@@ -222,6 +222,8 @@ class LiveScreen(QuietScreen):
         event.stop()
         self.workers.cancel_group(self, "anew")
         self._plan = None
+        if event.panel.named:
+            self.say("cancelled, nothing was done")
         event.panel.close()
 
     # What the place of the service can do; bound where a screen is about one

@@ -138,6 +138,11 @@ class Panel(Scroller, can_focus=True):
             self.display = False
 
     @property
+    def named(self) -> bool:
+        """Whether a name is asked for and stands there whole: who leaves now may believe that it was confirmed."""
+        return bool(self._expected) and self.typed == self._expected
+
+    @property
     def _choices(self) -> list[PanelLine]:
         return [line for line in self._lines if line.choice]
 
