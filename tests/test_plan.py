@@ -23,6 +23,7 @@ from tritonctl.inventory import ControlMode
 from tritonctl.plan import (
     AuditLog,
     Choice,
+    NotAsBefore,
     Outcome,
     Plan,
     Run,
@@ -165,6 +166,26 @@ async def test_a_failed_step_that_cannot_be_undone_keeps_its_cause(doing: Doing,
     outcome = await carry_out(plan(doing.step("a", fails=True, undo="stuck")), audit, read_only=False)
     assert outcome.error is not None
     assert outcome.error.answer == "a broke; undoing it failed: stuck"
+
+
+async def test_what_is_taken_back_but_does_not_work_again_ends_the_failures_words(
+    doing: Doing, audit: AuditLog
+) -> None:
+    async def back() -> str:
+        raise NotAsBefore("b runs again, but is not ready")
+
+    stopping = replace(doing.step("b"), undo=back)
+    told: list[Sequence[StepResult]] = []
+    changed = plan(doing.step("a"), stopping, doing.step("c", fails=True))
+    outcome = await carry_out(changed, audit, read_only=False, progress=told.append)
+    assert doing.done == ["a", "b", "c", "undo c", "undo a"]
+    assert states(outcome) == ["undone", "undone", "undone"]
+    assert outcome.results[1].answer == "b runs again, but is not ready"
+    assert outcome.error is not None
+    assert outcome.error.answer == "c broke; b runs again, but is not ready"
+    last = told[-1][2].error
+    assert last is not None
+    assert last.answer == outcome.error.answer
 
 
 async def test_the_deadline_of_a_step(doing: Doing, audit: AuditLog) -> None:

@@ -21,6 +21,11 @@ from tritonctl.errors import OperationFailed, Refused, TritonctlError, Unreachab
 Run = Callable[[], Awaitable[str]]  # returns the server's or the place's own answer, "" where it has none
 
 
+class NotAsBefore(Exception):
+    """An undo raises it with the words to say when the step is taken back, but what was there before does not work
+    again. The undoing goes on; the words end the failure's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One call. `call` is it as a person could type it, `undo_call` what takes it back; no secret in either.
@@ -279,9 +284,16 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
         if step.undo is None:
             continue
         began = time.monotonic()
+        words: str | None = None
         try:
             async with asyncio.timeout(step.deadline_s):
                 answer = await step.undo()
+        except NotAsBefore as found:
+            answer = str(found)
+            if (cause := results[failed].error) is not None:
+                longer = copy.copy(cause)
+                longer.answer = f"{cause.answer}; {answer}"
+                results[failed] = replace(results[failed], error=longer)
         except TimeoutError:
             words = f"not done after {step.deadline_s:g} s"
         except TritonctlError as error:
@@ -292,7 +304,7 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
             raise
         except Exception as error:
             words = fault(step.undo_call, error).answer
-        else:
+        if words is None:
             undone = replace(results[place], state=StepState.UNDONE, seconds=time.monotonic() - began, answer=answer)
             put(place, undone, True)
             continue

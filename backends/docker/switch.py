@@ -96,7 +96,7 @@ async def _switch_one(
                 run=partial(actions.end, engine, container.id, STOP_S),
                 replica=name,
                 undo_call=f"docker start {name}" if ran else "",
-                undo=partial(switchsteps.start_again, engine, container, made) if ran else None,
+                undo=partial(switchsteps.start_again, engine, container, made, STOP_S + _CALL_S) if ran else None,
                 deadline_s=STOP_S + _CALL_S,
             )
         )

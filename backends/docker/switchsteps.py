@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,13 +17,15 @@ from backends.docker.engine import Engine
 from backends.docker.recreate import Order
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode
-from tritonctl.plan import Step
+from tritonctl.plan import NotAsBefore, Step
 from tritonctl.server import options as server_options
 
 _CALL_S = 60.0
 # As the first process of a container, tritonserver ignores SIGTERM until it is up (measured on 2.51.0): one that did
 # not get ready is not waited for.
 NEW_STOP_S = 5
+# Of an undo's deadline, for saying why the server does not get ready.
+_SAY_S = 15.0
 
 
 @dataclass(slots=True)
@@ -95,17 +98,23 @@ async def _remove(engine: Engine, container_id: str) -> None:
             raise
 
 
-async def start_again(engine: Engine, container: Container, made: Made) -> str:
-    """The old one, or the copy that was kept of it where --rm took it away."""
+async def start_again(engine: Engine, container: Container, made: Made, within_s: float) -> str:
+    """The old one, or the copy that was kept of it where --rm took it away. Raises NotAsBefore where it does not get
+    ready in what is then left of `within_s`."""
+    began = time.monotonic()
+    started, what = container.id, "started again"
     if await look.inspect_or_none(engine, container.id) is None:
         if not made.twin:
             return "somebody removed it meanwhile"
         await rename(engine, made.twin, container.name)
-        await engine.call("POST", f"/containers/{made.twin}/start", deadline_s=_CALL_S)
-        made.twin = ""
-        return "a copy of it started"
-    await engine.call("POST", f"/containers/{container.id}/start", deadline_s=_CALL_S)
-    return "started"
+        started, what = made.twin, "a copy of it started"
+    await engine.call("POST", f"/containers/{started}/start", deadline_s=_CALL_S)
+    made.twin = made.twin if started == container.id else ""
+    try:
+        said = await ready.wait_ready(engine, started, max(1.0, within_s - _SAY_S - (time.monotonic() - began)))
+    except TritonctlError as error:
+        raise NotAsBefore(f"{container.name} {what}, but it does not get ready: {error.answer}") from None
+    return f"{what}, and {said}"
 
 
 async def rename(engine: Engine, container_id: str, name: str) -> str:

@@ -17,7 +17,7 @@ from backends.docker.engine import Engine, Query
 from tests.fakes import service
 from tritonctl.backend import Capability, Intent
 from tritonctl.errors import NotFound, OperationFailed
-from tritonctl.plan import AuditLog, Outcome, carry_out
+from tritonctl.plan import AuditLog, Outcome, StepState, carry_out
 from tritonctl.settings_backends import DockerSettings
 
 COMMAND = ["tritonserver", "--model-repository=/m", "--model-control-mode=poll"]
@@ -96,7 +96,7 @@ async def test_a_switch_that_fails_at_the_second_leaves_the_first_serving(
     engine = InMemory("one", "two")
 
     async def wait_ready(there: Engine, name: str, within_s: float) -> str:
-        if engine._row(name)["Name"] == "/two":
+        if engine._row(name)["Name"] == "/two" and name not in old.values():
             raise OperationFailed("wait", "the port is taken")
         return "ready"
 
@@ -126,3 +126,29 @@ async def test_the_time_that_was_asked_for_is_how_long_a_switch_waits(monkeypatc
     for given, said in ((7.0, "(at most 7 s)"), (None, "(at most 300 s)")):
         plan = await backend.plan(replace(intent, ready_s=given))
         assert any(said in step.call for step in plan.steps), plan.lines()
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+async def test_a_switch_that_is_undone_tells_whether_the_old_one_is_ready_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_up: bool
+) -> None:
+    engine = InMemory("one")
+    old = engine._row("one")["Id"]
+
+    async def wait_ready(there: Engine, name: str, within_s: float) -> str:
+        assert 0 < within_s < 90  # the undo's own deadline
+        if name != old:
+            raise OperationFailed("wait", "the port is taken")
+        if not comes_up:
+            raise OperationFailed("wait", "it ended with 1: no space left")
+        return "ready"
+
+    monkeypatch.setattr(ready, "wait_ready", wait_ready)
+    outcome = await done(tmp_path, await switch.plan(ground(engine, Capability.MODE, "explicit")))
+    assert outcome.error is not None
+    assert engine.now == {"one": "running"}, "the rest was undone as well"
+    words = "one started again, but it does not get ready: it ended with 1: no space left"
+    stopped = next(each for each in outcome.results if each.step.call.startswith("docker stop"))
+    assert stopped.state is StepState.UNDONE
+    assert stopped.answer == ("started again, and ready" if comes_up else words)
+    assert outcome.error.answer == ("the port is taken" if comes_up else f"the port is taken; {words}")
