@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -90,15 +89,13 @@ async def settings(ground: Ground) -> Plan:
     if any(each.key == "env.WORKER_COUNT" for each in new) and not deployment.script:
         warnings.append("WORKER_COUNT is for scoring scripts; Triton's is instance_group in the model's config.pbtxt")
     step = _put_step(ground, deployment, new)
-    undo = f"tritonctl set {ground.service_id} {shlex.join(each.shown for each in back)}" if back else ""
     title = f"Set {', '.join(each.shown for each in new)} of {ground.service_id}"
-    return ground.plan(title, [step], now=now, warnings=warnings, undo=undo)
+    return ground.plan(title, [step], now=now, warnings=warnings, undo=edit.undo_words(ground.service_id, back))
 
 
 def _put_step(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> Step:
-    told = " ".join(each.az for each in edits)
     return Step(
-        call=f"az ml online-deployment update -n {deployment.name} -e {ground.endpoint.name} --set {told} "
+        call=f"az ml online-deployment update -n {deployment.name} -e {ground.endpoint.name} {edit.az_words(edits)} "
         f"{ground.workspace.az}",
         run=partial(_put_edits, ground, deployment, edits),
         replica=deployment.name,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.azureml.fields import duration_of, mapping, seconds_of
-from backends.secrets import mask
+from backends.secrets import MASK, is_secret, mask
 from tritonctl.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -56,8 +56,19 @@ class Edit:
         return f"{self.key}={self.value if seconds is None else f'{seconds:g}'}"
 
     @property
+    def hidden(self) -> bool:
+        """Whether `shown` does not tell the value, all of it or a part."""
+        return (
+            self.part == "environmentVariables"
+            and self.value is not None
+            and is_secret(self.key.partition(".")[2], str(self.value))
+        )
+
+    @property
     def az(self) -> str:
-        """What `az ml online-deployment update --set` takes, as a shell does."""
+        """What `az ml online-deployment update` takes after --set, or after --remove what goes away, as a shell does."""
+        if self.value is None:
+            return f"environment_variables.{self.field}"
         if self.part == "environmentVariables":
             return shlex.quote(f"environment_variables.{self.shown.removeprefix('env.')}")
         part, field = self.key.split(".")
@@ -92,6 +103,9 @@ def _edit(word: str, compute_type: str) -> Edit:
             raise UsageError(f"set {key}", f"{field!r} is no name of a variable", "letters, digits and _")
         if not equals and not gone:
             raise UsageError(f"set {key}", "it has no value", f"{key}=VALUE, or {key}- to take it away")
+        if value == MASK:
+            advice = f"{MASK} stands for a value that is not shown: give the value itself"
+            raise UsageError(f"set {key}", f"{MASK} is no value", advice)
         return Edit(key, "environmentVariables", field, None if gone else value)
     fields = _REQUESTS if part == "requests" else _PROBE if part in _PARTS else {}
     if field not in fields:
@@ -133,6 +147,24 @@ def applied(document: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any
             part[edit.field] = edit.value
         properties[edit.part] = part
     return changed
+
+
+def az_words(edits: Sequence[Edit]) -> str:
+    """What `az ml online-deployment update` takes for them."""
+    kept, gone = ([each.az for each in edits if (each.value is None) is away] for away in (False, True))
+    return " ".join([*(["--set", *kept] if kept else []), *(["--remove", *gone] if gone else [])])
+
+
+def undo_words(service: str, back: Sequence[Edit]) -> str:
+    """The command that takes edits back, with `back` as `backwards` tells it. A hidden value is in no command: with
+    its mask in the value's place the command would put the mask where the secret was."""
+    told = shlex.join(each.shown for each in back if not each.hidden)
+    hidden = ", ".join(each.key for each in back if each.hidden)
+    command = f"tritonctl set {service} {told}" if told else ""
+    if not hidden:
+        return command
+    lost = f"what {hidden} was is hidden and not kept here: it must be set again by who knows it"
+    return f"{command}   ({lost})" if command else lost
 
 
 def backwards(document: Mapping[str, Any], edits: Sequence[Edit]) -> list[Edit]:

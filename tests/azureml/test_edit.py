@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.azureml.delete import spread
-from backends.azureml.edit import applied, backwards, differs, parse
+from backends.azureml.edit import applied, az_words, backwards, differs, parse, undo_words
 from tests.azure import shapes
 from tritonctl.errors import UsageError
 
@@ -80,6 +80,31 @@ def test_a_secret_is_not_shown() -> None:
     edit = parse(["env.STORAGE_KEY=s3cr3t"], "Managed")[0]
     assert "s3cr3t" not in edit.shown + edit.az
     assert applied(document(), [edit])["properties"]["environmentVariables"]["STORAGE_KEY"] == "s3cr3t"
+
+
+def test_the_undo_of_a_secret_is_no_command_that_destroys_it() -> None:
+    before = document(environmentVariables={"MY_TOKEN": "0ld", "URL": "http://me:0ld@h/", "A": "b"})
+    edits = parse(["env.MY_TOKEN=new", "env.URL=http://h/", "env.A=c"], "Managed")
+    said = undo_words("ws/ep/blue", backwards(before, edits))
+    assert said.startswith("tritonctl set ws/ep/blue env.A=b   (")
+    assert "env.MY_TOKEN, env.URL" in said
+    assert "set again" in said
+    assert "0ld" not in said
+    assert "***" not in said
+    said = undo_words("ws/ep/blue", backwards(before, edits[:1]))
+    assert "tritonctl" not in said
+    assert "env.MY_TOKEN" in said
+    with pytest.raises(UsageError, match="stands for a value that is not shown"):
+        parse(["env.MY_TOKEN=***"], "Managed")
+
+
+def test_az_removes_what_is_taken_away() -> None:
+    edits = parse(["env.B-", "env.A=b c", "requests.concurrent=8"], "Managed")
+    assert az_words(edits) == (
+        "--set 'environment_variables.A=b c' request_settings.max_concurrent_requests_per_instance=8"
+        " --remove environment_variables.B"
+    )
+    assert az_words(edits[:1]) == "--remove environment_variables.B"
 
 
 @pytest.mark.parametrize(
