@@ -66,7 +66,7 @@ class Edit:
 
     @property
     def az(self) -> str:
-        """What `az ml online-deployment update` takes after --set, or after --remove what goes away, as a shell does."""
+        """What `az ml online-deployment update` takes after --set, or after --remove, as a shell does."""
         if self.value is None:
             return f"environment_variables.{self.field}"
         if self.part == "environmentVariables":

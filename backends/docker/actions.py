@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from backends.docker import belongings, look, ready
-from backends.docker.command import connect_command, create_command
+from backends.docker.command import connect_command, create_command, left_out
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
@@ -92,11 +92,14 @@ async def delete(ground: Ground) -> Plan:
     steps: list[Step] = []
     warnings: list[str] = []
     undo: list[str] = []
+    lost: list[str] = []
     for each in ground.containers:
         if each.state.running or each.state.status == "restarting":
             steps.append(stop_step(engine, each))
         steps.append(_step(f"docker rm {each.name}", partial(remove, engine, each), settles=True))
-        undo.append(await recreate_command(engine, each))
+        command, hidden = await recreate_command(engine, each)
+        undo.append(command)
+        lost += [name for name in hidden if name not in lost]
     offered = await belongings.of(engine, ground.containers)
     choices = choose((each.choice for each in offered), belongings.spelled_out(offered, ground.intent.options))
     for belonging, choice in zip(offered, choices, strict=True):
@@ -108,11 +111,13 @@ async def delete(ground: Ground) -> Plan:
     if ground.containers[0].compose is not None:
         warnings.append("compose made it and will make it again: take it out of the file, or `docker compose down`")
     warnings.append("what it wrote inside itself and its log are gone for good")
+    if lost:
+        warnings.append(f"the undo leaves out what is secret, keep it before: {', '.join(lost)}")
     return ground.plan(
         f"Delete {ground.service_id}",
         steps,
         warnings,
-        " && ".join(undo) + "   (the same settings; what was inside is gone)",
+        f"{' && '.join(undo)}   ({'without its secrets' if lost else 'the same settings'}; what was inside is gone)",
         ground.intent.service.name,
         choices=choices,
     )
@@ -252,10 +257,11 @@ async def _remove_object(engine: Engine, path: str) -> str:
     return "removed"
 
 
-async def recreate_command(engine: Engine, container: Container) -> str:
-    """The `docker create` that makes the same container again."""
+async def recreate_command(engine: Engine, container: Container) -> tuple[str, list[str]]:
+    """The `docker create` that makes the same container again, and the names of what is secret and left out of it."""
     config, same = await image_config(engine, container)
-    return await create_line(engine, container.name, order(container.document, container.argv, same_image=same), config)
+    wanted = order(container.document, container.argv, same_image=same)
+    return await create_line(engine, container.name, wanted, config), left_out(wanted.body, config)
 
 
 async def create_line(engine: Engine, name: str, wanted: Order, image: Mapping[str, Any]) -> str:

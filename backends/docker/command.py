@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from backends.docker.container import listing, mapping, text
-from backends.secrets import is_secret, mask, mask_argument, mask_arguments
+from backends.secrets import MASK, is_secret, mask, mask_argument, mask_arguments
 
 _DEFAULT_SHM = 64 * 2**20
 _SAID = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "'": r"\'", "\\": r"\\"}
@@ -47,14 +47,32 @@ _LISTS = (
 
 def create_command(name: str, body: Mapping[str, Any], image_config: Mapping[str, Any], runtime: str = "") -> str:
     """`body` as for POST /containers/create; what the image says already is left out, `runtime` is the engine's own."""
+    return line(_create_words(name, body, image_config, runtime))
+
+
+def _create_words(name: str, body: Mapping[str, Any], image_config: Mapping[str, Any], runtime: str) -> list[str]:
     host = mapping(body, "HostConfig")
     flags = [*_of_config(body, image_config), *_of_host(host, runtime), *_of_networks(body, host)]
     entry, command = _words(body.get("Entrypoint")), _words(body.get("Cmd"))
     if entry and entry != _words(image_config.get("Entrypoint")):
         flags += ["--entrypoint", entry[0]]
         command = [*entry[1:], *command]
-    words = ["docker", "create", "--name", name, *flags, text(body, "Image"), *mask_arguments(command)]
-    return line(words)
+    return ["docker", "create", "--name", name, *flags, text(body, "Image"), *mask_arguments(command)]
+
+
+def left_out(body: Mapping[str, Any], image_config: Mapping[str, Any]) -> list[str]:
+    """The names of what `create_command` does not tell: secret variables, and whatever else has a mask in its value."""
+    found: list[str] = []
+    before = ""
+    for word in _create_words("", body, image_config, ""):
+        if MASK in word:
+            found.append(word.partition("=")[0] if "=" in word and MASK not in word.partition("=")[0] else before)
+        before = word
+    for variable in _words(body.get("Env")):
+        name, _, value = variable.partition("=")
+        if is_secret(name, value) and variable not in _words(image_config.get("Env")):
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def connect_command(network: str, settings: Mapping[str, Any], container: str) -> str:

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from backends.docker.command import connect_command, create_command, line
+from backends.docker.command import connect_command, create_command, left_out, line
 from backends.docker.recreate import order
 
 VOLUME = "a" * 64
@@ -49,6 +49,21 @@ def test_no_secret_is_in_it() -> None:
     said = create_command("t", {"Image": "i", "HostConfig": host, "Healthcheck": check}, {})
     assert "hush" not in said
     assert "--log-opt splunk-url=https://log" in said
+
+
+def test_what_is_left_out_of_it_is_named() -> None:
+    body = {
+        "Image": "i",
+        "Env": ["MY_TOKEN=hush", "A=b", "IMAGE_KEY=the image's own"],
+        "Labels": {"API_KEY": "hush", "team": "t"},
+        "Cmd": ["tritonserver", "--api-token", "hush", "--http-restricted-api=health:key=hush"],
+        "Healthcheck": {"Test": ["CMD-SHELL", "curl http://user:hush@localhost/"]},
+    }
+    image = {"Env": ["IMAGE_KEY=the image's own"]}
+    assert "hush" not in create_command("t", body, image)
+    named = ["API_KEY", "--health-cmd", "--api-token", "--http-restricted-api", "MY_TOKEN"]
+    assert sorted(left_out(body, image)) == sorted(named)
+    assert left_out({"Env": ["A=b"], "Cmd": ["tritonserver"]}, {}) == []
 
 
 def test_what_docker_would_choose_otherwise_is_said() -> None:
