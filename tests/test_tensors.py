@@ -131,6 +131,9 @@ def test_typed_values_become_tensors() -> None:
     assert typed("FP64", (-1, 3), "[]").shape == (0, 3)
     assert typed("BYTES", (-1,), "hello, world = [1]").tolist() == [b"hello, world = [1]"]
     assert typed("BYTES", (-1,), "[not json").tolist() == [b"[not json"]
+    assert typed("BYTES", (-1,), '{"b64":"/+k="}').tolist() == [b"\xff\xe9"]
+    assert typed("BYTES", (-1,), '{"b64": 1, "a": 2}').tolist() == [b'{"b64": 1, "a": 2}']
+    assert typed("FP32", (2,), "[Infinity, -Infinity]").tolist() == [np.inf, -np.inf]
     assert typed("BYTES", (-1,), '["a", "größe", {"b64": "/wA="}]').tolist() == [b"a", "größe".encode(), b"\xff\0"]
 
 
@@ -143,6 +146,8 @@ def test_typed_values_become_tensors() -> None:
         ("INT32", (1,), "true", "whole numbers"),
         ("FP32", (1,), "true", "numbers for FP32"),
         ("FP32", (1,), "1e39", r"1e\+39 is too large for FP32"),
+        ("FP32", (4,), "[1e400,0,0,0]", r"1e400 is too large"),
+        ("FP64", (1,), "-1e400", r"-1e400 is too large"),
         ("FP16", (1,), "65520", "too large for FP16"),
         ("FP64", (1,), "1" + "0" * 400, "too large"),
         ("FP32", (1,), "abc", "expected numbers or JSON lists"),
@@ -157,6 +162,7 @@ def test_typed_values_become_tensors() -> None:
         ("BOOL", (1,), "2", "true or false"),
         ("BYTES", (1,), "[1]", "expected text"),
         ("BYTES", (1,), '[{"b64": "*"}]', "not base64"),
+        ("BYTES", (1,), '{"b64": "*"}', "not base64"),
         ("BYTES", (2,), "one", "1 dimension,"),
         ("FLOAT", (1,), "1", "no such datatype"),
     ],

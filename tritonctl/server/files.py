@@ -6,7 +6,6 @@ After a # stands what part of the file is meant and how it is read: scores.npz#p
 from __future__ import annotations
 
 import csv
-import json
 import math
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tritonctl.errors import UsageError
-from tritonctl.server.nested import from_document
+from tritonctl.server.nested import from_document, parsed
 from tritonctl.server.tensors import (
     MAX_TENSOR_BYTES,
     Tensor,
@@ -100,7 +99,7 @@ def _from_wav(spec: TensorSpec, path: Path, options: str) -> Tensor:
 
 def _from_json(spec: TensorSpec, path: Path, _options: str) -> Tensor:
     try:
-        return from_document(spec, json.loads(path.read_bytes()))
+        return from_document(spec, parsed(f"input {spec.name!r}", path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"input {spec.name!r}", f"{path} is not JSON: {error}") from None
 

@@ -29,6 +29,20 @@ def kind_of(datatype: str) -> str:
     return "numbers" if datatype in FLOATS else "whole numbers"
 
 
+def parsed(what: str, text: str | bytes) -> object:
+    """JSON, without the infinity that its reader makes of a literal that is out of range, as 1e400: only the words NaN,
+    Infinity and -Infinity mean one. Raises UsageError for such a literal, and what json.loads raises."""
+
+    def finite(literal: str) -> float:
+        number = float(literal)
+        if math.isinf(number):
+            shown = literal if len(literal) <= 40 else literal[:40] + "…"
+            raise UsageError(what, f"{shown} is too large for a float", 'infinity is written "Infinity"')
+        return number
+
+    return json.loads(text, parse_float=finite)
+
+
 def from_document(spec: TensorSpec, document: object) -> Tensor:
     """The tensor of a number, true or false, a text, or nested lists of them. Raises UsageError."""
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tritonctl.errors import UsageError
 from tritonctl.server.files import read
-from tritonctl.server.nested import SPECIAL_FLOATS, from_document, kind_of
+from tritonctl.server.nested import SPECIAL_FLOATS, from_document, kind_of, parsed
 from tritonctl.server.tensors import Tensor, TensorSpec, numpy_type
 
 
@@ -52,8 +52,8 @@ def parse_value(spec: TensorSpec, text: str) -> Tensor:
     """The tensor that `text` means for this input.
 
     A number or true/false is one element; nested JSON lists give the shape, of which the batch dimension may be left
-    out. For BYTES any text is one element, unless it is a JSON list; an element {"b64": "…"} stands for bytes that are
-    not text. `@file` is read as tritonctl.server.files says. NaN, Infinity and -Infinity are taken for floats.
+    out. For BYTES any text is one element, unless it is a JSON list; an element {"b64": "…"}, in a list or alone,
+    stands for bytes that are not text. `@file` is read as tritonctl.server.files says. NaN, Infinity and -Infinity are taken for floats.
 
     Raises UsageError saying what was expected.
     """
@@ -61,8 +61,9 @@ def parse_value(spec: TensorSpec, text: str) -> Tensor:
     if text.startswith("@"):
         return read(spec, text[1:])
     if spec.datatype == "BYTES":
-        document = _json_or_none(text) if text.lstrip().startswith("[") else None
-        return from_document(spec, document if isinstance(document, list) else text)
+        document = _json_or_none(text) if text.lstrip().startswith(("[", "{")) else None
+        alone = isinstance(document, dict) and set(document) == {"b64"}
+        return from_document(spec, document if isinstance(document, list) or alone else text)
     return from_document(spec, _document(spec, text))
 
 
@@ -77,7 +78,7 @@ def _document(spec: TensorSpec, text: str) -> object:
     if text.strip() in SPECIAL_FLOATS:
         return text.strip()
     try:
-        return json.loads(text)
+        return parsed(f"input {spec.name!r}", text)
     except (ValueError, RecursionError) as error:
         shown = text if len(text) <= 40 else text[:40] + "…"
         raise UsageError(

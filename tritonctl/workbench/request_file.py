@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.server.modelconfig import ModelSchema
-from tritonctl.server.nested import from_document
+from tritonctl.server.nested import from_document, parsed
 from tritonctl.server.request import Parameter
 from tritonctl.server.tensors import Tensor, TensorSpec, fitting_shape
 from tritonctl.server.typed import find_spec
@@ -31,7 +30,7 @@ def read(path: Path, schema: ModelSchema) -> tuple[dict[str, Tensor], dict[str, 
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"request {path}", f"it has more than {MAX_BYTES} bytes")
-        document = json.loads(path.read_bytes())
+        document = parsed(f"request {path}", path.read_bytes())
     except OSError as error:
         raise UsageError(f"request {path}", f"cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
