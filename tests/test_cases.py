@@ -174,6 +174,10 @@ def test_what_is_no_case_is_said(tmp_path: Path) -> None:
     (tmp_path / "case.json").write_text('{"form": 1}')
     with pytest.raises(UsageError, match="not whole"):
         case.load(tmp_path)
+    (tmp_path / "case.json").write_text("{oops")
+    with pytest.raises(case.Broken, match="it is no JSON: ") as caught:
+        case.load(tmp_path)
+    assert "Error" not in str(caught.value)
     (tmp_path / "case.json").write_text('{"form": 9}')
     with pytest.raises(UsageError, match="form 9"):
         case.load(tmp_path)

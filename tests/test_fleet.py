@@ -13,10 +13,11 @@ from tests.answering import like_triton, listening, local, responding, silent
 from tests.places import Place, one, reaches, service
 from tests.waiting import until
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
-from tritonctl.errors import NotFound, Unreachable, UsageError
+from tritonctl.errors import Forbidden, NotFound, Unreachable, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import BackendState, Level, Platform, Replica, Service
 from tritonctl.tracked import HISTORY
+from tui.commands.session import raise_lost
 
 
 @pytest.fixture
@@ -129,7 +130,12 @@ async def test_what_a_place_tells_of_itself_stands_until_it_is_lost(quick: None)
         assert (told.state, told.detail) == (BackendState.CONNECTED, "only the namespaces a and b")
         place.news.put_nowait(Unreachable("watch p", "the line is cut"))
         lost = (await reaches(fleet, lambda snapshot: snapshot.backends[0].detail == "the line is cut")).backends[0]
-        assert (lost.state, lost.warning) == (BackendState.LOST, False)
+        assert (lost.state, lost.warning, lost.forbidden) == (BackendState.LOST, False, False)
+        place.news.put_nowait(Forbidden("watch p", "the login is lost"))
+        lost = (await reaches(fleet, lambda snapshot: snapshot.backends[0].detail == "the login is lost")).backends[0]
+        assert (lost.state, lost.forbidden) == (BackendState.LOST, True)
+        with pytest.raises(Forbidden, match="the login is lost"):
+            raise_lost(fleet.snapshot)
 
 
 async def test_a_place_is_told_what_is_on_screen() -> None:

@@ -14,7 +14,8 @@ from tritonctl.server.modelconfig import schema
 from tritonctl.server.request import Parameter
 from tritonctl.workbench import form as forms
 from tritonctl.workbench.form import Form, Made
-from tritonctl.workbench.history import KEPT, History, Sent
+from tritonctl.workbench.history import KEPT, STOPPED, History, Sent
+from tui.panes.request.keeping import history_fields
 
 MODEL = schema(
     {
@@ -172,3 +173,11 @@ def test_a_history_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     history = History(tmp_path / "file")
     history.add("m", Sent(1.0, "u/t", Form(), None, ""))
     assert history.of("m") == []
+
+
+def test_what_a_person_stopped_is_not_called_failed() -> None:
+    sent = [Sent(1.0, "u/t", form_of(1), None, outcome) for outcome in ("no", STOPPED)]
+    stopped, failed = history_fields(sent)
+    assert "stopped" in str(stopped)
+    assert "failed" not in str(stopped)
+    assert "failed" in str(failed)

@@ -417,6 +417,15 @@ def test_the_script_that_fails_on_a_case_is_quoted(service: Scoring, shell: Shel
     assert "KeyError('data')" in shell.out
 
 
+def test_a_case_that_is_broken_stops_no_other(service: Scoring, shell: Shell, tmp_path: Path) -> None:
+    assert shell.run(service.url(), "--input", "data=[[1]]", "--save-case", "all/whole") == 0, shell.err
+    (tmp_path / "all" / "a-broken").mkdir()
+    (tmp_path / "all" / "a-broken" / "case.json").write_text("{oops")
+    assert shell.command(service.url(), "cases", "s/s", "all") == 1
+    assert "failed   all/a-broken  case.json is not whole: it is no JSON" in shell.out
+    assert "alike    all/whole" in shell.out
+
+
 def test_a_case_of_one_kind_is_not_sent_as_the_other(service: Scoring, shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "case.json").write_text('{"form": 1, "model": "digits"}')

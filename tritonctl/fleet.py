@@ -12,7 +12,7 @@ from dataclasses import replace
 from tritonctl import names
 from tritonctl.apart import apart
 from tritonctl.backend import Backend, Changed, Listed, Removed, Told, Update
-from tritonctl.errors import OperationFailed, TritonctlError, fault
+from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -265,6 +265,7 @@ class Fleet:
             detail=error.answer if error else "",
             advice=error.advice if error else "",
             warning=False,
+            forbidden=isinstance(error, Forbidden),
         )
 
     def _apply(self, backend: Backend, update: Update) -> None:

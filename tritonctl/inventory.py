@@ -317,6 +317,7 @@ class BackendStatus:
     advice: str = ""
     warning: bool = False  # it is connected, and `detail` wants attention
     read_only: bool = False
+    forbidden: bool = False  # it is lost since the login is, or lacks the rights
     optional: bool = False  # tried because it is often there; its absence is no fault
 
 

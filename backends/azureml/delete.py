@@ -11,7 +11,7 @@ from backends.azureml.edit import applied
 from backends.azureml.fields import asset_in
 from backends.azureml.ground import CALL_S, OPERATION_S, Ground
 from backends.azureml.place import version_path
-from backends.azureml.traffic import Shares, traffic_step
+from backends.azureml.traffic import Shares, traffic_step, unfit_warnings
 from backends.azureml.workspaces import API
 from tritonctl.errors import NotFound
 from tritonctl.plan import Choice, Plan, Step, choose
@@ -152,6 +152,7 @@ def _stop_traffic(
     if left:
         told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
         warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")
+        warnings += unfit_warnings(siblings, before.live, after)
     else:
         warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
         mirror = {}

@@ -46,10 +46,7 @@ async def plan(ground: Ground) -> Plan:
         raise OperationFailed(f"traffic of {ground.endpoint_id}", f"it is so already: {before}")
     _check_live(ground, after, here)
     _check_mirror(ground, after)
-    warnings = []
-    for name, share in after.live.items():
-        if share > before.live.get(name, 0) and here[name].state.lower() != "succeeded":
-            warnings.append(f"{name} is {here[name].state}: its share of the requests may fail")
+    warnings = unfit_warnings(list(here.values()), before.live, after.live)
     if not any(after.live.values()):
         warnings.append("no deployment gets requests then: who names none in a header gets 404")
     if after.mirror != before.mirror and after.mirror:
@@ -65,6 +62,15 @@ async def plan(ground: Ground) -> Plan:
         undo=step.undo_call,
         typed=ground.endpoint.name,
     )
+
+
+def unfit_warnings(here: Sequence[Deployment], before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Of those that get more of the requests and are not up."""
+    return [
+        f"{each.name} is {each.state}: its share of the requests may fail"
+        for each in here
+        if after.get(each.name, 0) > before.get(each.name, 0) and each.state.lower() != "succeeded"
+    ]
 
 
 def traffic_step(ground: Ground, after: Shares, before: Shares) -> Step:

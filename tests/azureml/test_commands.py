@@ -145,6 +145,9 @@ def test_a_deployment_that_fails_is_followed_to_its_reason(
     deploying.join(60)
     assert says in followed.err
     assert says in deployed[0].err
+    logs = tritonctl("logs", "triton-ep/red", code=1)
+    assert "there is no container" in logs.err
+    assert says in logs.err
     inner = error["details"][0]["message"]
     assert inner in deployed[0].err, "the details are missing"
     row = next(each for each in tritonctl("services", "-o", "json").document if each["id"].endswith("/red"))

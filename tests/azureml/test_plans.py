@@ -318,6 +318,14 @@ async def test_a_conflict_that_comes_in_between_is_told(azure: Emulator, sample:
         assert "Another operation" in outcome.error.answer
 
 
+async def test_delete_warns_where_the_share_goes_to_one_that_failed(azure: Emulator, sample: Sample) -> None:
+    warning = "blue is Failed: its share of the requests may fail"
+    async with watched(azure) as place:
+        assert warning not in (await place.plan(Capability.DELETE, "tri/green")).warnings
+        document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]["provisioningState"] = "Failed"
+        assert warning in (await place.plan(Capability.DELETE, "tri/green")).warnings
+
+
 async def test_delete_takes_the_deployment_alone_and_the_rest_where_chosen(azure: Emulator, sample: Sample) -> None:
     async with watched(azure) as place:
         plan = await place.plan(Capability.DELETE, "tri/green")

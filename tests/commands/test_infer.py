@@ -164,6 +164,18 @@ def test_a_stream_that_is_interrupted_tells_what_came(
     assert re.search(rb"stopped; [0-9]+ came, first after [0-9.]+ .*, last after [0-9.]+", err), err
 
 
+def test_a_load_that_is_interrupted_sums_up_and_says_so(tritonctl: Tritonctl, demo: Running) -> None:
+    tritonctl.knows(it=demo)
+    process = tritonctl.start("infer", "it", "add_sub", "--concurrency", "1", "--duration", "60", "--yes")
+    assert process.stderr is not None
+    process.stderr.readline()  # the first second of it
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, err
+    assert b"answered in" in out
+    assert b"stopped: interrupted" in err
+
+
 @pytest.mark.parametrize(
     ("value", "word"),
     [

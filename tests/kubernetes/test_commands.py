@@ -63,7 +63,7 @@ async def test_from_finding_to_deleting(space: Space) -> None:
     # A model fails, and its reason is the server's own; the plan names both pods.
     plan = await document(space, "load", service, "broken", "--dry-run")
     assert len(plan["steps"]) == 2
-    assert all("create --raw" in step["call"] for step in plan["steps"])
+    assert all("create --raw" in step["call"] and "kubectl --kubeconfig " in step["call"] for step in plan["steps"])
     assert "torchaudio" in await tritonctl(space, "load", service, "broken", "--yes", code=1)
     models = {each["name"]: each for each in await document(space, "models", service)}
     assert "No module named 'torchaudio'" in models["broken"]["reason"]

@@ -53,7 +53,8 @@ def parse_value(spec: TensorSpec, text: str) -> Tensor:
 
     A number or true/false is one element; nested JSON lists give the shape, of which the batch dimension may be left
     out. For BYTES any text is one element, unless it is a JSON list; an element {"b64": "…"}, in a list or alone,
-    stands for bytes that are not text. `@file` is read as tritonctl.server.files says. NaN, Infinity and -Infinity are taken for floats.
+    stands for bytes that are not text. `@file` is read as tritonctl.server.files says. NaN, Infinity and -Infinity are
+    taken for floats.
 
     Raises UsageError saying what was expected.
     """

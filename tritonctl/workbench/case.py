@@ -165,8 +165,28 @@ def _nested(flat: list[Any], shape: Sequence[int]) -> Any:
     return [_nested(flat[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]
 
 
+class Broken(UsageError):
+    """A case that cannot be read; those beside it may be whole."""
+
+
+def not_whole(folder: Path, error: Exception) -> Broken:
+    """What is wrong with a case.json, for who wrote or copied it."""
+    words = str(error)
+    if isinstance(error, json.JSONDecodeError):
+        words = f"it is no JSON: {error}"
+    elif isinstance(error, KeyError):
+        words = f"{error} is missing"
+    elif isinstance(error, UnicodeDecodeError):
+        words = "it is no text in UTF-8"
+    elif isinstance(error, RecursionError):
+        words = "it is nested too deep"
+    elif isinstance(error, TypeError | AttributeError):
+        words = "something in it is not of the kind that a case has there"
+    return Broken(f"case {folder}", f"case.json is not whole: {words}", "infer --save-case DIR writes it anew")
+
+
 def load(folder: Path) -> Case:
-    """Raises UsageError for a directory that is no case, or a broken one."""
+    """Raises UsageError for a directory that is no case; Broken for a broken one."""
     try:
         document = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         if document["form"] != FORM:
@@ -183,11 +203,11 @@ def load(folder: Path) -> Case:
         answers = tuple(tuple(_read(folder, each) for each in outputs) for outputs in document["answers"])
         return Case(folder.name, request, answers, tolerances, str(document.get("answered_by_version", "")))
     except OSError as error:
-        raise UsageError(
+        raise Broken(
             f"case {folder}", f"cannot be read: {error.strerror or error}", "infer --save-case DIR makes one"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"case {folder}", f"case.json is not whole: {type(error).__name__} {error}") from None
+        raise not_whole(folder, error) from None
 
 
 def _read(folder: Path, entry: Mapping[str, Any]) -> Tensor:

@@ -13,6 +13,8 @@ from urllib.parse import quote
 from tritonctl.workbench.form import Form, from_document, to_document
 
 KEPT = 50
+STOPPED = "stopped"
+"""The outcome of what a person ended."""
 MAX_LINE = 64 * 1024
 """Longer forms are not kept: a value of that size came from a program, not from a person."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tritonctl.errors import UsageError
 from tritonctl.server.score import Body, ScoreClient, Scored
-from tritonctl.workbench.case import FORM, Difference, Tolerance, read_tolerances, writing
+from tritonctl.workbench.case import FORM, Broken, Difference, Tolerance, not_whole, read_tolerances, writing
 
 _MOST = 20
 """Differences that are told one by one."""
@@ -75,7 +75,7 @@ def save(folder: Path, body: Body, got: Sequence[Scored]) -> None:
 
 
 def load(folder: Path) -> Posted:
-    """Raises UsageError for a directory that is no case of this kind, or a broken one."""
+    """Raises UsageError for a directory that is no case of this kind; Broken for a broken one."""
     try:
         document = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         if document["form"] != FORM:
@@ -87,9 +87,9 @@ def load(folder: Path) -> Posted:
         body = Body(request.read_bytes(), str(document["content_type"]))
         return Posted(body, answer, read_tolerances(document))
     except OSError as error:
-        raise UsageError(f"case {folder}", f"cannot be read: {error.strerror or error}") from None
+        raise Broken(f"case {folder}", f"cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"case {folder}", f"case.json is not whole: {type(error).__name__} {error}") from None
+        raise not_whole(folder, error) from None
 
 
 def _beside(folder: Path, file: str) -> Path:

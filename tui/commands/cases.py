@@ -16,7 +16,7 @@ from tritonctl.server.inference import Inferencer
 from tritonctl.server.request import InferenceRequest
 from tritonctl.server.tensors import Tensor
 from tritonctl.workbench import case as cases_
-from tritonctl.workbench.case import Difference
+from tritonctl.workbench.case import Broken, Difference
 from tritonctl.workbench.schema import of_triton
 from tui.commands import documents, text
 from tui.commands.session import Session, client_of, first_reachable
@@ -69,7 +69,11 @@ async def _infer(
         raise UsageError(f"cases --against {arguments.against}", "it is posted to, and these cases are of tensors")
     async with inferencer_of(session, target) as here, inferencer_of(session, other) as there:
         for folder in folders:
-            case = cases_.load(folder)
+            try:
+                case = cases_.load(folder)
+            except Broken as broken:
+                tell_one(folder, None, None, [], broken.answer)
+                continue
             version = arguments.model_version or case.request.version
             request = replace(case.request, version=version)
             error, differences = "", []
@@ -108,7 +112,11 @@ async def _post(
             assert other.replica.address is not None
             there = await clients.enter_async_context(ScoreClient(other.replica.address))
         for folder in folders:
-            case = posted.load(folder)
+            try:
+                case = posted.load(folder)
+            except Broken as broken:
+                tell_one(folder, None, None, [], broken.answer)
+                continue
             error, differences = "", []
             try:
                 got = await posted.sent(here, case.body, session.infer_timeout_s)

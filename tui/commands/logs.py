@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from tritonctl.backend import LogLine
-from tritonctl.errors import NotFound, Unreachable, UsageError
+from tritonctl.errors import NotFound, OperationFailed, Unreachable, UsageError
+from tritonctl.inventory import Level, ServiceStatus
 from tui.commands import documents, text
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
@@ -20,6 +21,7 @@ async def logs(session: Session) -> int:
     if arguments.follow and session.json:
         raise UsageError("logs -f -o json", "a log that is followed never becomes one document", "leave out -f")
     lines: list[LogLine] = []
+    came = False
     async with session.fleet() as fleet:
         found = await session.named(fleet)
         names = [each.replica.name for each in found.replicas]
@@ -42,6 +44,7 @@ async def logs(session: Session) -> int:
         try:
             async with asyncio.timeout(deadline_s):
                 async for each in batches:
+                    came = came or bool(each)
                     batch = [line for line in each if oldest is None or line.at is None or line.at >= oldest]
                     if session.json:
                         lines += batch
@@ -51,6 +54,7 @@ async def logs(session: Session) -> int:
             raise Unreachable(
                 f"log of {found.id}", f"it did not come within {deadline_s:g} s", "try --timeout", kind="timeout"
             ) from None
+    why = "" if came else _why_none(found)
     if session.json:
         tell(
             documents.dump(
@@ -60,7 +64,18 @@ async def logs(session: Session) -> int:
                 ]
             )
         )
+    if why:
+        raise OperationFailed(f"log of {found.id}", why, f"tritonctl triage {found.id}")
     return 0
+
+
+def _why_none(found: ServiceStatus) -> str:
+    """Why there is no line at all; "" where a container runs, or ran, and may well have written nothing."""
+    if any(each.replica.started_at is not None or each.replica.platform.level is Level.OK for each in found.replicas):
+        return ""
+    platform = found.service.platform
+    said = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
+    return f"there is no container whose log could be read: {said}"
 
 
 def _print(batch: Sequence[LogLine], *, several: bool) -> None:

@@ -24,6 +24,7 @@ from tui.commands.streams import say, tell
 
 DURATION_S = 10.0
 STEP_S = 3.0
+_INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ async def measure(session: Session, subject: Subject) -> int:
         say(f"stopped: {result.stopped}")
     if not result.done and result.first_error is not None:
         raise result.first_error
+    if result.stopped == _INTERRUPTED:
+        return 130  # as every command that Ctrl-C ends
     return 1 if result.failed or result.stopped else 0
 
 
@@ -112,7 +115,7 @@ async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadRes
     try:
         return await task
     except asyncio.CancelledError:
-        newest.stopped = newest.stopped or "interrupted"
+        newest.stopped = newest.stopped or _INTERRUPTED
         return newest
     finally:
         with contextlib.suppress(NotImplementedError, RuntimeError):

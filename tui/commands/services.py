@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritonctl.errors import Unreachable
+from tritonctl.errors import Forbidden, Unreachable
 from tritonctl.inventory import Level, ServiceStatus
 from tritonctl.status import server_word
 from tui.commands import documents, text
@@ -29,7 +29,10 @@ async def services(session: Session) -> int:
     asked = [each for each in rows if each.replicas and each.service.platform.level is not Level.OFF]
     if asked and all(each.live is None for each in asked):
         return service_error(asked[0]).exit_code
-    return Unreachable.exit_code if not rows and any(map(is_lost, snapshot.backends)) else 0
+    lost = [each for each in snapshot.backends if is_lost(each)]
+    if rows or not lost:
+        return 0
+    return Forbidden.exit_code if lost[0].forbidden else Unreachable.exit_code
 
 
 def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:

@@ -196,8 +196,10 @@ def trouble(backend: BackendStatus) -> str:
 
 
 def raise_lost(snapshot: Snapshot) -> None:
+    """Forbidden where the login is lost or lacks the rights, else Unreachable."""
     for backend in filter(is_lost, snapshot.backends):
-        raise Unreachable(f"backend {backend.name}", trouble(backend), backend.advice)
+        kind: type[TritonctlError] = Forbidden if backend.forbidden else Unreachable
+        raise kind(f"backend {backend.name}", trouble(backend), backend.advice)
 
 
 def warn_lost(snapshot: Snapshot) -> None:

@@ -46,6 +46,7 @@ def _told(each: case.Summary) -> str:
 def history_fields(sent: Sequence[Sent]) -> list[Field]:
     """The menu of what was sent, the newest first; the key is its place from the end."""
     from tritonctl.workbench.form import parameters_line
+    from tritonctl.workbench.history import STOPPED
     from tui.figures import duration_us
 
     fields = []
@@ -56,7 +57,8 @@ def history_fields(sent: Sequence[Sent]) -> list[Field]:
         words += [f"version {form.version}"] if form.version else []
         words += [parameters_line(form.parameters)] if form.parameters else []
         when = time.strftime("%d %b %H:%M:%S", time.localtime(each.at))
-        took = "failed" if each.outcome else duration_us(each.latency_us)
+        ended = STOPPED if each.outcome == STOPPED else "failed"
+        took = ended if each.outcome else duration_us(each.latency_us)
         fields.append(Field(f"-{place}", when, f"{took}  {each.service}", "  ".join(words), made=not form.values))
     return fields
 
@@ -74,7 +76,11 @@ async def send_cases(
     paths = await asyncio.to_thread(case.find, list(folders))
     results: list[tuple[str, list[Difference], str]] = []
     for path in paths:
-        kept = await asyncio.to_thread(case.load, path)
+        try:
+            kept = await asyncio.to_thread(case.load, path)
+        except case.Broken as broken:
+            results.append((path.name, [], broken.answer))
+            continue
         if kept.request.model != schema.name:
             raise UsageError(f"case {path}", f"it is a case of {kept.request.model}, not of {schema.name}")
         differences: list[Difference] = []
@@ -116,7 +122,12 @@ async def post_cases(
     pieces: list[Piece] = []
     async with ScoreClient(address) as client:
         for folder in folders:
-            kept = await asyncio.to_thread(posted.load, folder)
+            try:
+                kept = await asyncio.to_thread(posted.load, folder)
+            except case.Broken as broken:
+                pieces += case_pieces(folder.name, [], broken.answer)
+                show(pieces)
+                continue
             found: list[Difference] = []
             error = ""
             try:

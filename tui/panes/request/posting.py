@@ -23,7 +23,7 @@ from tritonctl.server.request import DEPLOYMENT
 from tritonctl.workbench.beside import Watching
 from tritonctl.workbench.body import WHOLE
 from tritonctl.workbench.form import Form
-from tritonctl.workbench.history import History, Sent
+from tritonctl.workbench.history import STOPPED, History, Sent
 from tritonctl.workbench.others import why_ask
 from tui.keys import POST
 from tui.panes.base import Pane
@@ -219,7 +219,7 @@ class PostPane(Pane):
     async def _guarded(self, address: ServerAddress, load: LoadLine) -> None:
         assert self.seen is not None
         service, text, began = self.seen[1].id, self.body, time.time()
-        outcome, latency_us = "stopped", None
+        outcome, latency_us = STOPPED, None
         try:
             latency_us = await self._send(address, load)
             outcome = ""

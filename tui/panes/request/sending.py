@@ -15,7 +15,7 @@ from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
-from tritonctl.workbench.history import Sent
+from tritonctl.workbench.history import STOPPED, Sent
 from tritonctl.workbench.split import Counted, read_counted, split
 from tui.figures import duration_us
 from tui.panes.request import said
@@ -115,7 +115,7 @@ class Sending:
         face = self._face
         assert face.seen is not None
         began, form, service, model = time.time(), face.draft.form, face.seen.status.id, face.seen.model
-        outcome, latency_us, was_sent = "stopped", None, True
+        outcome, latency_us, was_sent = STOPPED, None, True
         try:
             request = await self._request(schema)
             timeout_s = STREAM_TIMEOUT_S if schema.decoupled else TIMEOUT_S
