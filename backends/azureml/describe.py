@@ -74,9 +74,7 @@ async def evidence(place: Place, known: Known) -> tuple[Section, ...]:
         rows.append((f"{what} {each.name}", each.state))
         progress = await place.progress(each.operation) if each.state.lower() in _FAILED else None
         if progress is not None and progress.error is not None:  # that of a change before is history
-            rows += [
-                (f"{what} error", f"{node.code}: {node.message}") for node in progress.error.walk() if node.message
-            ]
+            rows.append((f"{what} error", progress.error.text()))  # whole: what lies deep says why
     if deployment is not None:
         rows.append(("maxConcurrentRequestsPerInstance", str(deployment.concurrent or _CONCURRENT)))
         rows.append(("traffic", f"{endpoint.traffic.get(deployment.name, 0)} %"))

@@ -125,7 +125,7 @@ def test_scale_and_settings(azure: Emulator, sample: Sample, tritonctl: Tritonct
 @pytest.mark.parametrize(
     ("error", "says", "finding"),
     [
-        (BUILD_FAILED, "ImageBuildFailure", "azure-image-build"),
+        (BUILD_FAILED, "ImageBuildFailure", "azure-image-build-registry"),
         (OUT_OF_QUOTA, "OutOfQuota", "azure-quota"),
     ],
 )
@@ -156,7 +156,8 @@ def test_a_deployment_that_fails_is_followed_to_its_reason(
     described = tritonctl("describe", "triton-ep/red").out
     assert inner in " ".join(described.split())
     findings = tritonctl("triage", "triton-ep/red", "-o", "json", code=None).document["findings"]
-    assert any(each["id"].startswith(finding) for each in findings), findings
+    assert findings[0]["id"].startswith(finding), findings
+    assert any(inner in each["text"] for each in findings[0]["evidence"]), findings[0]
 
 
 def test_everything_is_deleted_in_order(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:

@@ -54,7 +54,9 @@ def test_from_listing_to_deleting(place: Place) -> None:
     document = json.loads(tritonctl(place, "delete", service, "--dry-run", "-o", "json"))
     assert [each["call"] for each in document["steps"]] == [f"docker stop -t 30 {name}", f"docker rm {name}"]
     assert place.names() == {name}
-    assert [(each["id"], each["chosen"]) for each in document["choices"]] == [(f"volume:{place.mark}-data", False)]
+    choices = {each["id"]: each["chosen"] for each in document["choices"]}  # the image too, where nobody else has it
+    assert f"volume:{place.mark}-data" in choices
+    assert set(choices.values()) == {False}
     for words in (("--volumes",), ("--with", "all"), ("--with", f"volume:{place.mark}-data")):
         assert f"docker volume rm {place.mark}-data" in tritonctl(place, "delete", service, *words, "--dry-run")
     tritonctl(place, "delete", service, "--with", "nothing-of-it", "--dry-run", code=2)

@@ -64,9 +64,9 @@ async def test_killed_while_a_switch_that_failed_is_being_undone(place: Place, p
     before = place.inspect(name)["Id"]
     place.break_model()  # in mode none it is loaded, and keeps the server from getting ready
     await killed_after(place, part, count, "mode", f"docker/{name}", "none")
-    services = {each["id"]: each for each in json.loads(await command(place, "services", "-o", "json"))}
     words = "half-done switch: mode none finishes, explicit undoes"
-    assert words in services[f"docker/{name}"]["platform"]["reason"]
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: words in (each.service.platform.reason or ""))
     await command(place, "mode", f"docker/{name}", "explicit", "--yes")
     await serves_in(place, name, "explicit")
     assert place.inspect(name)["Id"] == before

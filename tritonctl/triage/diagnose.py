@@ -155,7 +155,7 @@ def _without_explained(findings: Sequence[Finding]) -> list[Finding]:
 
 
 # They tell that something ended rather than why; each gives way to those before it, and to all others.
-_VAGUE = ("bad-option-value", "start-failed", "exit-code")
+_VAGUE = ("azure-image-build", "bad-option-value", "start-failed", "exit-code")
 
 
 def _rank(findings: Sequence[Finding]) -> list[Finding]:

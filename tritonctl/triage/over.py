@@ -110,8 +110,9 @@ def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: R
 
 
 def _came_about(piece: Piece, evidence: Evidence) -> bool:
-    """A pod was made after one could not be."""
-    return any(_earlier(piece.at, each.at) for each in evidence.pieces if each.text.startswith("SuccessfulCreate"))
+    """A pod was made after one could not be, or in the same second: finer no event tells."""
+    made = (each.at for each in evidence.pieces if each.text.startswith("SuccessfulCreate"))
+    return piece.at is not None and any(at is not None and piece.at <= at for at in made)
 
 
 def _times(piece: Piece) -> int:

@@ -111,7 +111,7 @@ def lines(diagnosis: Diagnosis, *, utf8: bool) -> list[str]:
         return [*out, "", "nothing was found against it" if diagnosis.healthy else "no fault was found; see the ladder"]
     out += ["", f"{_MARKS[StageState.FAILED][place]} {headline.title}   [{headline.confidence}]"]
     for quote in headline.evidence:
-        out += [f"  {quote.source}  {line}" for line in quote.text.splitlines()[:3]]
+        out += [f"  {quote.source}  {line}" for line in quote.text.splitlines()[:6]]
     out.append(f"  {headline.cause}")
     letters = "abcdefgh"
     out += [f"  next {letters[number]}  {step}" for number, step in enumerate(headline.next_steps[:8])]
