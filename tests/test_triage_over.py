@@ -121,7 +121,9 @@ async def test_one_probe_without_an_answer() -> None:
 # Where the run before is over
 
 
-LOADING = logged(5, "loading: m:1")
+def loading() -> str:
+    """It began a moment ago, whenever the test runs."""
+    return logged(5, "loading: m:1")
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,8 @@ async def test_the_run_before(ran_s: float, restarts: int, wanted: list[str]) ->
     told = Told(
         RUNS,
         [about("Back-off restarting failed container", "BackOff", ran_s + 10)],
-        log=[BEGIN, LOADING],
-        previous=[BEGIN, LOADING, FAILED],
+        log=[BEGIN, loading()],
+        previous=[BEGIN, loading(), FAILED],
     )
     diagnosis = await found(told, replica(RUNS, ran_s, restarts))
     assert [each.id for each in diagnosis.findings] == wanted
@@ -144,28 +146,28 @@ async def test_the_run_before(ran_s: float, restarts: int, wanted: list[str]) ->
 async def test_a_restart_for_want_of_memory(restarts: int, wanted: list[str]) -> None:
     section = Section("r0", (("container triton last state", "Terminated OOMKilled exit code 137"),))
     words = replace(RUNS, reason=f"its readiness probe does not succeed; before: OOMKilled, {restarts} restarts")
-    told = Told(words, log=[BEGIN, LOADING], sections=[section])
+    told = Told(words, log=[BEGIN, loading()], sections=[section])
     assert causes(await found(told, replica(words, 60, restarts))) == wanted
 
 
 async def test_a_run_that_was_ended_by_a_probe_after_it_had_started() -> None:
     """A probe had no answer from a server that hung; it loads anew now, and the probe finds nothing yet."""
     events = [probe_kills("liveness"), probe_fails("Liveness")]
-    started = [BEGIN, LOADING, 'I1121 01:33:02.000000 1 http_server.cc:1] "Started HTTPService at 0.0.0.0:8000"']
-    diagnosis = await found(Told(RUNS, events, log=[BEGIN, LOADING], previous=started), replica(RUNS, 3, 3))
+    started = [BEGIN, loading(), 'I1121 01:33:02.000000 1 http_server.cc:1] "Started HTTPService at 0.0.0.0:8000"']
+    diagnosis = await found(Told(RUNS, events, log=[BEGIN, loading()], previous=started), replica(RUNS, 3, 3))
     assert "probe-kills" not in causes(diagnosis)
 
 
 async def test_words_of_a_library_while_models_still_load() -> None:
-    told = Told(RUNS, log=[BEGIN, LOADING, STUB])
+    told = Told(RUNS, log=[BEGIN, loading(), STUB])
     assert (await found(told, replica())).findings == ()
-    assert causes(await found(Told(RUNS, log=[BEGIN, LOADING, STUB, FAILED]), replica())) == ["python-module-missing"]
+    assert causes(await found(Told(RUNS, log=[BEGIN, loading(), STUB, FAILED]), replica())) == ["python-module-missing"]
 
 
 async def test_a_health_check_that_fails_while_models_load() -> None:
     section = Section("r0", (("health check", "CMD-SHELL curl localhost:8000: failed 3 times, exit 7: refused"),))
     sick = Platform("unhealthy", Level.DEGRADED, "its health check fails")
-    told = Told(sick, log=[BEGIN, LOADING], sections=[section], kind="docker")
+    told = Told(sick, log=[BEGIN, loading()], sections=[section], kind="docker")
     assert (await found(told, replica(sick))).findings == ()
 
 

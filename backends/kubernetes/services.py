@@ -182,6 +182,8 @@ def _start_models(seat: Seat) -> tuple[str, ...] | None:
 def why_no_server(seat: Seat) -> str | None:
     """Why nothing of it can answer now; None: it may."""
     pod, status = seat.pod, seat.status
+    if pod.deleted_at is not None:  # to ask it would keep it from ending, see ways.let_go
+        return "the pod is ending (Terminating)"
     if pod.over:
         return f"the pod is over ({pod_platform(pod).state})"
     if status is None or status.running_since is None:
