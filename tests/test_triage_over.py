@@ -16,6 +16,8 @@ from tests.test_triage_logs import BEGIN, FAILED
 from tests.test_triage_places import FakePlace, Told, logged, probe_fails, probe_kills
 from tritonctl.backend import Event, Section
 from tritonctl.inventory import Level, Model, ModelState, Platform, Replica, ReplicaStatus, Service
+from tritonctl.server.gauges import Gpu
+from tritonctl.server.rates import Rates, Traffic
 from tritonctl.status import derive
 from tritonctl.triage.diagnose import Diagnosis, diagnose
 from tritonctl.triage.evidence import Evidence, Moved, ReplicaEvidence
@@ -200,6 +202,25 @@ def test_one_request_that_failed_after_many_that_did_not() -> None:
         (moved(0, 4, 90_000, 4), ["zombie-model"]),
     ):
         assert causes(judged(server(models=(model,), moved={("m", "1"): counts}))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "used_gib", "wanted"),
+    [
+        (ModelState.UNAVAILABLE, "unloaded", 60, ["memory-not-freed"]),
+        (ModelState.UNAVAILABLE, "unloaded", 2, []),  # what CUDA itself keeps
+        (ModelState.NOT_LOADED, None, 60, []),  # never loaded here: another process has it
+        (ModelState.READY, None, 60, []),
+    ],
+    ids=["not freed", "freed", "of another", "loaded"],
+)
+def test_gpu_memory_after_an_unload(state: ModelState, reason: str | None, used_gib: int, wanted: list[str]) -> None:
+    gpu = Gpu("GPU-1", 0.0, used_gib * 2.0**30, 80 * 2.0**30, None, None, None)
+    rates = Rates({}, Traffic(), None, (gpu,), None, None, None)
+    diagnosis = judged(server(models=(Model("m", "1", state, reason),), rates=rates))
+    assert [each.id for each in diagnosis.findings] == wanted
+    if wanted:
+        assert "60.0 of 80.0 GiB" in diagnosis.findings[0].evidence[0].text
 
 
 def test_a_rollout_to_other_models_and_another_version() -> None:
