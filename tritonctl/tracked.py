@@ -36,6 +36,7 @@ class Tracked:
         wanted = {replica.name: replica for replica in service.replicas}
         for name in [name for name in self.replicas if name not in wanted]:
             del self.replicas[name]
+            self.reasons.forget()  # its log goes with it
         new = set()
         for name, replica in wanted.items():
             before = self.replicas.get(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.azure.sample import BUILD_FAILED, Sample
 from tests.azure.state import Script
 from tests.azureml.place import QUICK, backend
 from tests.servers import Factory, Running
-from tests.tui.pilot import Dashboard, dashboard
+from tests.tui.pilot import DEADLINE_S, Dashboard, dashboard
 
 KEY = "TheKeyThatNobodyMaySee0123456789"
 
@@ -34,12 +36,16 @@ def sample(azure: Emulator, server: Running) -> Sample:
 
 
 async def cursor_on(shown: Dashboard, name: str) -> None:
-    await shown.press("home")
-    for _ in range(10):
-        if name in shown.cursor:
-            return
-        await shown.press("down")
-    raise AssertionError(f"no row {name}:\n{shown.text}")
+    """Rows move while places are read: it is looked for until it is under the cursor."""
+    end = time.monotonic() + DEADLINE_S
+    while name not in shown.cursor:
+        assert time.monotonic() < end, f"no row {name}:\n{shown.text}"
+        await shown.press("home")
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            if name in shown.cursor:
+                return
+            await shown.press("down")
 
 
 async def confirmed(shown: Dashboard, name: str = "") -> None:

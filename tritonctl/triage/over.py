@@ -7,11 +7,13 @@ import re
 from tritonctl.inventory import Level, ModelState
 from tritonctl.triage.evidence import Evidence, Piece, ReplicaEvidence, Source
 from tritonctl.triage.finding import Weight
+from tritonctl.triage.logreading import seconds_since
 from tritonctl.triage.signatures import Signature
 from tritonctl.triage.stages import ORDER, Stage
 from tritonctl.triage.underway import changing, stands_alone, starting, waits_for_place
 
 _PROBE_TOLD_S = 600.0  # of a probe that goes on failing the kubelet lets an event through every five minutes
+_FINENESS_S = 2.0  # of an event's time, and of a log's
 _MOUNT_TRIES = 3  # a disk that is still attached elsewhere, a driver that has just come to a new node: tried again
 
 # How backends tell of the end of the run before.
@@ -98,6 +100,8 @@ def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: R
         return _earlier(piece.at, last) and place < _place(Stage.STARTED)
     if replica.ready and replica.replica.platform.level is Level.OK:
         return place <= _place(Stage.READY)
+    if replica.ready and signature.stage is Stage.READY and _loaded_since(piece, replica, evidence.at):
+        return True
     if replica.answered and place <= _place(Stage.STARTED) and signature.weight is Weight.FAILED:
         return True
     if _earlier(piece.at, replica.replica.started_at):
@@ -107,6 +111,14 @@ def _overcome(signature: Signature, piece: Piece, evidence: Evidence, replica: R
     if signature.stage is Stage.MOUNTS and "timed out" not in piece.text:
         return _times(piece) < _MOUNT_TRIES
     return bool(replica.replica.node) and piece.text.startswith("FailedScheduling")
+
+
+def _loaded_since(piece: Piece, replica: ReplicaEvidence, at: float) -> bool:
+    """Whether a load or an unload ended after a probe failed, by the server's log: the next probe will see it."""
+    if replica.log is None or piece.at is None or not replica.log.moments:
+        return False
+    ended, _ = replica.log.moments[-1]
+    return bool(replica.log.loading) or bool(ended) and seconds_since(ended, at) <= at - piece.at + _FINENESS_S
 
 
 def _came_about(piece: Piece, evidence: Evidence) -> bool:

@@ -1,4 +1,4 @@
-"""Changing an object that others change too: read, compared with what the plan saw, patched; once more after a 409."""
+"""Changing an object that others change too: read, compared with what the plan saw, patched; tried again after a 409."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tritonctl.errors import OperationFailed
 
 _CONFLICT = 409
 _PATCH_S = 30.0
+_TRIES = 4  # its controllers write it, too
 
 MakePatch = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 """The patch for the object as it is now; None: there is nothing to do. Raises TritonctlError where it is not as it was
@@ -30,7 +31,7 @@ async def read(api: Api, target: Target) -> dict[str, Any]:
 async def change(api: Api, target: Target, make: MakePatch, kind: Patch = Patch.STRATEGIC) -> dict[str, Any]:
     """The object afterwards. Nothing that somebody else writes between the reading and the patch is lost: the patch
     names the version it is of, and the API server refuses it with 409 when there is a newer one."""
-    for again in (True, False):
+    for tries_left in reversed(range(_TRIES)):
         found = await read(api, target)
         patch = make(found)
         if patch is None:
@@ -40,7 +41,7 @@ async def change(api: Api, target: Target, make: MakePatch, kind: Patch = Patch.
         try:
             return await api.patch(path_of(target), body, kind, deadline_s=_PATCH_S)
         except OperationFailed as error:
-            if error.status != _CONFLICT or not again:
+            if error.status != _CONFLICT or not tries_left:
                 raise
     raise AssertionError("unreachable")
 
