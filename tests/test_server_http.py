@@ -18,7 +18,8 @@ from tests.answering import Handler, always, answer, free_port, listening, local
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.server.address import Secret, ServerAddress
 from tritonctl.server.client import ServerClient
-from tritonctl.server.http import CONNECT_TIMEOUT_S, HttpConnection
+from tritonctl.server.direct import CONNECT_TIMEOUT_S
+from tritonctl.server.http import HttpConnection
 
 TOKEN = "s3cr3t-t0k3n"
 
@@ -74,7 +75,7 @@ async def test_an_answer_that_trickles() -> None:
 
 
 async def test_an_address_that_drops_packets_is_given_up_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tritonctl.server.http.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tritonctl.server.direct.CONNECT_TIMEOUT_S", 0.3)
     full = socket.socket()
     full.bind(("127.0.0.1", 0))
     full.listen(0)

@@ -12,7 +12,6 @@ from tritonctl.errors import fault
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.pace import Pace
 from tritonctl.probe import ServerProbe
-from tritonctl.server.http import prepare
 from tritonctl.tracked import Tracked
 
 _LEAST_WINDOW = 0.8  # of the interval
@@ -44,13 +43,11 @@ class Lookout:
         self._watched: defaultdict[str, _Watched] = defaultdict(_Watched)
         self._ending: set[asyncio.Task[None]] = set()
         self._begun = asyncio.Event()
-        self._prepared: asyncio.Task[None] | None = None  # of all together
         self._counts: dict[str, int] = {}
         self._pace = Pace(interval_s, self._counts)
 
     async def aclose(self) -> None:
         tasks = [
-            *([self._prepared] if self._prepared is not None else []),
             *self._ending,
             *(post.task for each in self._watched.values() for post in each.posts.values()),
         ]
@@ -123,11 +120,6 @@ class Lookout:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-    async def _prepare(self) -> None:
-        if self._prepared is None:
-            self._prepared = asyncio.create_task(prepare(), name="import what looks need")
-        await asyncio.shield(self._prepared)
-
     async def _turn(self, service_id: str, hurry: asyncio.Event) -> None:
         """Wait for it. What comes into view meanwhile has one among those that are seen, which is sooner."""
         seen = self._pace.shows(service_id)
@@ -176,7 +168,6 @@ class Lookout:
         address = replica.address
         dear = address is not None and address.way is None and address.http.startswith("https:")
         await gate.wait()
-        await self._prepare()
         wait_s, met = self._pace.meet(), False
         try:
             await asyncio.sleep(wait_s)

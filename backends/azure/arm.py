@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import tritonctl
+from backends.azure.client_class import client_class
 from backends.azure.clouds import Cloud
 from backends.azure.credentials import Login, Token
 from backends.azure.errors import ArmFailed, ErrorTree, hygienic, refusal
 from backends.azure.operations import Operation, Progress, operation_of, progress_of
 from tritonctl.apart import apart
 from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
-from tritonctl.server.http import client_class
 
 if TYPE_CHECKING:
     import httpx

@@ -8,18 +8,17 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backends.kubernetes.changes.kubectl import Kubectl
 from backends.kubernetes.client import refusal
 from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.forward import FindPod, PortStream, listening, open_port
+from backends.kubernetes.client.through_port import PortConnections
 from tritonctl.errors import Forbidden, NotFound, TritonctlError, Unreachable
+from tritonctl.http1 import Reply, Wire
 from tritonctl.server.address import Carrier, ServerAddress
-
-if TYPE_CHECKING:
-    import httpx
+from tritonctl.server.http import CONNECTIONS
 
 _LET_GO_S = 0.5
 _LET_GO_AT_S = (0.2, 2.0, 6.0, 15.0)  # again: a look that is under way takes up to 5 s
@@ -95,7 +94,7 @@ class _ProxyCarrier:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
         target = "/" + url.removeprefix(self._api.access.server).lstrip("/")
         return await self._api.session.open(method, target, content=content, headers=headers)
 
@@ -123,27 +122,26 @@ class PortWay(_PodWay):
 
 class _PortCarrier:
     def __init__(self, api: Api, ports: PodPorts) -> None:
-        self._api = api
-        self._ports = ports
-        self._client: httpx.AsyncClient | None = None
 
-    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
-        if self._client is None:
-            import httpx
+        def opened(port: int) -> AbstractAsyncContextManager[PortStream]:
+            return open_port(api, ports.namespace, ports.pod, port)
 
-            from backends.kubernetes.client.through_port import PortTransport
+        self._connections = PortConnections(opened)
+        self._wires: dict[int, Wire] = {}
 
-            def opened(port: int) -> AbstractAsyncContextManager[PortStream]:
-                return open_port(self._api, self._ports.namespace, self._ports.pod, port)
-
-            self._client = httpx.AsyncClient(transport=PortTransport(opened), timeout=None, trust_env=False)
-        request = self._client.build_request(method, url, content=content, headers=dict(headers))
-        return await self._client.send(request, stream=True)
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
+        parts = urlsplit(url)
+        port = parts.port or 80
+        if port not in self._wires:
+            self._wires[port] = Wire(self._connections.dial(port), parts.netloc, most=CONNECTIONS)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        return await self._wires[port].send(method, target, headers.items(), content)
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        wires, self._wires = self._wires, {}
+        for each in wires.values():
+            each.close()
+        await self._connections.aclose()
 
 
 def through_proxy(api: Api, ports: PodPorts, find_pod: FindPod, why_no_forward: str = "") -> ServerAddress:
@@ -187,7 +185,7 @@ async def let_go(api: Api, ports: PodPorts) -> None:
         with suppress(TritonctlError, TimeoutError):
             async with asyncio.timeout(_LET_GO_S):
                 answer = await api.session.open("GET", target, headers={"Content-Length": "1"})
-                await answer.aclose()
+                answer.close()
 
     began = time.monotonic()
     for at in _LET_GO_AT_S:

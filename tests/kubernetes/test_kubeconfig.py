@@ -143,7 +143,7 @@ def test_nobody_at_all_is_an_identity_too() -> None:
     text = config(contexts=[{"name": "here", "context": {"cluster": "c"}}], cluster={"server": "http://127.0.0.1:8001"})
     access = of_text(text, "kubectl proxy")
     assert isinstance(access, Access)
-    assert tls.context_for(access, None) is False
+    assert tls.context_for(access, None) is None
 
 
 def test_every_error_is_one_of_ours(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tritonctl.errors import TritonctlError, UsageError
 
 if TYPE_CHECKING:
-    import httpx
+    from tritonctl.http1 import Reply
 
 
 class Secret:
@@ -41,10 +41,10 @@ class Secret:
 class Carrier(Protocol):
     """Requests on their way to one server, over connections that are kept between them."""
 
-    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
+    async def send(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
         """The answer with its body still to be read; who asked closes it. `url` begins with one of the address's.
 
-        Raises httpx.HTTPError, or a TritonctlError in the place's own words.
+        Raises what tritonctl.dial and tritonctl.http1 raise, or a TritonctlError in the place's own words.
         """
         ...
 

@@ -118,7 +118,7 @@ def _loaded_since(piece: Piece, replica: ReplicaEvidence, at: float) -> bool:
     if replica.log is None or piece.at is None or not replica.log.moments:
         return False
     ended, _ = replica.log.moments[-1]
-    return bool(replica.log.loading) or bool(ended) and seconds_since(ended, at) <= at - piece.at + _FINENESS_S
+    return bool(replica.log.loading) or (bool(ended) and seconds_since(ended, at) <= at - piece.at + _FINENESS_S)
 
 
 def _came_about(piece: Piece, evidence: Evidence) -> bool:

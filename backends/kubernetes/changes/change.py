@@ -1,4 +1,4 @@
-"""Changing an object that others change too: read, compared with what the plan saw, patched; tried again after a 409."""
+"""Changing an object that others change too: read, compared with what the plan saw, patched; again after a 409."""
 
 from __future__ import annotations
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tritonctl.errors import Unreachable
-
-if TYPE_CHECKING:
-    import httpx
+from tritonctl.http1 import Reply
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _LEAST_PAUSE_S = 0.5
 
 
-def retry_after(response: httpx.Response) -> float:
+def retry_after(response: Reply) -> float:
     said = response.headers.get("retry-after", "")
     return max(float(said), _LEAST_PAUSE_S) if said.isdigit() else 1.0
 
 
-def read_again(response: httpx.Response, body: bytes) -> httpx.Response:
-    """The same answer, whose body was read, for somebody who reads it as a stream."""
-    from httpx import ByteStream, Response
-
-    headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
-    return Response(response.status_code, headers=headers, stream=ByteStream(body))
-
-
-async def whole(response: httpx.Response, tried: str, max_bytes: int | None = None) -> bytes:
+async def whole(response: Reply, tried: str, max_bytes: int | None = None) -> bytes:
     """The body, unpacked. Raises Unreachable where it is larger than the limit, packed or not."""
     most = max_bytes or MAX_BODY_BYTES
     packed = response.headers.get("content-encoding", "identity")
@@ -37,7 +27,7 @@ async def whole(response: httpx.Response, tried: str, max_bytes: int | None = No
     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if packed == "gzip" else None
     chunks: list[bytes] = []
     left = most
-    async for raw in response.aiter_raw():
+    async for raw in response.pieces():
         try:
             # Never more than what is left: a few kB may unpack to gigabytes.
             chunk = unpack.decompress(raw, left + 1) if unpack is not None else raw

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.kubernetes.client import lost
 from backends.kubernetes.client.access import Access
@@ -18,11 +18,8 @@ from backends.kubernetes.client.objects import mapping, rows, text
 from backends.kubernetes.client.paths import Query, target_of
 from backends.kubernetes.client.refusal import event_refusal, refusal
 from backends.kubernetes.client.session import Session
-from backends.kubernetes.client.wire import Connection
 from tritonctl.errors import OperationFailed, Unreachable
-
-if TYPE_CHECKING:
-    import httpx
+from tritonctl.http1 import Connection, Reply
 
 REQUEST_S = 10.0
 LIST_S = 15.0  # for each page
@@ -163,10 +160,10 @@ class Api:
                 while True:
                     async with self.session.stream(method, path, query, content=content, headers=headers) as response:
                         found = await whole(response, tried)
-                        if response.status_code < 400:
+                        if response.status < 400:
                             return read_json(found, tried)
-                        if response.status_code != 429:
-                            raise refusal(tried, method, path, response.status_code, found)
+                        if response.status != 429:
+                            raise refusal(tried, method, path, response.status, found)
                         pause = retry_after(response)
                     if pause >= deadline_s:
                         raise refusal(tried, method, path, 429, found)
@@ -230,14 +227,14 @@ class Api:
     ) -> AsyncIterator[bytes]:
         """The body of a GET as it comes, in pieces, until the API server ends it, as for a log that is followed."""
         tried = f"GET {path}"
-        response: httpx.Response | None = None
+        response: Reply | None = None
         try:
             async with asyncio.timeout(REQUEST_S):
                 response = await self.session.open("GET", target_of(path, query), headers={"Accept": accept})
-                if response.status_code >= 400:
-                    raise refusal(tried, "GET", path, response.status_code, await whole(response, tried))
+                if response.status >= 400:
+                    raise refusal(tried, "GET", path, response.status, await whole(response, tried))
             opened()
-            async for piece in response.aiter_raw():  # it may be silent for as long as it likes
+            async for piece in response.pieces():  # it may be silent for as long as it likes
                 yield piece
         except TimeoutError:
             raise Unreachable(
@@ -245,7 +242,7 @@ class Api:
             ) from None
         finally:
             if response is not None:
-                await response.aclose()
+                response.close()
 
     @asynccontextmanager
     async def upgrade(
@@ -269,25 +266,25 @@ class Api:
         try:
             async with asyncio.timeout(deadline_s):
                 response = await self.session.open("GET", target_of(path, query), headers=headers)
-                if response.status_code != 101:
+                if response.status != 101:
                     try:
                         found = await whole(response, tried)
                     finally:
-                        await response.aclose()
-                    if response.status_code < 400:
-                        raise OperationFailed(tried, f"HTTP {response.status_code} instead of a WebSocket")
-                    raise refusal(tried, "GET", path, response.status_code, found)
+                        response.close()
+                    if response.status < 400:
+                        raise OperationFailed(tried, f"HTTP {response.status} instead of a WebSocket")
+                    raise refusal(tried, "GET", path, response.status, found)
         except TimeoutError:
             raise Unreachable(
                 tried, f"no answer from {self.name} within {deadline_s:g} s", _BUSY, kind="timeout"
             ) from None
         try:
             protocol = response.headers.get("sec-websocket-protocol", "")
-            yield Upgraded(response.extensions["connection"], protocol)
+            yield Upgraded(response.connection, protocol)
         except (OSError, EOFError) as error:
             raise lost.in_words(tried, self.access, error) from None
         finally:
-            await response.aclose()
+            response.close()
 
     # Rights
 

@@ -7,8 +7,11 @@ import ssl
 from urllib.parse import urlsplit
 
 from backends.kubernetes.client.access import Access
-from backends.kubernetes.client.wire import CONNECT_S, ConnectTimeout, NotHttp
+from tritonctl.dial import ConnectTimeout, NotConnected
 from tritonctl.errors import TritonctlError, Unreachable
+from tritonctl.http1 import NotHttp
+
+CONNECT_S = 5.0
 
 
 def name_of(access: Access) -> str:
@@ -43,7 +46,7 @@ def in_words(tried: str, access: Access, error: Exception) -> TritonctlError:
         return Unreachable(tried, f"the name of {where} cannot be resolved", advice, kind="name")
     if isinstance(error, NotHttp):
         return Unreachable(tried, f"{where} sends {said}", "is the server's address right?", kind="garbage")
-    if isinstance(error, ConnectionRefusedError):
+    if isinstance(error, NotConnected) and error.refused:
         return Unreachable(tried, f"nothing listens at {where}", "is the cluster running?", kind="refused")
     said = getattr(error, "strerror", None) or said
     return Unreachable(tried, f"the connection to {where} was lost: {said}", "is the cluster running?", kind="lost")

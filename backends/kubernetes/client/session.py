@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from backends.kubernetes.client import lost, tls
 from backends.kubernetes.client.access import Access
-from backends.kubernetes.client.answers import read_again, whole
+from backends.kubernetes.client.answers import whole
 from backends.kubernetes.client.credentials import Credentials, KubeconfigCredentials
 from backends.kubernetes.client.paths import Query, target_of
 from backends.kubernetes.client.plugin import Credential
 from backends.kubernetes.client.refusal import status_of
-from backends.kubernetes.client.wire import Wire
+from tritonctl.dial import dialler, proxy_for
 from tritonctl.errors import Forbidden
-from tritonctl.server.http import client_class
-
-if TYPE_CHECKING:
-    import httpx
+from tritonctl.http1 import Reply, Wire
 
 _LOGIN = "log in again, or fetch the kubeconfig anew"
 
@@ -51,13 +48,13 @@ class Session:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> AsyncIterator[Reply]:
         """The answer, of whatever status, with its body still to be read."""
         response = await self.open(method, target_of(path, query), content=content, headers=headers)
         try:
             yield response
         finally:
-            await response.aclose()
+            response.close()
 
     async def open(
         self,
@@ -66,7 +63,7 @@ class Session:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> Reply:
         """The same for a target that is sent as it stands, path and query; the caller closes it.
 
         A 401 of the API server's own makes the credentials new, once.
@@ -85,14 +82,14 @@ class Session:
                 )
             except (OSError, EOFError) as error:
                 raise lost.in_words(tried, self.access, error) from None
-            if response.status_code != 401 or not again:
+            if response.status != 401 or not again:
                 return response
             try:
                 body = await whole(response, tried)
             finally:
-                await response.aclose()
+                response.close()
             if status_of(body) is None:  # the pod's own, behind its proxy
-                return read_again(response, body)
+                return response.unread(body)
             # Of many that were under way with the old ones, the first has made them new: theirs must not be blamed.
             stale = await self._opened() is not wire or await self._credentials.headers() != own
             if not stale and not await self._credentials.refresh():
@@ -102,9 +99,21 @@ class Session:
     async def _opened(self) -> Wire:
         credential = await self._credentials.certificate()
         if self._wire is None or credential != self._made_with:
-            client_class()  # imports httpx, whose answers the wire gives, without its command line
-            old, self._wire = self._wire, Wire(self.access, tls.context_for(self.access, credential))
+            old, self._wire = self._wire, self._made(credential)
             self._made_with = credential
             if old is not None:
                 old.close()
         return self._wire
+
+    def _made(self, credential: Credential | None) -> Wire:
+        access = self.access
+        parts = urlsplit(access.server)
+        dial = dialler(
+            parts.hostname or "",
+            parts.port or (443 if parts.scheme == "https" else 80),
+            tls=tls.context_for(access, credential),
+            name=access.tls_server_name or "",
+            proxy=access.proxy or proxy_for(access.server),  # as kubectl does
+            timeout_s=lost.CONNECT_S,
+        )
+        return Wire(dial, parts.netloc.rpartition("@")[2], base=parts.path.rstrip("/"))

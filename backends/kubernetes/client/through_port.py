@@ -1,116 +1,103 @@
-"""HTTP to a pod over port-forward streams, without a port of this machine: a transport for httpx."""
+"""HTTP to a pod over port-forward streams, without a port of this machine."""
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any
-
-import httpcore
-import httpx
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from backends.kubernetes.client.forward import PortStream
+from tritonctl.http1 import BUFFER_BYTES, Dial
 
 OpenPort = Callable[[int], AbstractAsyncContextManager[PortStream]]
 
 
-class PortTransport(httpx.AsyncBaseTransport):
-    """Each connection is a stream to the URL's port, whatever its host."""
+class PortConnections:
+    """Makes them, each a stream to a port of the pod. `aclose` waits until all that were let go of are closed."""
 
-    def __init__(self, open_port: OpenPort) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=8, max_keepalive_connections=2, network_backend=_Network(open_port)
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        asked = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _as_httpx():
-            answer = await self._pool.handle_async_request(asked)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=dict(answer.extensions)
-        )
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx():
-            async for piece in self._answer.aiter_stream():
-                yield piece
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
-
-
-@contextmanager
-def _as_httpx() -> Iterator[None]:
-    """httpcore's errors as the ones of the same name that httpx raises."""
-    try:
-        yield
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-        named = getattr(httpx, type(error).__name__, httpx.TransportError)
-        raise named(str(error)) from None
-
-
-class _Network(httpcore.AsyncNetworkBackend):
     def __init__(self, open_port: OpenPort) -> None:
         self._open_port = open_port
+        self._closing: set[asyncio.Task[bool | None]] = set()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's own signature)
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        opening = self._open_port(port)
-        return _Stream(await opening.__aenter__(), opening)
+    def dial(self, port: int) -> Dial:
+        async def dialled() -> tuple[_Reader, _Writer]:
+            opening = self._open_port(port)
+            stream = await opening.__aenter__()
+            return _Reader(stream), _Writer(stream, lambda: self._close(opening))
 
+        return dialled
 
-class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: PortStream, opening: AbstractAsyncContextManager[PortStream]) -> None:
-        self._stream = stream
-        self._opening: AbstractAsyncContextManager[PortStream] | None = opening
-        self._rest = b""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        content = self._rest or await self._stream.read()
-        self._rest = content[max_bytes:]
-        return content[:max_bytes]
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        await self._stream.write(buffer)
+    def _close(self, opening: AbstractAsyncContextManager[PortStream]) -> None:
+        task = asyncio.ensure_future(opening.__aexit__(None, None, None))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            await opening.__aexit__(None, None, None)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
-        raise httpcore.UnsupportedProtocol("TLS inside a port-forward")
 
-    def get_extra_info(self, info: str) -> Any:
-        return None
+class _Reader:
+    def __init__(self, stream: PortStream) -> None:
+        self._stream = stream
+        self._read = bytearray()
+        self._ended = False
+
+    async def _more(self) -> bool:
+        piece = b"" if self._ended else await self._stream.read()
+        self._ended = not piece
+        self._read += piece
+        return bool(piece)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._read[:size])
+        del self._read[:size]
+        return taken
+
+    async def read(self, n: int = BUFFER_BYTES) -> bytes:
+        if not self._read:
+            await self._more()
+        return self._take(n)
+
+    async def readexactly(self, n: int) -> bytes:
+        while len(self._read) < n:
+            if not await self._more():
+                raise asyncio.IncompleteReadError(self._take(n), n)
+        return self._take(n)
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        searched = 0
+        while (at := self._read.find(separator, searched)) < 0:
+            searched = max(0, len(self._read) - len(separator))
+            if len(self._read) > BUFFER_BYTES:
+                raise asyncio.LimitOverrunError("no separator", len(self._read))
+            if not await self._more():
+                raise asyncio.IncompleteReadError(self._take(len(self._read)), None)
+        return self._take(at + len(separator))
+
+    def at_eof(self) -> bool:
+        return self._ended and not self._read
+
+
+class _Writer:
+    def __init__(self, stream: PortStream, close: Callable[[], None]) -> None:
+        self._stream = stream
+        self._close: Callable[[], None] | None = close
+        self._unsent: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._unsent.append(bytes(data))
+
+    async def drain(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        await self._stream.write(b"".join(unsent))
+
+    def is_closing(self) -> bool:
+        return self._close is None
+
+    def abort(self) -> None:
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+
+    def has_news(self) -> bool:
+        return False  # only a reader would see it

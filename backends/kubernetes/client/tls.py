@@ -13,10 +13,10 @@ from backends.kubernetes.client.plugin import Credential
 from tritonctl.errors import Unreachable
 
 
-def context_for(access: Access, credential: Credential | None) -> ssl.SSLContext | bool:
-    """False where the server is plain HTTP. Raises Unreachable for what is no certificate."""
+def context_for(access: Access, credential: Credential | None) -> ssl.SSLContext | None:
+    """None where the server is plain HTTP. Raises Unreachable for what is no certificate."""
     if not access.server.startswith("https:"):
-        return False
+        return None
     try:
         context = ssl.create_default_context(cadata=access.ca)
         if access.insecure:
