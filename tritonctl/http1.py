@@ -33,6 +33,14 @@ class NotHttp(OSError):
     """What came back is no HTTP."""
 
 
+class TooLarge(Exception):
+    """The body is larger than what was allowed; `size` in bytes where the answer tells it before, else 0."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(size)
+        self.size = size
+
+
 class Reader(Protocol):
     """As of an asyncio.StreamReader."""
 
@@ -147,6 +155,20 @@ class Reply:
         except (OSError, EOFError) as error:
             raise self._in_words(error) from None
 
+    async def whole(self, limit: int) -> bytes:
+        """The body, of at most `limit` bytes. Raises TooLarge, at once where the answer tells its size."""
+        said = self.headers.get("content-length", "")
+        if said.isascii() and said.isdigit() and int(said) > limit:
+            raise TooLarge(int(said))
+        chunks: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge
+            chunks.append(piece)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
     def unread(self, body: bytes) -> Reply:
         """The same answer, whose body was read, for somebody who reads it as it comes."""
         headers = {name: value for name, value in self.headers.items() if name != "content-encoding"}
@@ -224,26 +246,17 @@ class Wire:
 
     async def _ask(self, connection: Connection, method: str, head: bytes, content: bytes, in_words: InWords) -> Reply:
         writer = connection.writer
-        refused: ConnectionError | None = None
-        try:
-            if len(content) <= _PIECE_BYTES:
-                writer.write(head + content)
+        if len(content) <= _PIECE_BYTES:
+            writer.write(head + content)
+            await writer.drain()
+        else:  # whole it would be copied by the event loop at once, and nothing else happen meanwhile
+            writer.write(head)
+            view = memoryview(content)
+            for at in range(0, len(content), _PIECE_BYTES):
+                writer.write(view[at : at + _PIECE_BYTES])
                 await writer.drain()
-            else:  # whole it would be copied by the event loop at once, and nothing else happen meanwhile
-                writer.write(head)
-                view = memoryview(content)
-                for at in range(0, len(content), _PIECE_BYTES):
-                    writer.write(view[at : at + _PIECE_BYTES])
-                    await writer.drain()
-        except ConnectionError as error:  # it may have answered before it hung up
-            refused = error
-        try:
-            status, keeps, fields = await read_head(connection.reader)
-        except (ConnectionError, EOFError):
-            if refused is not None:
-                raise refused from None
-            raise
-        body = _FromConnection(connection, method, status, fields, self._done, keeps=keeps and refused is None)
+        status, keeps, fields = await read_head(connection.reader)
+        body = _FromConnection(connection, method, status, fields, self._done, keeps=keeps)
         return Reply(status, fields, body, in_words)
 
     def _kept(self) -> Connection | None:

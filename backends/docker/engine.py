@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 
 from backends.docker.endpoint import Endpoint
 from backends.docker.tunnel import Tunnel
-from backends.docker.wire import BUFFER_BYTES, NotHttp, Streams, TooLarge, Wire, head
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
+from tritonctl.http1 import BUFFER_BYTES, NotHttp, StreamWriter, TooLarge, Wire, read_head
 
 # The newest version whose answers are known here; 1.43 is the last that tells a container's own MAC address apart from
 # a generated one. An engine that has none as old gets its oldest.
@@ -101,7 +100,7 @@ class Engine:
         try:
             writer.write(f"GET {_target(self._prefix + path, query)} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
             async with asyncio.timeout(REQUEST_S):
-                status, _ = await head(reader)
+                status, _, _ = await read_head(reader)
             if status != 200:
                 async with asyncio.timeout(REQUEST_S):
                     raise _refusal(tried, status, await reader.read(64 * 1024))
@@ -117,25 +116,30 @@ class Engine:
             if within_s is None:  # the kernel's: nobody is at the other end any more
                 raise self._lost(tried, error) from None
             raise Unreachable(tried, f"no answer within {within_s:g} s", _BUSY, kind="timeout") from None
-        except (OSError, EOFError, NotHttp) as error:
+        except (OSError, EOFError) as error:
             raise self._lost(tried, error) from None
         finally:
-            writer.close()
+            writer.abort()
 
     async def _ask(
         self, wire: Wire, tried: str, method: str, path: str, query: Query | None = None, body: object = None
     ) -> bytes:
         sent = json.dumps(body).encode() if body is not None else None
+        headers = [("Content-Type", "application/json")] if sent is not None else []
         try:
-            status, content = await wire.ask(method, _target(path, query), sent, MAX_BODY_BYTES)
+            reply = await wire.send(method, _target(path, query), headers, sent)
+            try:
+                content = await reply.whole(MAX_BODY_BYTES)
+            finally:
+                reply.close()
         except TooLarge:
             raise Unreachable(
                 tried, f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB", kind="too large"
             ) from None
-        except (OSError, EOFError, NotHttp) as error:
+        except (OSError, EOFError) as error:
             raise self._lost(tried, error) from None
-        if status >= 400:
-            raise _refusal(tried, status, content)
+        if reply.status >= 400:
+            raise _refusal(tried, reply.status, content)
         return content
 
     def _lost(self, tried: str, error: Exception) -> TritonctlError:
@@ -146,7 +150,7 @@ class Engine:
         said = str(error) or type(error).__name__
         return Unreachable(tried, f"the connection to {self._name} was lost: {said}", kind="lost")
 
-    async def _dial(self) -> Streams:
+    async def _dial(self) -> tuple[asyncio.StreamReader, StreamWriter]:
         """Raises a TritonctlError."""
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -154,12 +158,14 @@ class Engine:
                 if self.tunnel is not None:
                     path = await self.tunnel.open()
                 if path is not None:
-                    return await asyncio.open_unix_connection(path, limit=BUFFER_BYTES)
-                parts = urlsplit(str(self.endpoint.tcp))
-                secure = self._tls() if parts.scheme == "https" else None
-                streams = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure, limit=BUFFER_BYTES)
-                _keep_alive(streams[1].get_extra_info("socket"))
-                return streams
+                    reader, writer = await asyncio.open_unix_connection(path, limit=BUFFER_BYTES)
+                else:
+                    parts = urlsplit(str(self.endpoint.tcp))
+                    tls = self._tls() if parts.scheme == "https" else None
+                    reader, writer = await asyncio.open_connection(
+                        parts.hostname, parts.port, ssl=tls, limit=BUFFER_BYTES
+                    )
+                return reader, StreamWriter(writer)
         except TimeoutError:
             said = f"no connection within {CONNECT_S:g} s"
             raise Unreachable(f"reach {self._name}", said, _BUSY, kind="timeout") from None
@@ -174,7 +180,7 @@ class Engine:
                 if self.endpoint.ssh is not None:
                     self.tunnel = self.tunnel or Tunnel(self.endpoint)
                     await self.tunnel.open()  # which has a longer deadline than a connection through it
-                wire = Wire(self._dial)
+                wire = Wire(self._dial, "docker")
                 try:
                     self._prefix = await self._negotiate(wire)
                 except BaseException:
@@ -245,16 +251,6 @@ class Engine:
 
 
 # Seconds of silence, between two questions, and how many of these get no answer, until the connection counts as lost.
-_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Events and followed logs may say nothing for hours: what lies between forgets such a connection without a word,
-    and nothing else would tell that no more of them will come."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _ALIVE:
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 _BUSY = "the engine is busy or hangs: `docker info` tells"

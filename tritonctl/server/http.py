@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
-from tritonctl.http1 import Reply
+from tritonctl.http1 import Reply, TooLarge
 from tritonctl.server.address import Carrier, ServerAddress
 from tritonctl.server.direct import Direct, in_words
 
@@ -179,18 +179,10 @@ async def _read(answer: Reply, max_bytes: int, tried: str) -> bytes:
             "this is not what Triton sends; check that the address is right",
             kind="garbage",
         )
-    chunks: list[bytes] = []
-    said = answer.headers.get("content-length", "")
-    size = int(said) if said.isdigit() else 0
-    if size > max_bytes:  # nothing of it is read
-        raise _too_large(tried, max_bytes, f", it has {size} bytes")
-    size = 0
-    async for chunk in answer.pieces():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(tried, max_bytes)
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    try:
+        return await answer.whole(max_bytes)
+    except TooLarge as error:
+        raise _too_large(tried, max_bytes, f", it has {error.size} bytes" if error.size else "") from None
 
 
 def _too_large(tried: str, max_bytes: int, more: str = "") -> Unreachable:
