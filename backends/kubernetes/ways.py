@@ -20,8 +20,8 @@ from tritonctl.http1 import Reply, Wire
 from tritonctl.server.address import Carrier, ServerAddress
 from tritonctl.server.http import CONNECTIONS
 
-_LET_GO_S = 0.5
-_LET_GO_AT_S = (0.2, 2.0, 6.0, 15.0)  # again: a look that is under way takes up to 5 s
+_LET_GO_S = 1.0  # on its way through a busy API server, and a little until it is given up
+_LET_GO_AT_S = (0.2, 2.0, 6.0, 11.0, 16.0, 21.0, 26.0)  # again: a look that is under way takes up to 5 s
 _KEPT = 2  # connections that Go's HTTP transport keeps to one host
 _STARTING = "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port"
 
