@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from tritonctl.errors import TritonctlError, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.http import Answer, HttpConnection, failure, server_words
+from tritonctl.server.intime import in_time
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest, refusal
 
@@ -68,8 +68,8 @@ async def generate(
     started = time.perf_counter()
     try:
         body = json.dumps(fields).encode()
-        lines = connection.lines(url, body, MAX_EVENT_BYTES, MAX_EVENTS_BYTES, stream=stream)
-        async with asyncio.timeout(timeout_s), aclosing(lines):
+        coming = connection.lines(url, body, MAX_EVENT_BYTES, MAX_EVENTS_BYTES, stream=stream)
+        async with aclosing(in_time(coming, timeout_s)) as lines:
             async for line in lines:
                 if isinstance(line, Answer):
                     raise _refused(tried, line, request)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.http import MANY_CONNECTIONS, Answer, HttpConnection, failure
+from tritonctl.server.intime import in_time
 from tritonctl.server.request import DEPLOYMENT
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -83,7 +84,7 @@ class ScoreClient:
         """
         started = time.perf_counter()
         deployment = ""
-        lines = self._connection.lines(
+        coming = self._connection.lines(
             self.address.http,
             body.content,
             MAX_EVENT_BYTES,
@@ -92,7 +93,7 @@ class ScoreClient:
             content_type=body.content_type,
         )
         try:
-            async with asyncio.timeout(timeout_s), aclosing(lines):
+            async with aclosing(in_time(coming, timeout_s)) as lines:
                 async for line in lines:
                     latency_us = (time.perf_counter() - started) * 1e6
                     if isinstance(line, Answer):
