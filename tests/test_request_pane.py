@@ -125,6 +125,27 @@ async def test_what_is_wrong_stands_beside_its_field_and_nothing_is_sent(triton:
         await one.until("3 dog 5")
 
 
+async def test_a_batch_that_is_too_large_stands_beside_its_field_and_nothing_is_sent(triton: Running) -> None:
+    async with page(triton, "sum") as one:
+        await one.field("batch", "17")
+        text = await one.until("✖ a batch of 17, and the model takes at most 4")
+        assert text.count("✖") == 1, text  # beside the batch, not beside each input
+        await one.press("s")
+        await one.until("nothing was sent")
+        await one.field("batch", "2")
+        await one.until(lambda text: "✖" not in text.split("answer")[0])
+        await one.press("s")
+        await one.until("answered by")
+
+
+async def test_what_is_compared_with_and_is_not_there_stands_beside_its_field(triton: Running) -> None:
+    async with page(triton, "sum") as one:
+        await one.field("against", "u/nobody")
+        await one.until(lambda text: any("compare with" in line and "✖" in line for line in text.splitlines()))
+        await one.field("against", "")
+        await one.until(lambda text: "✖" not in text)
+
+
 async def test_an_error_without_room_beside_its_field_is_told_in_full_below(triton: Running) -> None:
     async with pair(triton, triton, "sum", size=(80, 24)) as one:
         await one.field("input A", "[1,2,3,4,5,6,7,8,9]")

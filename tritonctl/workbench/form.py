@@ -12,7 +12,7 @@ from typing import Any
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceRequest, Parameter, WantedOutput
-from tritonctl.server.tensors import Tensor, TensorSpec, ones, random, zeros
+from tritonctl.server.tensors import Tensor, TensorSpec, fitting_shape, ones, random, zeros
 from tritonctl.server.typed import find_spec, parse_value, split_assignment
 
 KINDS = ("random", "zeros", "ones")
@@ -55,10 +55,16 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The tensors of the inputs that could be filled, and what is wrong with the others, by input."""
+    """The tensors of the inputs that could be filled, and what is wrong with the others, by input; and with the form's
+    own batch."""
 
     tensors: Mapping[str, Tensor]
     errors: Mapping[str, TritonctlError]
+    wrong_batch: TritonctlError | None = None
+
+    @property
+    def all_errors(self) -> list[TritonctlError]:
+        return [*([self.wrong_batch] if self.wrong_batch is not None else []), *self.errors.values()]
 
 
 def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = None) -> Filled:
@@ -68,6 +74,10 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
     """
     tensors: dict[str, Tensor] = {name: each for name, each in (given or {}).items() if name not in form.values}
     errors: dict[str, TritonctlError] = {}
+    most = schema.max_batch_size if any(spec.batched for spec in schema.inputs) else 0
+    wrong_batch = _too_many(f"batch {form.batch}", form.batch, most)
+    if wrong_batch is not None:  # told once, and not again of each input that is made up in it
+        form = replace(form, batch=1)
     for name in {**form.values, **form.shapes}:
         try:
             find_spec(schema.inputs, name)
@@ -80,6 +90,7 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
                 tensors[spec.name] = _in_batch(spec, parse_value(spec, text), form.batch)
             except TritonctlError as error:
                 errors[spec.name] = error
+    _check_given(schema, tensors, errors)
     batches = {len(tensors[spec.name].data) for spec in schema.inputs if spec.batched and spec.name in tensors}
     batch = batches.pop() if len(batches) == 1 else form.batch
     for spec in schema.inputs:
@@ -88,10 +99,50 @@ def fill(form: Form, schema: ModelSchema, given: Mapping[str, Tensor] | None = N
             continue
         try:
             made = parse_made(text[1:], form.made) if text else form.made
-            tensors[spec.name] = make_up(spec, made, batch, form.shapes.get(spec.name))
+            shape = form.shapes.get(spec.name)
+            if shape is not None and spec.batched and (wrong := _too_many(_input(spec), _batch_of(spec, shape), most)):
+                raise wrong
+            tensors[spec.name] = make_up(spec, made, batch, shape)
         except TritonctlError as error:
             errors[spec.name] = error
-    return Filled({spec.name: tensors[spec.name] for spec in schema.inputs if spec.name in tensors}, errors)
+    found = {spec.name: tensors[spec.name] for spec in schema.inputs if spec.name in tensors}
+    return Filled(found, errors, wrong_batch)
+
+
+def _check_given(schema: ModelSchema, tensors: dict[str, Tensor], errors: dict[str, TritonctlError]) -> None:
+    """What was typed, read or brought along, against what the model takes; what does not fit is moved to `errors`."""
+    first: tuple[str, int] | None = None
+    for spec in schema.inputs:
+        tensor = tensors.get(spec.name)
+        if tensor is None:
+            continue
+        try:
+            fitting_shape(spec, tensor.shape)
+            if spec.batched:
+                if wrong := _too_many(_input(spec), len(tensor.data), schema.max_batch_size):
+                    raise wrong
+                if first is not None and first[1] != len(tensor.data):
+                    words = f"it has a batch of {len(tensor.data)}, and {first[0]} one of {first[1]}"
+                    raise UsageError(_input(spec), words, "every input of a request has the same batch")
+                first = first or (spec.name, len(tensor.data))
+        except UsageError as error:
+            del tensors[spec.name]
+            errors[spec.name] = error
+
+
+def _input(spec: TensorSpec) -> str:
+    return f"input {spec.name!r}"
+
+
+def _batch_of(spec: TensorSpec, shape: Sequence[int]) -> int:
+    return shape[0] if len(shape) == len(spec.shape) else 1
+
+
+def _too_many(what: str, batch: int, most: int) -> UsageError | None:
+    """None where it is not more than a model with max_batch_size `most` takes; 0 is a model without batches."""
+    if not most or batch <= most:
+        return None
+    return UsageError(what, f"a batch of {batch}, and the model takes at most {most}: its max_batch_size")
 
 
 def _in_batch(spec: TensorSpec, tensor: Tensor, batch: int) -> Tensor:

@@ -80,7 +80,7 @@ def request_of(form: Form, shape: ModelSchema, arguments: Namespace) -> tuple[In
 
         given, parameters, request_id = request_file.read(arguments.request, shape)
     filled = forms.fill(form, shape, given)
-    errors = list(filled.errors.values())
+    errors = filled.all_errors
     if len(errors) > 1:
         raise UsageError("", "\n".join(f"{each.tried}: {each.answer}" for each in errors), errors[0].advice)
     if errors:

@@ -20,7 +20,9 @@ WAYS = ("infer", "generate_stream", "generate")
 
 @dataclass
 class Draft:
-    """`given` are inputs out of a whole request, `given_from` the file that they came from; `errors` are by input."""
+    """`given` are inputs out of a whole request, `given_from` the file that they came from; `errors` are by input.
+
+    `wrong_batch` and `wrong_against` stand beside those fields."""
 
     form: Form = field(default_factory=Form)
     load: LoadLine = field(default_factory=LoadLine)
@@ -29,6 +31,8 @@ class Draft:
     given: Mapping[str, Tensor] = field(default_factory=dict)
     given_from: str = ""
     errors: Mapping[str, str] = field(default_factory=dict)
+    wrong_batch: str = ""
+    wrong_against: str = ""
 
     def generates(self, schema: ModelSchema) -> bool:
         """It is sent by the generate extension."""

@@ -34,7 +34,9 @@ def form_fields(draft: Draft, schema: ModelSchema, *, busy: bool) -> list[Field]
         if name not in known
     ]
     if any(spec.batched for spec in schema.inputs):
-        fields.append(Field("batch", "batch", f"1 to {schema.max_batch_size}", str(form.batch)))
+        fields.append(
+            Field("batch", "batch", f"1 to {schema.max_batch_size}", str(form.batch), error=draft.wrong_batch)
+        )
     fields.append(Field("version", "version", "", form.version or "the server's choice", made=not form.version))
     parameters = forms.line_of(form)
     needs = "needs sequence_id=1 sequence_start=true" if schema.sequence_batching else "none"
@@ -44,7 +46,7 @@ def form_fields(draft: Draft, schema: ModelSchema, *, busy: bool) -> list[Field]
     if not draft.generates(schema):
         fields.append(Field("load", "load", "", str(draft.load) or "once", made=draft.load.once))
         against = str(draft.against) if draft.against is not None else "nothing"
-        fields.append(Field("against", "compare with", "", against, made=draft.against is None))
+        fields.append(Field("against", "compare with", "", against, draft.against is None, draft.wrong_against))
     fields.append(Field("send", "[ Send ]" if not busy else "sending, esc stops it", "", ""))
     return fields
 

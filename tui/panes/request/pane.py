@@ -83,6 +83,7 @@ class RequestPane(RequestFace):
         def entered(text: str) -> None:
             self.draft.against = parse_against(text)
             self.draw()
+            self._check()
 
         if not found and self.draft.against is None:
             self.say("no other version of it is loaded, and no other service has it", "warn")

@@ -15,6 +15,7 @@ from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.server.address import ServerAddress, Speaks
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.workbench import form as forms
+from tritonctl.workbench.form import Filled
 from tritonctl.workbench.history import STOPPED, Sent
 from tritonctl.workbench.split import Counted, read_counted, split
 from tui.figures import duration_us
@@ -92,18 +93,23 @@ class Sending:
 
     async def check(self, schema: ModelSchema) -> None:
         """Fill the form in a thread: its errors stand beside their fields."""
-        filled = await asyncio.to_thread(forms.fill, self._face.draft.form, schema, self._face.draft.given)
-        self._face.draft.errors = {name: error.headline for name, error in filled.errors.items()}
+        await self._filled(schema)
+
+    async def _filled(self, schema: ModelSchema) -> Filled:
+        draft = self._face.draft
+        filled = await asyncio.to_thread(forms.fill, draft.form, schema, draft.given)
+        draft.errors = {name: error.headline for name, error in filled.errors.items()}
+        draft.wrong_batch = filled.wrong_batch.headline if filled.wrong_batch is not None else ""
+        draft.wrong_against = self._wrong_against()
+        return filled
 
     async def _request(self, schema: ModelSchema) -> InferenceRequest:
         """Raises UsageError where a field is wrong; which one and why stands beside it."""
-        face = self._face
-        form = face.draft.form
+        form = self._face.draft.form
         # Loading numpy and gRPC takes a quarter of a second, so they are loaded beside the loop and only here.
         await asyncio.to_thread(_load)
-        filled = await asyncio.to_thread(forms.fill, form, schema, face.draft.given)
-        face.draft.errors = {name: error.headline for name, error in filled.errors.items()}
-        for error in filled.errors.values():
+        filled = await self._filled(schema)
+        for error in filled.all_errors:
             raise UsageError(error.tried, f"nothing was sent: {error.tried}: {error.answer}", error.advice)
         return forms.as_request(form, schema, filled.tensors)
 
@@ -214,6 +220,18 @@ class Sending:
         return got[-1].latency_us if got else None
 
     # Two sides
+
+    def _wrong_against(self) -> str:
+        """Why the service that is compared with cannot be asked; nothing where it can."""
+        against, seen = self._face.draft.against, self._face.seen
+        address = seen.status.address_for(seen.model) if seen is not None else None
+        if against is None or address is None:
+            return ""
+        try:
+            self._other_side(address)
+        except TritonctlError as error:
+            return error.headline
+        return ""
 
     def _other_side(self, address: ServerAddress) -> tuple[ServerAddress, str | None, str]:
         """The address, version and name of what is compared with. Raises UsageError where it cannot be reached."""
