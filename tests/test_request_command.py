@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from dataclasses import replace
@@ -88,7 +89,18 @@ def shell(
         (["sum", "--input", "A=@azure.json"], "got a JSON object with data", 2),
         (["sum", "--shape", "A=x"], "expected sizes apart by commas", 2),
         (["sum", "--shape", "A="], "expected sizes apart by commas", 2),
-        (["sum", "--batch", "9"], "batch-size must be <= 4", 1),
+        (["sum", "--batch", "9"], "batch 9: a batch of 9, and the model takes at most 4: its max_batch_size", 2),
+        (["sum", "--batch", "9", "--input", "A=[1,2,3,4]"], "batch 9: a batch of 9", 2),
+        (["sum", "--shape", "A=5,4"], "input 'A': a batch of 5, and the model takes at most 4", 2),
+        (["sum", "--input", "A=@five.npy"], "input 'A': a batch of 5, and the model takes at most 4", 2),
+        (["sum", "--input", "A=@rank3.npy"], "expected 2 dimensions", 2),
+        (["sum", "--request", "rank3.json"], "expected 2 dimensions", 2),
+        (["sum", "--request", "five.json"], "input 'A': a batch of 5, and the model takes at most 4", 2),
+        (
+            ["sum", "--input", "A=[[1,2,3,4]]", "--input", "B=[[1,2,3,4],[5,6,7,8]]"],
+            "has a batch of 2, and A one of 1",
+            2,
+        ),
         (["sum", "--parameter", "triton_x=1"], "reserved for Triton", 1),
         (["sum", "--input", "A=[-1,0,0,0]"], "boom in execute", 1),
         (["sum", "--version", "9"], "version 9 is not found", 3),
@@ -103,6 +115,11 @@ def test_what_is_wrong_has_a_clear_word_and_code(shell: Shell, words: list[str],
     np.save("short.npy", np.zeros(4, np.float32))
     Path("short.npy").write_bytes(Path("short.npy").read_bytes()[:-5])
     np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save("five.npy", np.zeros((5, 4), np.float32))
+    np.save("rank3.npy", np.zeros((1, 1, 4), np.float32))
+    for name, shape in (("five", [5, 4]), ("rank3", [1, 1, 4])):
+        tensor = {"name": "A", "shape": shape, "datatype": "FP32", "data": [0] * math.prod(shape)}
+        Path(f"{name}.json").write_text(json.dumps({"inputs": [tensor]}))
     assert shell.run("infer", "urls/t", *words) == code
     assert said in shell.err
     assert shell.out == ""
@@ -172,8 +189,15 @@ def test_a_load_as_json(shell: Shell) -> None:
     assert (document["answered"], document["failed"], document["stopped"]) == (50, 0, None)
     assert document["latency_us"]["p50"] <= document["latency_us"]["p99"] <= document["latency_us"]["max"]
     assert document["server_us"]["compute_infer"] > 0
+    assert document["latency_us"]["min"] <= document["latency_us"]["p50"]
+    assert (document["version"], document["outputs"], document["error"]) == (None, [], None)
     found = shell.json("infer", "urls/t", "sum", "--latency-limit", "1000", "--duration", "0.2")
     assert found["concurrency"] >= 8
+    assert 0 < found["latency_us"]["min"] <= found["latency_us"]["p99"] < 1e6
+    assert found["error"] is None
+    none = shell.json("infer", "urls/t", "sum", "--latency-limit", "0.001", "--duration", "0.2")
+    assert none["latency_us"] is None
+    assert "not even one request" in none["error"]
     assert shell.run("infer", "urls/t", "sum", "--latency-limit", "0.001", "--duration", "0.2") == 1
 
 

@@ -328,6 +328,9 @@ def test_an_error_in_mid_stream_is_quoted(service: Scoring, shell: Shell) -> Non
     assert shell.run(service.url("/generate_stream"), "--input", "words=a broken c") == 1
     assert "out of words" in shell.err
     assert shell.out.startswith("a ")
+    document = shell.json(service.url("/generate_stream"), "--input", "words=a broken c")  # one document, not two
+    assert [each["text_output"] for each in document["answer"]] == ["a "]
+    assert "out of words" in document["error"]
 
 
 # Load

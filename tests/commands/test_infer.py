@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,44 @@ def test_a_stream_that_is_interrupted_tells_what_came(
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert re.search(rb"stopped; [0-9]+ came, first after [0-9.]+ .*, last after [0-9.]+", err), err
+
+
+@pytest.mark.parametrize("way", [(), ("--generate",)])
+@pytest.mark.parametrize("how", ["stopped", "late"])
+def test_what_came_of_a_cut_stream_is_one_document_and_in_the_history(
+    tritonctl: Tritonctl, demo: Running, way: tuple[str, ...], how: str
+) -> None:
+    tritonctl.knows(it=demo)
+    text = f"text_input={' '.join(map(str, range(1000)))}"  # 20 s
+    limit = ("--timeout", "2") if how == "late" else ()
+    process = tritonctl.start("infer", "it", "tokens", "--input", text, "-o", "json", *way, *limit)
+    if how == "stopped":
+        time.sleep(2.5)
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == (130 if how == "stopped" else 5), err
+    document = json.loads(out)
+    assert set(document) >= {"model", "version", "latency_us", "outputs", "error"}
+    came = document["pieces"] if way else document["outputs"]
+    assert 1 <= len(came) < 1000
+    assert document["latency_us"]["max"] > 0
+    assert "stopped" in document["error"] if how == "stopped" else "within 2 s" in document["error"]
+    (history,) = (tritonctl.home / "state_home" / "tritonctl" / "requests").iterdir()
+    (entry,) = map(json.loads, history.read_text().splitlines())
+    assert entry["outcome"] == "stopped" if how == "stopped" else entry["outcome"]
+
+
+def test_a_load_of_which_nothing_is_answered_is_one_document(
+    tritonctl: Tritonctl, own_triton: Factory, tmp_path: Path
+) -> None:
+    """The first request goes ahead of the load."""
+    once = SUM.replace("if a.flat[0] == -1", "if self.__dict__.setdefault('seen', []).append(1) or len(self.seen) > 1")
+    write_model(tmp_path, "sum", once, SUM_CONFIG)
+    tritonctl.knows(it=own_triton(tmp_path, load=("sum",)))
+    done = tritonctl("infer", "it", "sum", "--concurrency", "2", "--repeat", "4", "-o", "json", code=1)
+    assert (done.document["answered"], done.document["failed"]) == (0, 4)
+    assert "boom in execute" in done.document["error"]
+    assert "boom in execute" in done.err
 
 
 def test_a_load_that_is_interrupted_sums_up_and_says_so(tritonctl: Tritonctl, demo: Running) -> None:

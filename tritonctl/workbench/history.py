@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from tritonctl.errors import TritonctlError
 from tritonctl.workbench.form import Form, from_document, to_document
 
 KEPT = 50
@@ -66,6 +67,23 @@ class History:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
                 out.write("\n".join(kept) + "\n")
             new.replace(file)
+
+    @contextmanager
+    def keeping(self, model: str, sent: Sent | None) -> Iterator[list[float]]:
+        """Add `sent` with how the block ended: the error, or that it was stopped, and the median of the latencies in
+        µs that it put into the list. None keeps nothing."""
+        took: list[float] = []
+        outcome = STOPPED
+        try:
+            yield took
+            outcome = ""
+        except TritonctlError as error:
+            outcome = error.headline
+            raise
+        finally:
+            if sent is not None:
+                p50 = sorted(took)[(len(took) - 1) // 2] if took else None
+                self.add(model, replace(sent, latency_us=p50, outcome=outcome))
 
     def of(self, model: str) -> list[Sent]:
         """Oldest first; lines that cannot be read are left out."""

@@ -20,11 +20,10 @@ from tritonctl.server.inference import Inferencer
 from tritonctl.server.modelconfig import ModelSchema
 from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 from tritonctl.workbench.history import History, Sent
-from tui.commands import documents
 from tui.commands.asked import check_fits, form_of, request_of
+from tui.commands.cut import Cut
 from tui.commands.once import ask_once
 from tui.commands.session import Session, client_of, first_reachable
-from tui.commands.streams import tell
 from tui.commands.target import chosen, counted, inferencer_of, others_of, schema_of, speaks
 
 if TYPE_CHECKING:
@@ -32,10 +31,11 @@ if TYPE_CHECKING:
 
 
 async def infer(session: Session) -> int:
-    """With -o json the document is written also where the request fails; its `error` then says why."""
+    """With -o json the document is written also where the request fails or is stopped: its `error` then says why."""
     arguments = session.arguments
     got: list[InferenceAnswer] = []
-    try:
+    cut = Cut(session, lambda error: answers.document(arguments.model, got, error=error))
+    with cut.written():
         async with session.fleet() as fleet:
             loading = _load_ahead(arguments, await session.named(fleet))
             found = await session.find(fleet)
@@ -45,7 +45,7 @@ async def infer(session: Session) -> int:
         if speaks(target) is Speaks.SCORE:
             from tui.commands.score import score
 
-            return await score(session, found.id, target)
+            return await score(session, found.id, target, cut)
         if speaks(target) is Speaks.TRITON:
             arguments.model = arguments.model or _only_model(found)
         async with client_of(target, session.read_timeout_s) as client:
@@ -58,6 +58,7 @@ async def infer(session: Session) -> int:
             if speaks(target) is Speaks.TRITON:
                 check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
+            sent = Sent(time.time(), found.id, form, None, "") if kept else None
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
 
@@ -66,15 +67,8 @@ async def infer(session: Session) -> int:
             if arguments.generate:
                 from tui.commands.generate import generate_text
 
-                return await generate_text(session, target, shape, request)
-            sent = Sent(time.time(), found.id, form, None, "") if kept else None
+                return await generate_text(session, target, shape, request, sent, history, cut)
             return await ask_once(session, target, client, shape, request, sent, history, got)
-    except UsageError:
-        raise
-    except TritonctlError as error:
-        if session.json:
-            tell(documents.dump(answers.document(arguments.model, got, error=error.answer)))
-        raise
 
 
 def _check_deployment(snapshot: Snapshot, found: ServiceStatus, wanted: str | None) -> None:

@@ -20,7 +20,7 @@ from tui import figures
 from tui.commands import documents, text
 from tui.commands.latency import split_line
 from tui.commands.session import Session
-from tui.commands.streams import say, tell
+from tui.commands.streams import answered, say, tell
 
 DURATION_S = 10.0
 STEP_S = 3.0
@@ -75,8 +75,9 @@ async def measure(session: Session, subject: Subject) -> int:
             tell(text.block(line))
     if result.stopped:
         say(f"stopped: {result.stopped}")
-    if not result.done and result.first_error is not None:
-        raise result.first_error
+    if not result.done and (error := result.first_error) is not None:
+        say(f"tritonctl: {error}")
+        return error.exit_code
     if result.stopped == _INTERRUPTED:
         return 130  # as every command that Ctrl-C ends
     return 1 if result.failed or result.stopped else 0
@@ -92,12 +93,9 @@ async def ask_first(session: Session, name: str, others: Callable[[], Awaitable[
     if not sys.stdin.isatty() or session.json:
         raise Refused("load", said, "a load would slow them down; --yes sends it all the same")
     say(text.clean(said))
-    if not _agreed("a load would slow them down. Send it all the same? [y/N] "):
+    answer = await answered("a load would slow them down. Send it all the same? [y/N] ")
+    if answer.lower() not in ("y", "yes"):
         raise Refused("load", "not confirmed")
-
-
-def _agreed(question: str) -> bool:
-    return input(question).strip().lower() in ("y", "yes")
 
 
 async def _until_interrupted(plan: LoadPlan, send: Send, told: Callable[[LoadResult], None]) -> LoadResult:
@@ -195,10 +193,14 @@ def summary(result: LoadResult, parts: Split | None) -> list[str]:
 
 
 def document(name: str, result: LoadResult, parts: Split | None) -> dict[str, Any]:
-    """What -o json writes of a load."""
+    """What -o json writes of a load: as of one request, whose answers are not kept, and its figures beside that."""
     at = result.histogram.percentile
+    error = result.stopped or next((words for words, _ in result.errors.most_common(1)), None)
     return {
         "model": name,
+        "version": None,
+        "outputs": [],
+        "error": error,
         "concurrency": result.plan.concurrency,
         "rate_per_s": result.plan.rate,
         "answered": result.done,
@@ -209,6 +211,7 @@ def document(name: str, result: LoadResult, parts: Split | None) -> dict[str, An
         "late": result.late,
         "stopped": result.stopped or None,
         "latency_us": {
+            "min": result.histogram.min if result.done else None,
             "mean": result.histogram.mean,
             "p50": at(50),
             "p90": at(90),
@@ -240,9 +243,15 @@ def document(name: str, result: LoadResult, parts: Split | None) -> dict[str, An
 
 
 def search_document(name: str, limit_ms: float, found: Found) -> dict[str, Any]:
-    """What -o json writes of a search."""
+    """What -o json writes of a search; its latency is that of the load that was found."""
+    best = document(name, found.best, None) if found.best is not None else None
+    none = f"not even one request at a time stays under {limit_ms:g} ms"
     return {
         "model": name,
+        "version": None,
+        "outputs": [],
+        "error": None if best is not None else none,
+        "latency_us": best["latency_us"] if best is not None else None,
         "latency_limit_us": limit_ms * 1000,
         "concurrency": found.concurrency,
         "requests_per_s": found.best.requests_per_s if found.best else None,

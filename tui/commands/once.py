@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.errors import UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server import answer as answers
 from tritonctl.server.client import ServerClient
@@ -46,9 +46,9 @@ async def ask_once(
     arguments = session.arguments
     asked = replace(request, outputs=_wanted(session, shape))
     before = None if session.json or shape.decoupled else await counted(client, request)
-    outcome, latency, ours, mean_us = "", None, 1, 0.0
+    ours, mean_us = 1, 0.0
     errors: Mapping[str, int] = {}
-    try:
+    with history.keeping(request.model, sent) as took:
         async with inferencer_of(session, target) as inferencer:
             if shape.decoupled:
                 times = [await _stream(session, inferencer, asked, got) for _ in range(arguments.repeat)]
@@ -67,13 +67,7 @@ async def ask_once(
                     ours, mean_us = repeated.done + 2, repeated.histogram.mean or 0.0
         if inferencer.why_not_grpc and not session.json and not shape.decoupled:
             say(f"by HTTP: {inferencer.why_not_grpc}")
-    except TritonctlError as error:
-        outcome = error.headline
-        raise
-    finally:
-        if sent is not None:
-            p50 = latency.p50 if latency is not None else None
-            history.add(request.model, Sent(sent.at, sent.service, sent.form, p50, outcome))
+        took.append(latency.p50)
     _keep(arguments, request, got)
     say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     failed = [f"{count} of {arguments.repeat} failed: {words}" for words, count in errors.items()]

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tritonctl.errors import TritonctlError, UsageError
+from tritonctl.errors import UsageError
 from tritonctl.inventory import ReplicaStatus
 from tritonctl.server.inference import Latency
 from tritonctl.server.score import MAX_ANSWER_BYTES, Body, ScoreClient, Scored, lines_of
@@ -23,6 +23,7 @@ from tritonctl.workbench.form import Form
 from tritonctl.workbench.history import History, Sent
 from tui import figures
 from tui.commands import documents, text
+from tui.commands.cut import Cut
 from tui.commands.latency import told_when_stopped
 from tui.commands.session import Session
 from tui.commands.streams import say, tell
@@ -47,41 +48,25 @@ _WITHOUT = (
 )
 
 
-async def score(session: Session, service: str, target: ReplicaStatus) -> int:
-    """With -o json the document is written also where the request fails; its `error` then says why."""
+async def score(session: Session, service: str, target: ReplicaStatus, cut: Cut) -> int:
     arguments = session.arguments
     assert target.replica.address is not None
     _check(arguments)
     name = target.replica.address.http
     got: list[Scored] = []
-    latency: Latency | None = None
-    try:
-        async with ScoreClient(target.replica.address, arguments.max_answer or MAX_ANSWER_BYTES) as client:
-            history = History.usual(os.environ, Path.home())
-            form = form_of(arguments, history, service)
-            body = await _body(arguments, form, client)
-            if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
-                return await _measure(session, client, body, service)
-            outcome = "stopped"
-            try:
-                times = []
-                for _ in range(arguments.repeat):
-                    got.clear()
-                    await _ask(session, client, body, got)
-                    times.append(got[-1].latency_us if got else 0.0)
-                latency = Latency.of(times)
-                outcome = ""
-            except TritonctlError as error:
-                outcome = error.headline
-                raise
-            finally:
-                history.add(service, Sent(time.time(), service, form, latency.p50 if latency else None, outcome))
-    except UsageError:
-        raise
-    except TritonctlError as error:
-        if session.json:
-            tell(documents.dump(document(name, got, latency, error.answer)))
-        raise
+    cut.document = lambda error: document(name, got, None, error)
+    async with ScoreClient(target.replica.address, arguments.max_answer or MAX_ANSWER_BYTES) as client:
+        history = History.usual(os.environ, Path.home())
+        form = form_of(arguments, history, service)
+        body = await _body(arguments, form, client)
+        if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
+            return await _measure(session, client, body, service)
+        with history.keeping(service, Sent(time.time(), service, form, None, "")) as took:
+            for _ in range(arguments.repeat):
+                got.clear()
+                await _ask(session, client, body, got)
+                took.append(got[-1].latency_us if got else 0.0)
+    latency = Latency.of(took)
     say_unused_deployment(arguments.deployment, got[-1].deployment if got else "")
     if arguments.save_case is not None:
         from tritonctl.workbench import posted

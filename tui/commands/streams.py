@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import io
 import os
@@ -74,6 +75,20 @@ def say(text: str) -> None:
             print(plain(line), file=sys.stderr, flush=True)
     except OSError:
         mute(sys.stderr)  # nobody reads it: that is no reason to leave the work half done
+
+
+async def answered(question: str) -> str:
+    """What a person types after it. The loop waits for that: neither a thread that reads nor `input` can be ended by a
+    signal that the loop handles."""
+    print(question, end="", file=sys.stderr, flush=True)
+    typed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip()
 
 
 def say_left(lines: Sequence[str]) -> None:
