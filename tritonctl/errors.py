@@ -1,6 +1,7 @@
 """What can go wrong, as the person at the terminal needs it: what was tried, what came back, what to do.
 
 TritonctlError
+├── AlreadySo         0   what was asked for is what there is: nothing is to be done
 ├── OperationFailed   1   the server or the place said no, in its own words
 ├── UsageError        2   the call or the settings are wrong
 ├── NotFound          3   no such service or model
@@ -34,6 +35,12 @@ class TritonctlError(Exception):
         """One line, without the advice."""
         lines = self.answer.strip().splitlines()
         return lines[0] if lines else self.tried
+
+
+class AlreadySo(TritonctlError):
+    """No plan is made, and none is needed: asking twice for the same is no failure."""
+
+    exit_code = 0
 
 
 class OperationFailed(TritonctlError):

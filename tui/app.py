@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.css.query import NoMatches
 
 from tritonctl.backend import Capability
-from tritonctl.errors import TritonctlError, fault
+from tritonctl.errors import AlreadySo, TritonctlError, fault
 from tritonctl.fleet import Fleet
 from tritonctl.halfway import left_halfway
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, carry_out
@@ -253,7 +253,8 @@ class TritonctlApp(CommandedApp):
             async with asyncio.timeout(PLAN_S):
                 plan = await event.make()
         except TritonctlError as error:
-            self.say(f"{error.headline}{'  → ' + error.advice if error.advice else ''}", "failed")
+            words = f"{error.headline}{'  → ' + error.advice if error.advice else ''}"
+            self.say(words, "ok" if isinstance(error, AlreadySo) else "failed")
             return
         except TimeoutError:
             self.say(f"{event.what}: the server did not answer while the plan was made", "failed")

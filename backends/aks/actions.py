@@ -9,7 +9,7 @@ from backends.aks.access import API
 from backends.aks.cluster import Cluster
 from backends.azure.arm import Arm
 from tritonctl.backend import Capability, Intent
-from tritonctl.errors import OperationFailed
+from tritonctl.errors import AlreadySo, OperationFailed
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan, Step
 
@@ -36,9 +36,9 @@ def plan(ground: Ground, intent: Intent) -> Plan:
     stopped = cluster.power.lower() == "stopped"
     match intent.action:
         case Capability.STOP if stopped:
-            raise OperationFailed(tried, "the cluster is stopped already")
+            raise AlreadySo(tried, "the cluster is stopped already")
         case Capability.START if cluster.power.lower() == "running":
-            raise OperationFailed(tried, "the cluster is running already")
+            raise AlreadySo(tried, "the cluster is running already")
         case Capability.STOP:
             return _stop(ground, intent)
         case Capability.START:

@@ -13,7 +13,7 @@ from backends.docker.command import connect_command, create_command, left_out
 from backends.docker.container import Container, listing, mapping, text
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
-from tritonctl.errors import NotFound, OperationFailed, TritonctlError
+from tritonctl.errors import AlreadySo, NotFound, OperationFailed, TritonctlError
 from tritonctl.ground import PlanGround
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Choice, Plan, Step, choose
@@ -48,14 +48,14 @@ async def start(ground: Ground) -> Plan:
             steps.append(ready_step(ground.engine, each.name, ground.ready_s))
             undo.append(f"docker stop -t {STOP_S} {each.name}")
     if not steps:
-        raise OperationFailed(f"start {ground.service_id}", "it runs already", "restart starts it anew")
+        raise AlreadySo(f"start {ground.service_id}", "it runs already", "restart starts it anew")
     return ground.plan(f"Start {ground.service_id}", steps, [], " && ".join(undo))
 
 
 async def stop(ground: Ground) -> Plan:
     running = [each for each in ground.containers if each.state.status in ("running", "paused", "restarting")]
     if not running:
-        raise OperationFailed(f"stop {ground.service_id}", "it does not run")
+        raise AlreadySo(f"stop {ground.service_id}", "it does not run")
     warnings = await _loss_of_stop(ground, running)
     steps = [stop_step(ground.engine, each) for each in running]
     kept = [each for each in running if not each.auto_remove]

@@ -20,7 +20,7 @@ from backends.docker.container import Container, listing, mapping, text
 from backends.docker.discovery import NEW, OLD
 from backends.docker.engine import Engine
 from backends.docker.recreate import Order, order
-from tritonctl.errors import OperationFailed, TritonctlError
+from tritonctl.errors import AlreadySo, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode
 from tritonctl.plan import Plan, Step
 from tritonctl.server import options as server_options
@@ -31,15 +31,22 @@ _LOG_S = 5.0
 
 
 async def plan(ground: Ground) -> Plan:
-    """Raises OperationFailed where the flags are out of reach, or the mode is what it is already."""
+    """Raises OperationFailed where the flags are out of reach, AlreadySo where the mode is that of every container."""
     mode = ground.mode
     aside = [each for each in ground.containers if each.name.endswith((OLD, NEW))]
     if aside:
         return await mend.plan(ground, mode)
     steps: list[Step] = []
     warnings: list[str] = []
+    same: list[AlreadySo] = []
     for each in ground.containers:
-        await _switch_one(ground, each, mode, steps, warnings)
+        try:
+            await _switch_one(ground, each, mode, steps, warnings)
+        except AlreadySo as found:
+            same.append(found)
+            warnings.append(f"{each.name} is in control mode {mode} already, and stays as it is")
+    if len(same) == len(ground.containers):
+        raise same[0]
     if mode is not ControlMode.EXPLICIT:
         warnings.append(
             f"{mode} loads every model of the repository: one that fails keeps the server from getting ready, and the "
@@ -134,7 +141,7 @@ async def _new_command(
             f"put --model-control-mode={mode} into the script: {_shown(container.argv)}",
         )
     if all(each.control_mode is mode for each in servers):
-        raise OperationFailed(said, f"it is in control mode {mode} already")
+        raise AlreadySo(said, f"it is in control mode {mode} already")
     ways = await look.ways(ground.engine, found)
     load: list[tuple[str, ...]] = []
     for options, way in zip(servers, ways, strict=True):

@@ -16,7 +16,7 @@ from tests.azure.sample import Sample
 from tests.azure.shapes import SUBSCRIPTION, cluster_path
 from tests.azure.state import Fault, Script, refuse
 from tritonctl.backend import Capability, Intent
-from tritonctl.errors import Forbidden, OperationFailed, Refused
+from tritonctl.errors import AlreadySo, Forbidden, OperationFailed, Refused, TritonctlError
 from tritonctl.inventory import Level
 from tritonctl.plan import AuditLog, Outcome, Plan, carry_out
 
@@ -146,19 +146,19 @@ async def test_a_right_that_lacks(azure: Emulator, workspace: Sample, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("power", "action", "words"),
+    ("power", "action", "kind", "words"),
     [
-        ("Stopped", Capability.STOP, "stopped already"),
-        ("Running", Capability.START, "running already"),
-        ("Running", Capability.RESTART, "a cluster has no restart"),
+        ("Stopped", Capability.STOP, AlreadySo, "stopped already"),
+        ("Running", Capability.START, AlreadySo, "running already"),
+        ("Running", Capability.RESTART, OperationFailed, "a cluster has no restart"),
     ],
 )
 async def test_what_its_state_does_not_allow(
-    azure: Emulator, workspace: Sample, power: str, action: Capability, words: str
+    azure: Emulator, workspace: Sample, power: str, action: Capability, kind: type[TritonctlError], words: str
 ) -> None:
     workspace.cluster("prod-aks", power=power, server="https://127.0.0.1:9")
     async with listening(settings(azure)) as aks:
-        with pytest.raises(OperationFailed, match=words):
+        with pytest.raises(kind, match=words):
             await made(aks, action)
         assert str(action) in dict(aks.services[ROW].denied)
 
@@ -168,7 +168,7 @@ async def test_the_plan_is_of_what_azure_says_now(azure: Emulator, workspace: Sa
     async with listening(settings(azure)) as aks:
         await aks.until(lambda known: known.listed)
         cluster(azure)["properties"]["powerState"] = {"code": "Stopped"}
-        with pytest.raises(OperationFailed, match="stopped already"):
+        with pytest.raises(AlreadySo, match="stopped already"):
             await made(aks, Capability.STOP)
 
 

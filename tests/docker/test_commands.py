@@ -38,6 +38,10 @@ def test_from_listing_to_deleting(place: Place) -> None:
     tritonctl(place, "mode", service, "explicit", "--yes")
     assert tritonctl(place, "mode", service).strip() == "explicit"
     assert place.inspect(name)["HostConfig"] == before["HostConfig"]
+    for asked in (("mode", service, "explicit"), ("start", service)):  # it is so: that is no failure
+        done = json.loads(tritonctl(place, *asked, "--yes", "-o", "json"))
+        assert (done["action"], done["service"], done["steps"]) == (asked[0], service, [])
+    assert "in control mode explicit already" in tritonctl(place, "mode", service, "explicit", "--yes")
     tritonctl(place, "unload", service, "two", "--yes")
     models = json.loads(tritonctl(place, "models", service, "-o", "json"))
     assert {each["name"]: each["state"] for each in models}["one"] == "READY"

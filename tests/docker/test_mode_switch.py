@@ -12,7 +12,7 @@ import pytest
 
 from tests.docker.place import Place, do, make_plan, until
 from tritonctl.backend import Capability
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.errors import AlreadySo, NotFound, OperationFailed
 from tritonctl.inventory import ControlMode, Level
 
 
@@ -232,7 +232,7 @@ async def test_the_same_mode_and_a_script_are_refused_with_words(place: Place) -
     script.chmod(0o755)
     hidden = place.run("s", "/serve", flags=("-v", f"{script}:/serve:ro", "-v", f"{place.models}:/models:ro"))
     async with place.fleet() as fleet:
-        with pytest.raises(OperationFailed, match="in control mode none already"):
+        with pytest.raises(AlreadySo, match="in control mode none already"):
             await make_plan(fleet, place.service(name), Capability.MODE, "none")
         # Its flags are read from what runs in it; they cannot be changed from outside.
         await until(fleet, place.service(hidden), lambda each: each.ready is True)

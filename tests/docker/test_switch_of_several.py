@@ -16,7 +16,7 @@ from backends.docker.endpoint import Endpoint
 from backends.docker.engine import Engine, Query
 from tests.fakes import service
 from tritonctl.backend import Capability, Intent
-from tritonctl.errors import NotFound, OperationFailed
+from tritonctl.errors import AlreadySo, NotFound, OperationFailed
 from tritonctl.plan import AuditLog, Outcome, StepState, carry_out
 from tritonctl.settings_backends import DockerSettings
 
@@ -108,6 +108,17 @@ async def test_a_switch_that_fails_at_the_second_leaves_the_first_serving(
     assert engine.now == {"one": "running", "two": "running"}
     assert "--model-control-mode=explicit" in engine._row("one")["Args"]
     assert engine._row("two")["Id"] == old["/two"]
+
+
+async def test_of_several_only_those_are_switched_that_run_otherwise() -> None:
+    engine = InMemory("one", "two")
+    engine._row("one")["Args"] = ["--model-repository=/m", "--model-control-mode=explicit"]
+    plan = await switch.plan(ground(engine, Capability.MODE, "explicit"))
+    assert {step.replica for step in plan.steps} == {"two"}
+    assert "one is in control mode explicit already, and stays as it is" in plan.warnings
+    engine._row("two")["Args"] = ["--model-repository=/m", "--model-control-mode=explicit"]
+    with pytest.raises(AlreadySo, match="in control mode explicit already"):
+        await switch.plan(ground(engine, Capability.MODE, "explicit"))
 
 
 async def test_nobody_starts_what_a_delete_has_removed(tmp_path: Path) -> None:

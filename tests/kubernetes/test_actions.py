@@ -12,7 +12,7 @@ from tests.kubernetes.acting import GRACEFUL, PATIENT, acting, do, make_plan, se
 from tests.kubernetes.gate import gate_to
 from tests.kubernetes.space import Space, ready
 from tritonctl.backend import Capability, Intent
-from tritonctl.errors import OperationFailed, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.plan import Plan
 
@@ -67,7 +67,7 @@ async def test_scaling_and_its_way_back(space: Space) -> None:
         outcome = await do(off, space.folder)
         assert outcome.error is None, outcome.error
         await space.until("Deployment", "web", lambda found: not found["status"].get("replicas"))
-        with pytest.raises(OperationFailed, match="set to 0 already"):
+        with pytest.raises(AlreadySo, match="set to 0 already"):
             await make_plan(fleet, service(space), Capability.SCALE, "0")
         with pytest.raises(UsageError, match="whole number"):
             await make_plan(fleet, service(space), Capability.SCALE, "many")

@@ -10,7 +10,7 @@ from tests.kubernetes.acting import GRACEFUL, PATIENT, acting, do, make_plan, se
 from tests.kubernetes.space import BROKEN, SLOW, Space, ready, rule
 from tests.servers import IDENTITY
 from tritonctl.backend import Capability
-from tritonctl.errors import Forbidden, OperationFailed
+from tritonctl.errors import AlreadySo, Forbidden, OperationFailed
 from tritonctl.inventory import ControlMode
 from tritonctl.server import control
 
@@ -155,7 +155,7 @@ async def test_explicit_again_writes_down_what_is_loaded(space: Space) -> None:
     await space.until("Deployment", "web", ready(1))
     async with acting(space) as fleet:
         status = await until(fleet, service(space), serving(1))
-        with pytest.raises(OperationFailed, match="in control mode explicit already"):
+        with pytest.raises(AlreadySo, match="in control mode explicit already"):
             await make_plan(fleet, service(space), Capability.MODE, "explicit")
         load = await control.plan_load(status, "two")
         assert any("--load-model=two" in warning for warning in load.warnings), load.warnings

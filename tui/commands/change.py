@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration, Serving
-from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.halfway import left_halfway
 from tritonctl.inventory import Service
@@ -17,7 +17,7 @@ from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit
 from tritonctl.server import control
 from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
-from tui.commands.streams import say, say_left, tell
+from tui.commands.streams import answered, say, say_left, tell
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 
@@ -201,9 +201,24 @@ async def _of_the_place(
             control.need_triton(found, f"mode {found.id} {value}", "control mode")
         loaded = tuple(sorted({model.name for model in found.models if model.ready_on}))
         intent = Intent(action, found.service, value, loaded, options, ready_s=session.settings.timeout_s)
-        plan = await fleet.backend_of(found.service).plan(intent)
+        try:
+            plan = await fleet.backend_of(found.service).plan(intent)
+        except AlreadySo as error:
+            return _nothing_to_do(session, action, found.id, error)
         _check_choices(plan, getattr(session.arguments, "along", ()))
         return await _execute(session, plan, read_only=read_only)
+
+
+def _nothing_to_do(session: Session, action: str, service: str, error: AlreadySo) -> int:
+    """The document is that of a plan, or of a change, without steps."""
+    if session.json and session.arguments.dry_run:
+        _print_plan(session, Plan(action, service, error.tried, (), now=error.answer))
+    elif session.json:
+        tell(documents.dump({"action": action, "service": service, "seconds": 0.0, "steps": []}))
+        say(str(error))
+    else:
+        tell(text.clean(str(error)))
+    return error.exit_code
 
 
 def _check_choices(plan: Plan, named: Sequence[str]) -> None:
@@ -293,22 +308,9 @@ async def _confirm(session: Session, plan: Plan) -> None:
     if not sys.stdin.isatty():
         raise Refused(plan.title, "not confirmed", "nobody is there to ask: add --yes, or look first with --dry-run")
     question = f"type {text.clean(plan.typed)} to do it: " if plan.typed else "do it? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
-    answer = (await _line()).strip()
+    answer = await answered(question)
     if answer != plan.typed if plan.typed else answer.lower() not in ("y", "yes"):
         raise Refused(plan.title, "not confirmed")
-
-
-async def _line() -> str:
-    """What the person types. The loop waits for it, since a thread that reads cannot be interrupted by Ctrl-C."""
-    typed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin, typed.set)
-    try:
-        await typed.wait()
-    finally:
-        loop.remove_reader(sys.stdin)
-    return sys.stdin.readline()
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:

@@ -18,7 +18,7 @@ from backends.kubernetes.client.api import Patch
 from backends.kubernetes.client.kinds import DAEMON_SETS, DEPLOYMENTS, STATEFUL_SETS
 from backends.kubernetes.client.objects import labels, mapping, number, text
 from backends.kubernetes.client.paths import resource
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, TritonctlError, UsageError
 from tritonctl.plan import Plan, Step
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
@@ -74,7 +74,7 @@ async def scale(ground: Ground) -> Plan:
         raise OperationFailed(ground.said, f"a {target.kind.name} has no number of replicas to set", instead(ground))
     wanted, before = _count(ground.intent.value), ground.replicas
     if wanted == before:
-        raise OperationFailed(ground.said, f"it is set to {before} already")
+        raise AlreadySo(ground.said, f"it is set to {before} already")
     await ground.rights.need(ground.said, [ground.right("patch", "scale")])
     warnings = list(ownership.warnings(ground.document, "set the number"))
     warnings += await _autoscaled(ground, wanted)

@@ -14,7 +14,7 @@ from backends.kubernetes.changes.rolling import back, need_rollout, rolling
 from backends.kubernetes.changes.template import Launch, launches, template_of, triton_launches
 from backends.kubernetes.client.objects import mapping
 from backends.kubernetes.pod import Container, read_containers
-from tritonctl.errors import OperationFailed, TritonctlError
+from tritonctl.errors import AlreadySo, OperationFailed, TritonctlError
 from tritonctl.inventory import ControlMode, ModelState, Replica
 from tritonctl.plan import Plan, Step
 from tritonctl.server.client import ServerClient
@@ -25,7 +25,7 @@ _TOGETHER = 16
 
 
 async def plan(ground: Ground) -> Plan:
-    """Raises OperationFailed where the flags are out of reach, or the mode is what it is already.
+    """Raises OperationFailed where the flags are out of reach, AlreadySo where the mode is what it is.
 
     Explicit where it is explicit already writes down what is loaded: new pods then begin with it.
     """
@@ -40,7 +40,7 @@ async def plan(ground: Ground) -> Plan:
     loaded = await _loaded(ground, options, mode, warnings)
     keeps = mode is ControlMode.EXPLICIT
     if all(each.control_mode is mode for each in options) and not (keeps and _adds(options, loaded)):
-        raise OperationFailed(ground.said, f"it is in control mode {mode} already")
+        raise AlreadySo(ground.said, f"it is in control mode {mode} already")
     after = _with_mode(ground, before, mode, loaded)
     if keeps:
         named = ", ".join(loaded) or "no model"
