@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +108,31 @@ def _run(argv: Sequence[str]) -> int:
 
     gc.freeze()
     gc.enable()
-    return asyncio.run(command(session))
+    return asyncio.run(_until_ended(command(session)))
+
+
+async def _until_ended(command: Coroutine[object, object, int]) -> int:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is half done is said, what is open is closed."""
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    ended: list[signal.Signals] = []
+
+    def end(name: signal.Signals) -> None:
+        ended.append(name)
+        task.cancel()
+
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is signal.SIG_DFL:  # one that `nohup` has us ignore stays ignored
+            with suppress(RuntimeError):  # only a main thread has signals
+                loop.add_signal_handler(name, end, name)
+    try:
+        return await command
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        return 128 + ended[0]
 
 
 def _open_backends(settings: Settings) -> Sequence[Backend]:

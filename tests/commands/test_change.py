@@ -202,20 +202,23 @@ def test_a_load_that_takes_longer_than_the_time_out_is_said(on_it: Tritonctl, se
     on_it("wait", "it", "--for", "model=slow")  # it went on at the server
 
 
-def test_ctrl_c_while_loading_leaves_at_once_and_says_what_goes_on(on_it: Tritonctl, server: Running) -> None:
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_load_that_a_signal_ends_leaves_at_once_and_says_what_goes_on(
+    on_it: Tritonctl, server: Running, ended_by: signal.Signals, code: int
+) -> None:
     process = on_it.start("load", "it", "slow", "--yes")
     try:
         end = time.monotonic() + DEADLINE_S
         while states(server)["slow"] != "LOADING" and time.monotonic() < end:
             time.sleep(0.05)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended_by)
         _, err = process.communicate(timeout=DEADLINE_S)
         assert time.monotonic() - began < 10
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert b"Traceback" not in err
     assert b"goes on" in err
     assert on_it.audit[-1]["result"] == "left running"

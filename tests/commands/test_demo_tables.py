@@ -93,7 +93,7 @@ def test_it_writes_one_document(demo: Demo) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP), (signal.SIGKILL, -9)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
 )
 def test_ending_it_early_leaves_nothing(demo: Demo, number: signal.Signals, code: int) -> None:
     done = demo.run(then=lambda process: process.send_signal(number))
