@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,9 @@ class Tracked:
     history: deque[Point] = field(default_factory=lambda: deque(maxlen=HISTORY))
     reasons: LogReasons = field(default_factory=LogReasons)
     _derived: ServiceStatus | None = None
+    # Ages are counted by the clock that never jumps; what is shown, charts and `seen_at`, has the time of day.
+    _seen_s: dict[str, float] = field(default_factory=dict)
+    _pointed_s: float = -math.inf
 
     def status(self) -> ServiceStatus:
         """The same object until something changes."""
@@ -36,6 +40,7 @@ class Tracked:
         wanted = {replica.name: replica for replica in service.replicas}
         for name in [name for name in self.replicas if name not in wanted]:
             del self.replicas[name]
+            self._seen_s.pop(name, None)
             self.reasons.forget()  # its log goes with it
         new = set()
         for name, replica in wanted.items():
@@ -44,6 +49,7 @@ class Tracked:
                 continue
             if before is None or _is_another(before.replica, replica):
                 new.add(name)
+                self._seen_s.pop(name, None)
                 self.replicas[name] = ReplicaStatus(replica, looked=_has_no_server(replica))
                 self.reasons.forget()  # what the log of the one before it said is not of this one
             else:
@@ -61,14 +67,17 @@ class Tracked:
         if before.error is not None and seen.error is None:
             self.reasons.forget()  # it came back: what its log said of the run before is old
         self._derived = None
-        now, at = self.status(), time.time()
-        newest = self.history[-1].at if self.history else 0.0
-        if at - newest < interval_s / 2:
+        if seen.seen_at != before.seen_at:
+            self._seen_s[replica] = time.monotonic()
+        now, at = self.status(), time.monotonic()
+        if at - self._pointed_s < interval_s / 2:
             pass  # charts have even steps: a hurried look adds none
         elif seen.rates is not None and now.rates is not None:
-            self.history.append(Point.of(now.rates, at))
+            self.history.append(Point.of(now.rates, time.time()))
+            self._pointed_s = at
         elif self.history and all(each.rates is None for each in self.replicas.values()):
-            self.history.append(Point.unknown(at))
+            self.history.append(Point.unknown(time.time()))
+            self._pointed_s = at
         return True
 
     def give_up(self, deadline_s: float) -> bool:
@@ -87,8 +96,8 @@ class Tracked:
 
     def older_than(self, seconds: float) -> bool:
         """Whether what is known of a replica is older than that, or it was never seen."""
-        now = time.time()
-        return any(seen.seen_at is None or now - seen.seen_at > seconds for seen in self.replicas.values())
+        now = time.monotonic()
+        return any(now - self._seen_s.get(name, -math.inf) > seconds for name in self.replicas)
 
 
 def _is_another(before: Replica, now: Replica) -> bool:
