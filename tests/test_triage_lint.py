@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -254,3 +257,53 @@ def test_a_config_of_anything(tmp_path: Path) -> None:
     for number, content in enumerate((b"", b"\x00\xff" * 100, b"{" * 10_000, b'name: "' + b"x" * 100_000)):
         (write_model(tmp_path, f"m{number}") / "config.pbtxt").write_bytes(content)
     assert {each.rule for each in lint([tmp_path])} >= {"L2"}
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may read everything, so its rights are laid down; another user has few enough."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that anybody may look into."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        lint([folder])  # what it imports may lie where nobody may look
+        yield folder
+
+
+@pytest.mark.parametrize("closed", ["m", "m/1", "m/config.pbtxt"])
+def test_what_may_not_be_read_is_told_and_the_rest_is_checked(closed: str) -> None:
+    with open_folder() as root:
+        ensemble()(root)
+        write_model(root, "m", config=IDENTITY_CONFIG.replace('backend: "python"', ""))
+        write_model(root, "other", config=TENSORS + "dynamic_batching { }")
+        (root / closed).chmod(0)
+        with without_rights():
+            problems = lint([root])
+        (root / closed).chmod(0o755)
+    told = [each for each in problems if each.path.startswith(str(root / closed))]
+    assert [(each.rule, each.severity) for each in told] == [("L2", Severity.ERROR)], problems
+    assert "Permission denied" in told[0].text
+    assert [each.rule for each in problems if each.path.startswith(str(root / "other"))] == ["L9", "L21"], problems
+    assert not [each for each in problems if each.path.startswith(str(root / "e"))], problems
+
+
+def test_a_member_that_may_not_be_read_is_not_called_missing() -> None:
+    with open_folder() as root:
+        ensemble()(root)
+        (root / "same").chmod(0)
+        with without_rights():
+            problems = lint([root])
+        (root / "same").chmod(0o755)
+    assert [(each.rule, each.path) for each in problems] == [("L2", str(root / "same"))]

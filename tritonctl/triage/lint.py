@@ -20,10 +20,16 @@ def lint(repositories: Sequence[Path], target: Target | None = None) -> tuple[Pr
     target = target or Target()
     problems: list[Problem] = []
     models: list[ModelFolder] = []
+    closed: list[ModelFolder] = []  # that they are there is all that is known of them
     seen: dict[str, Path] = {}
     for root in repositories:
         for folder in _folders(root):
-            model = _read(folder, problems)
+            try:
+                model = _read(folder, problems)
+            except OSError as error:
+                problems.append(_unreadable(folder, error))
+                closed.append(ModelFolder(folder, None, "", (), ()))
+                continue
             if model is None:
                 continue
             if folder.name in seen:
@@ -33,11 +39,21 @@ def lint(repositories: Sequence[Path], target: Target | None = None) -> tuple[Pr
             models.append(model)
     for model in models:
         for rule in lint_models.RULES:
-            problems += rule(model, target)
-    problems += lint_ensembles.check(models)
+            try:
+                problems += rule(model, target)
+            except OSError as error:
+                problems.append(_unreadable(model.folder, error))
+    problems = list(dict.fromkeys(problems))  # several rules look into a folder that is closed to all of them
+    problems += lint_ensembles.check([*models, *closed])
     problems += lint_models.shared_memory(models)
     order = list(Severity)
     return tuple(sorted(problems, key=lambda each: (order.index(each.severity), each.path, each.line, each.rule)))
+
+
+def _unreadable(folder: Path, error: OSError) -> Problem:
+    path = str(error.filename or folder)
+    text = f"it cannot be read: {error.strerror or error}; a server of the same user cannot read it either"
+    return Problem("L2", Severity.ERROR, path, text)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -32,10 +32,9 @@ def _ensemble(model: ModelFolder, by_name: dict[str, ModelFolder]) -> Iterator[P
         if member is None:
             text = f"its member {step.model_name!r} is not in the repository"
             yield model.problem("L16", Severity.ERROR, text, step.model_name)
-            produced |= set(step.output_map.values())
         elif member.config is not None:
             yield from _step(model, member, step, tensors)
-            produced |= set(step.output_map.values())
+        produced |= set(step.output_map.values())
     for name in [value for step in config.ensemble_scheduling.step for value in step.input_map.values()]:
         if name not in produced:
             yield model.problem("L16", Severity.ERROR, f"nothing makes the tensor {name!r}", name)
