@@ -11,7 +11,7 @@ from tests.servers import Factory, write_model
 from tritonctl.errors import OperationFailed
 from tritonctl.server.address import ServerAddress
 from tritonctl.server.client import ServerClient
-from tritonctl.server.log import Severity, parse_line, reasons
+from tritonctl.server.log import Newest, Severity, parse_line, reasons
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,17 @@ def test_a_long_or_hostile_log_is_read_in_time() -> None:
         if seconds[-1] < 2:
             break
     assert min(seconds) < 2, seconds
+
+
+def test_of_a_log_of_long_lines_the_newest_are_kept_and_no_more_than_fit() -> None:
+    newest = Newest(1000)
+    newest.add(f"{number:100}" for number in range(50_000))
+    newest.add(["a" * 100])
+    assert newest.lines == [*(f"{number:100}" for number in range(49_991, 50_000)), "a" * 100]
+    newest.add(["b" * 2000])  # longer than all of it: nothing is kept
+    assert newest.lines == []
+    newest.add(["c"])
+    assert newest.lines == ["c"]
 
 
 async def test_the_reason_for_a_bad_configuration_on_a_real_server(own_triton: Factory, tmp_path: Path) -> None:

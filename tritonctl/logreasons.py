@@ -40,12 +40,12 @@ class LogReasons:
 
     async def read(self, backend: Backend, service: Service) -> bool:
         """Read the log, in bounded time; whether it tells something else than before."""
-        lines: list[str] = []
+        newest = log.Newest()
         with suppress(TritonctlError, TimeoutError):
             async with asyncio.timeout(_DEADLINE_S):
                 async for batch in backend.logs(service, tail=_TAIL):
-                    lines += [line.text for line in batch]
-        before, self.by_model = self.by_model, await asyncio.to_thread(log.reasons, lines)
+                    newest.add(line.text for line in batch)
+        before, self.by_model = self.by_model, await asyncio.to_thread(log.reasons, newest.lines)
         return self.by_model != before
 
 

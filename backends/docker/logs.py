@@ -294,11 +294,11 @@ async def _pump(pieces: AsyncIterator[bytes], lines: Lines, waiting: _Waiting) -
 
 async def last_words(engine: Engine, container: Container) -> str:
     """What the log says of why the server ended: a model's reason first, else its last error."""
-    texts: list[str] = []
+    newest = log.Newest()
     try:
         async with asyncio.timeout(2.0):
             async for batch in read(engine, container, container.name, current_run(container), tail=2000, follow=False):
-                texts += [line.text for line in batch]
+                newest.add(line.text for line in batch)
     except (TritonctlError, TimeoutError):
         return ""
-    return log.last_words(texts)
+    return log.last_words(newest.lines)

@@ -7,6 +7,7 @@ Formats as tritonserver 2.51.0 writes them: `I1121 14:02:31.000000 12 file.cc:34
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,26 @@ class Line:
     severity: Severity
     time: str  # as the server wrote it, "" where there is none
     text: str
+
+
+class Newest:
+    """The newest lines of a log, of at most `most_bytes` together: a line may have 64 KiB, and a log ends anywhere."""
+
+    def __init__(self, most_bytes: int = 8 * 1024 * 1024) -> None:
+        self._most = most_bytes
+        self._size = 0
+        self._lines: deque[str] = deque()
+
+    def add(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._lines.append(line)
+            self._size += len(line)
+            while self._size > self._most:
+                self._size -= len(self._lines.popleft())
+
+    @property
+    def lines(self) -> list[str]:
+        return list(self._lines)
 
 
 _DEFAULT = re.compile(r'^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ (\S+:\d+)\] ?"?(.*?)"?$', re.DOTALL)
