@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -156,6 +161,32 @@ def test_what_was_sent_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert history.folder.stat().st_mode & 0o777 == 0o700
     assert file.parent == history.folder
+
+
+def test_two_that_write_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    """Each takes what is there, adds its own and writes it all."""
+    program = (
+        "import sys; from pathlib import Path; from tritonctl.workbench.history import History, Sent;"
+        "from tritonctl.workbench.form import Form\n"
+        "sys.stdin.readline()\n"
+        "for at in range(20): History(Path(sys.argv[1])).add('m', Sent(float(at), sys.argv[2], Form(), None, ''))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    both = [subprocess.Popen([*command, name], stdin=subprocess.PIPE) for name in ("a/a", "b/b")]
+    for each in both:
+        each.communicate(b"go\n", timeout=30)
+    kept = [(each.service, each.at) for each in History(tmp_path).of("m")]
+    assert sorted(kept) == [(name, float(at)) for name in ("a/a", "b/b") for at in range(20)]
+
+
+def test_one_that_holds_the_history_for_ever_keeps_nobody_from_it(tmp_path: Path) -> None:
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    began = time.monotonic()
+    History(tmp_path).add("m", Sent(1.0, "u/t", Form(), None, ""))
+    os.close(held)
+    assert len(History(tmp_path).of("m")) == 1
+    assert time.monotonic() - began < 5
 
 
 def test_a_broken_history_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ STOPPED = "stopped"
 """The outcome of what a person ended."""
 MAX_LINE = 64 * 1024
 """Longer forms are not kept: a value of that size came from a program, not from a person."""
+
+_ALONE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,14 @@ class History:
             return
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            kept = [*self._lines(model)[-(KEPT - 1) :], line]
-            file = self._file(model)
-            new = file.with_name(f"{file.name}.{os.getpid()}")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-                out.write("\n".join(kept) + "\n")
-            new.replace(file)
+            with _alone(self.folder):
+                kept = [*self._lines(model)[-(KEPT - 1) :], line]
+                file = self._file(model)
+                new = file.with_name(f"{file.name}.{os.getpid()}")
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+                with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as out:
+                    out.write("\n".join(kept) + "\n")
+                new.replace(file)
 
     @contextmanager
     def keeping(self, model: str, sent: Sent | None) -> Iterator[list[float]]:
@@ -114,3 +120,24 @@ class History:
         except OSError:
             return []
         return [line for line in text.splitlines() if line.strip()][-KEPT:]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other tritonctl reads and writes the folder meanwhile: one of two entries would be lost. One that holds it for
+    longer than writing takes, being stopped, say, is not waited for; nor is a file system that knows no locks."""
+    ends = time.monotonic() + _ALONE_S
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        while time.monotonic() < ends:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.005)
+            except OSError:
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(held)
