@@ -51,7 +51,7 @@ async def test_typing_editing_history_and_completion() -> None:
         assert app.focused is app.table
         prompt.open(":", complete=lambda text: [c for c in ("logs", "load", "model") if c.startswith(text)])
         await pilot.press("l")
-        assert "".join(text for text, _ in prompt.frame(40, 1)[0]).rstrip() == " :logs"
+        assert "".join(text for text, _ in prompt.frame(40, 1)[0]).rstrip() == " :l   tab: logs", "typed is the l"
         await pilot.press("tab")
         assert prompt.value == "logs"
         await pilot.press("tab")

@@ -95,23 +95,21 @@ class Prompt(Notice):
         self.paint()
 
     def frame(self, width: int, height: int) -> list[Line]:
-        """Prefix, input with the caret as a reversed cell, the rest of the first candidate."""
+        """Prefix, input with the caret as a reversed cell, and apart from it what tab would make of it: text that went
+        on behind the caret would look as if it were typed, where colours tell nothing."""
         if not self.is_open:
             return super().frame(width, height)
         before, after = self.value[: self._caret], self.value[self._caret :]
         room = max(1, width - width_of(self.prefix) - 3)
         if (over := width_of(before) - room) > 0:
             before = clip(before, over, room)
-        rest = ""
+        offered = ""
         if not after and self.value:
             found = next((plain(item) for item in self._complete(self.value) if item.startswith(self.value)), "")
-            rest = found[len(self.value) :]
-        under, after = (after[0], after[1:]) if after else (rest[:1] or " ", "")
-        return [
-            padded(
-                [(" " + self.prefix, "key"), (before, ""), (under, "caret"), (after, ""), (rest[1:], "muted")], width
-            )
-        ]
+            offered = f"  tab: {found}" if found not in ("", self.value) else ""
+        under, after = (after[0], after[1:]) if after else (" ", "")
+        runs = [(" " + self.prefix, "key"), (before, ""), (under, "caret"), (after, ""), (offered, "muted")]
+        return [padded(runs, width)]
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the prompt's while it is open."""
