@@ -32,6 +32,7 @@ from tui.widgets.panel import Panel
 
 _ENDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.SKIPPED)
 PAINT_S = 0.25  # at most four times a second
+_WARNED_S = 10.0  # within these the same key leaves, past a change that is at work
 _GATHER_S = 0.06  # looks that end together are drawn together
 _STRUCK_AGAIN_S = 0.5
 _BEGIN_AT_LATEST_S = 0.3
@@ -64,7 +65,7 @@ class TritonctlApp(CommandedApp):
         self._keymap = dict(keymap or {})
         self._wanted_theme = theme
         self._begun = False
-        self._leaving = False
+        self._warned_at = -_WARNED_S
         self._struck_at = 0.0
         self._touched_at = time.monotonic()
         self._plan_at_work: asyncio.Task[None] | None = None
@@ -204,7 +205,8 @@ class TritonctlApp(CommandedApp):
         return action == "quit" or not asking
 
     async def action_back(self) -> None:
-        """Esc takes the filter away first, then goes one level up."""
+        """Esc takes the filter away first, then goes one level up. Who goes on in the dashboard does not leave it."""
+        self._warned_at = -_WARNED_S
         if isinstance(self.screen, LiveScreen) and self.screen.show_all():
             return
         if len(self.screen_stack) > 1:
@@ -225,8 +227,8 @@ class TritonctlApp(CommandedApp):
 
     def leave(self) -> None:
         """A change at work is asked about before leaving: nobody would see how it ends, or take its further steps."""
-        if self._plan_at_work is not None and not self._leaving:
-            self._leaving = True
+        if self._plan_at_work is not None and time.monotonic() - self._warned_at > _WARNED_S:
+            self._warned_at = time.monotonic()
             if self._at_work is not None and left_halfway(*self._at_work):
                 self.say("a change is at work and would be left half done; q again leaves it so", "warn")
             else:
@@ -322,7 +324,7 @@ class TritonctlApp(CommandedApp):
             self._plan_at_work = None
             if ended:
                 self._at_work = None
-            self._leaving = False
+            self._warned_at = -_WARNED_S
             self.fleet.read_log_again(plan.service)
             self.paint_now()
 

@@ -163,6 +163,27 @@ async def test_quit_asks_once_while_a_change_runs(tmp_path: Path) -> None:
             assert shown.app.return_value == 0
 
 
+async def test_who_goes_on_after_the_warning_is_warned_again(tmp_path: Path) -> None:
+    async with one_service(tmp_path, FakeModel("pitch", None, "", load_s=30)) as (shown, _):
+        await shown.press("L")
+        await shown.sees("[ Cancel ]")
+        await shown.press("tab", "enter")
+        await shown.sees("[ Leave it running ]")
+        await shown.press("escape")
+        await shown.press("q")
+        await shown.sees("leaves it to the server")
+        await shown.press("escape")
+        await shown.press("q")
+        await shown.sees("leaves it to the server")
+        assert shown.app.return_value is None
+        shown.app._warned_at -= 60  # a minute later it is no longer the same thought
+        await shown.press("q")
+        await shown.sees("leaves it to the server")
+        assert shown.app.return_value is None
+        await shown.press("q")
+        assert shown.app.return_value == 0
+
+
 class SwitchingForEver(FakeBackend):
     """Its restart hangs at the second step."""
 
