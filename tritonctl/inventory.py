@@ -40,11 +40,13 @@ class ModelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The first layer: what the place says of a service or a replica, `state` in the place's own words."""
+    """The first layer: what the place says of a service or a replica, `state` in the place's own words. `final`: it
+    runs no more, and nothing there starts it again by itself."""
 
     state: str
     level: Level
     reason: str | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +279,7 @@ class ServiceStatus:
     live: bool | None
     ready: bool | None
     version: str | None
-    control_mode: ControlMode | None
+    control_modes: tuple[ControlMode, ...]  # of its servers; several where they differ
     replicas_ready: int
     level: Level
     disagree: bool
@@ -290,6 +292,16 @@ class ServiceStatus:
     @property
     def id(self) -> str:
         return self.service.id
+
+    @property
+    def control_mode(self) -> ControlMode | None:
+        """That of all its servers; None where they differ, or none of them is known."""
+        return self.control_modes[0] if len(self.control_modes) == 1 else None
+
+    @property
+    def mode_words(self) -> str:
+        """ "explicit", or "explicit, none" of servers that differ; "" where none is known."""
+        return ", ".join(self.control_modes)
 
     def address_for(self, model: str) -> ServerAddress | None:
         """Of a replica whose server answers, before all of one where the model is ready; None: there is none."""

@@ -50,7 +50,7 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
         live=_all([each.live for each in asked]),
         ready=_all([each.ready for each in asked]),
         version=next((each.version for each in answered if each.version), None),
-        control_mode=next((each.control_mode for each in asked if each.control_mode), None),
+        control_modes=tuple(dict.fromkeys(each.control_mode for each in asked if each.control_mode)),
         replicas_ready=sum(each.ready is True for each in replicas),
         level=min(known) if known and server is not Level.UNKNOWN else min([*known, Level.UNKNOWN]),
         disagree=_disagree(service, answered, models),

@@ -68,7 +68,8 @@ def _service(backend: str, name: str, group: Sequence[Seen]) -> Service:
     worst = min(platforms, key=lambda each: each.level)
     if len(platforms) > 1:
         good = sum(each.level is Level.OK for each in platforms)
-        worst = Platform(f"{good}/{len(platforms)} running", worst.level, worst.reason)
+        final = all(each.final for each in platforms)
+        worst = Platform(f"{good}/{len(platforms)} running", worst.level, worst.reason, final)
     if half_done(group):
         words = _half_done_words(group)
         worst = Platform(
@@ -124,6 +125,16 @@ def _replicas(seen: Seen) -> list[Replica]:
 
 def platform(seen: Seen) -> Platform:
     """The engine's state of the container, with what it means for the one who needs the server."""
+    return replace(_platform(seen), final=_is_final(seen.container))
+
+
+def _is_final(container: Container) -> bool:
+    """Of one with a restart policy only the engine knows whether it will be started again."""
+    by_itself = container.restart_policy not in ("", "no")
+    return container.state.status in ("exited", "dead", "created") and not by_itself
+
+
+def _platform(seen: Seen) -> Platform:
     container = seen.container
     state, code = container.state, container.state.exit_code
     if seen.unknown:

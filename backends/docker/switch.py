@@ -56,12 +56,16 @@ async def plan(ground: Ground) -> Plan:
         warnings.append("one container after the other: the others serve meanwhile, and what is switched stays so")
     else:
         warnings.append("it does not serve between the stop of the old and the readiness of the new container")
+    before = {switchsteps.mode_now(each) for each in ground.containers}
+    if len(before) == 1 and None not in before:
+        back = f"tritonctl mode {ground.service_id} {before.pop()}"
+    else:
+        back = "by hand, since its servers have different modes"
     return ground.plan(
         f"Switch {ground.service_id} to control mode {mode}",
         steps,
         warnings,
-        "by itself when a step fails: the old container gets its name back and is started; afterwards: "
-        f"tritonctl mode {ground.service_id} {switchsteps.mode_now(ground.containers[0])}",
+        f"by itself when a step fails: the old container gets its name back and is started; afterwards: {back}",
     )
 
 

@@ -38,8 +38,9 @@ class Made:
 
 
 def mode_now(container: Container) -> ControlMode | None:
-    servers = server_options.servers_of(container.argv, container.environ)
-    return servers[0].control_mode if servers else None
+    """That of all its servers; None where they differ, or nothing shows one."""
+    modes = {each.control_mode for each in server_options.servers_of(container.argv, container.environ)}
+    return modes.pop() if len(modes) == 1 else None
 
 
 async def make(engine: Engine, container: Container, wanted: Order, twin: Order | None, made: Made) -> str:

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 from tests.docker.place import ROOT, Place
 
 
-def tritonctl(place: Place, *words: str, code: int = 0) -> str:
+def tritonctl(place: Place, *words: str, code: int = 0, err: bool = False) -> str:
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TRITONCTL_", "DOCKER_"))},
         "DOCKER_HOST": place.host,
@@ -20,7 +22,7 @@ def tritonctl(place: Place, *words: str, code: int = 0) -> str:
     command = [sys.executable, "-m", "tui.cli", "--backend", "docker", *words]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == code, f"{words}: {done.stdout} {done.stderr}"
-    return done.stdout
+    return done.stderr if err else done.stdout
 
 
 def test_from_listing_to_deleting(place: Place) -> None:
@@ -68,3 +70,28 @@ def test_from_listing_to_deleting(place: Place) -> None:
     assert place.names() == set()
     audit = (place.folder / "state" / "tritonctl" / "audit.jsonl").read_text().splitlines()
     assert any(json.loads(line)["call"] == f"docker rm {name}" for line in audit)
+
+
+def test_who_waits_for_one_that_has_ended_is_told_at_once(place: Place) -> None:
+    ended = place.run("ended", "tritonserver", "--model-repository=/nowhere")
+    again = place.run("again", "tritonserver", "--model-repository=/nowhere", flags=("--restart", "on-failure:50"))
+    place.docker("wait", ended)
+    for condition in ("ready", "model=one"):
+        began = time.monotonic()
+        done = tritonctl(place, "wait", f"docker/{ended}", "--for", condition, "--timeout", "60", code=1, err=True)
+        assert time.monotonic() - began < 30
+        assert "exited 1" in done
+        assert "nothing starts it again by itself" in done
+        assert f"tritonctl start docker/{ended}" in done
+    done = tritonctl(place, "wait", f"docker/{again}", "--for", "ready", "--timeout", "6", code=5, err=True)
+    assert "waited 6 s" in done, "one that the engine starts again may come yet"
+
+
+def test_who_waits_is_told_of_no_end_by_a_restart(place: Place) -> None:
+    name = place.triton("t")
+    tritonctl(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "30")
+    place.docker("stop", name)
+    starting = threading.Timer(1.0, place.docker, ("start", name))
+    starting.start()
+    tritonctl(place, "wait", f"docker/{name}", "--for", "ready", "--timeout", "60")
+    starting.join()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.docker.place import IMAGE, Place, until
 from tests.tui.pilot import dashboard
+from tritonctl.errors import OperationFailed
 from tritonctl.inventory import ControlMode, Level
 from tritonctl.server.address import Speaks
+from tritonctl.server.control import plan_load
 
 OTHER = "something:else"  # another name for the image: nothing in it speaks of Triton
 
@@ -75,6 +79,11 @@ async def test_several_servers_in_one_container_are_several_replicas(place: Plac
         assert [each.replica.name for each in status.replicas] == [f"{name}:8000", f"{name}:9000"]
         modes = [each.control_mode for each in status.replicas]
         assert modes == [ControlMode.NONE, ControlMode.EXPLICIT]
+        assert (status.control_mode, status.mode_words) == (None, "none, explicit")
+        plan = await plan_load(status, "two")
+        assert f"{name}:8000 runs in control mode none, and refuses it" in plan.warnings
+        with pytest.raises(OperationFailed, match="control mode none, which refuses"):
+            await plan_load(status, "two", replica=f"{name}:8000")
         first = status.replicas[0].replica.address
         assert first is not None
         assert first.metrics is None

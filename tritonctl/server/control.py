@@ -17,6 +17,7 @@ from tritonctl.server.options import EVERY_MODEL
 
 LOAD_DEADLINE_S = 300.0
 _POLL_S = 0.25
+_REFUSING = (ControlMode.NONE, ControlMode.POLL, ControlMode.NONE_OR_POLL)
 _ALIVE_S = 2.0
 _CONFIG_READ_S = 2.0
 
@@ -37,11 +38,11 @@ async def plan_load(
     """
     need_triton(status, f"load {status.id} {model}")
     targets = _targets(status, replica)
-    _need_explicit(status, f"load {model}")
+    refusing = _need_explicit(status, targets, f"load {model}")
     known = [each for each in status.models if each.name == model]
     if not known and config is None and any(target.models_known for target in targets):
         raise NotFound(f"load {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = _one_of_several(targets)
+    warnings = [*refusing, *_one_of_several(targets)]
     if config is not None:
         warnings.append("the override lives in memory: it is gone at the next start, and a plain load does not undo it")
     if not any(each.ready_on for each in known):
@@ -100,11 +101,11 @@ async def plan_unload(
     """Unload `model` on every replica, or on one; `dependents` also unloads the members of an ensemble."""
     need_triton(status, f"unload {status.id} {model}")
     targets = _targets(status, replica)
-    _need_explicit(status, f"unload {model}")
+    refusing = _need_explicit(status, targets, f"unload {model}")
     known = [each for each in status.models if each.name == model]
     if not known and any(target.models_known for target in targets):
         raise NotFound(f"unload {model} on {status.id}", "the repository has no such model", _names(status))
-    warnings = _one_of_several(targets)
+    warnings = [*refusing, *_one_of_several(targets)]
     ensembles = await _ensembles_using(status, targets, model)
     if ensembles:
         warnings.append(
@@ -247,13 +248,17 @@ def _one_of_several(targets: Sequence[ReplicaStatus]) -> list[str]:
     ]
 
 
-def _need_explicit(status: ServiceStatus, what: str) -> None:
-    if status.control_mode in (ControlMode.NONE, ControlMode.POLL, ControlMode.NONE_OR_POLL):
+def _need_explicit(status: ServiceStatus, targets: Sequence[ReplicaStatus], what: str) -> list[str]:
+    """What to warn of where only some refuse. Raises OperationFailed where all do."""
+    refusing = [each for each in targets if each.control_mode in _REFUSING]
+    if refusing and len(refusing) == len(targets):
+        modes = ", ".join(dict.fromkeys(str(each.control_mode) for each in refusing))
         raise OperationFailed(
             f"{what} on {status.id}",
-            f"the server runs in control mode {status.control_mode}, which refuses loads and unloads",
+            f"the server runs in control mode {modes}, which refuses loads and unloads",
             "restart it with --model-control-mode=explicit and --load-model=NAME for each model to keep",
         )
+    return [f"{each.replica.name} runs in control mode {each.control_mode}, and refuses it" for each in refusing]
 
 
 def _now(status: ServiceStatus, known: Sequence[JoinedModel]) -> str:

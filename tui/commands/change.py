@@ -73,10 +73,14 @@ async def mode(session: Session) -> int:
         reachable_or_raise(found)
         read_only = session.settings.read_only or fleet.backend_of(found.service).read_only
     if session.json:
-        tell(documents.dump({"service": found.id, "control_mode": found.control_mode}))
+        replicas = [{"replica": each.replica.name, "control_mode": each.control_mode} for each in found.replicas]
+        tell(documents.dump({"service": found.id, "control_mode": found.control_mode, "replicas": replicas}))
+    elif len(found.control_modes) > 1:
+        for each in found.replicas:
+            tell(f"{text.clean(each.replica.name)}  {each.control_mode or 'unknown'}")
     else:
-        tell(found.control_mode or "unknown")
-        if found.control_mode is None and read_only:
+        tell(found.mode_words or "unknown")
+        if not found.control_modes and read_only:
             say("the server tells it only when it is asked for a change, and read-only mode asks for none")
     return 0
 

@@ -46,7 +46,7 @@ def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
                 server_word(each),
                 f"{each.counts.ready}/{each.counts.total}" if any(r.models_known for r in each.replicas) else "–",
                 f"{each.replicas_ready}/{len(each.replicas)}",
-                each.control_mode or "?",
+                each.mode_words or "?",
                 each.version or "–",
                 each.note,
             )

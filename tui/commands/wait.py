@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
@@ -16,6 +17,7 @@ from tui.commands.session import Session, raise_lost
 from tui.commands.streams import tell
 
 _INTERVAL_S = 0.5
+_STARTED_AGAIN_S = 2.0  # a restart that somebody makes just now is no end
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,20 @@ class _Condition:
             return (status.ready if self.text == "ready" else status.live) is True
         return any(each.name == self.model and 0 < each.ready_on == each.replicas for each in status.models)
 
+    @property
+    def needs_a_server(self) -> bool:
+        return self.text != "settled"
+
+    def never(self, status: ServiceStatus) -> TritonctlError:
+        """Of one that has ended, and that its place does not start again by itself."""
+        platform = status.service.platform
+        words = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
+        return OperationFailed(
+            f"wait for {status.id} to be {self.text}",
+            f"{words}; nothing starts it again by itself",
+            f"tritonctl start {status.id}; why it ended: tritonctl triage {status.id}",
+        )
+
     def unmet(self, waited: str, status: ServiceStatus) -> TritonctlError:
         """What stands in the way at the end."""
         named = [each for each in status.models if each.name == self.model]
@@ -67,6 +83,7 @@ async def wait(session: Session) -> int:
     status: ServiceStatus | None = None
     async with session.fleet(interval_s=_INTERVAL_S) as fleet:
         snapshot = fleet.snapshot
+        ended: float | None = None
         try:
             async with asyncio.timeout(session.change_timeout_s):
                 while True:
@@ -80,6 +97,15 @@ async def wait(session: Session) -> int:
                         fleet.start_probing(status.id)
                     if status is not None and condition.holds(status):
                         break
+                    if status is not None and condition.needs_a_server and status.service.platform.final:
+                        ended = ended or time.monotonic()
+                        if time.monotonic() - ended > _STARTED_AGAIN_S:
+                            raise condition.never(status)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(_STARTED_AGAIN_S / 4):
+                                snapshot = await fleet.changed(snapshot)
+                        continue
+                    ended = None
                     snapshot = await fleet.changed(snapshot)
         except TimeoutError:
             waited = f"waited {session.change_timeout_s:g} s for {session.arguments.service} to be {condition.text}"

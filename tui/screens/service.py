@@ -162,7 +162,7 @@ def header_parts(status: ServiceStatus, now: float) -> list[Part]:
         Part(status.id, "title", 9),
         Part(word, state, 8),
         Part(f"{status.replicas_ready}/{len(status.replicas)} replicas", "", 4) if len(status.replicas) > 1 else None,
-        Part(str(status.control_mode or "mode ?"), "", 5) if speaks(status) is Speaks.TRITON else None,
+        Part(status.mode_words or "mode ?", "", 5) if speaks(status) is Speaks.TRITON else None,
         Part(f"Triton {status.version}", "muted", 3) if status.version else None,
     ]
     if status.stale and status.seen_at is not None:
