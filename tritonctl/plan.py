@@ -308,7 +308,9 @@ async def _undo(results: list[StepResult], failed: int, put: _Put) -> None:
             undone = replace(results[place], state=StepState.UNDONE, seconds=time.monotonic() - began, answer=answer)
             put(place, undone, True)
             continue
-        stuck: TritonctlError = OperationFailed(step.undo_call, f"undoing it failed: {words}", "finish it by hand")
+        stuck: TritonctlError = OperationFailed(
+            step.undo_call, f"undoing it failed: {words}", f"by hand this takes it back: {step.undo_call}"
+        )
         if (cause := results[place].error) is not None:  # stays of its kind: the exit code hangs on it
             stuck = copy.copy(cause)
             stuck.answer = f"{cause.answer}; undoing it failed: {words}"

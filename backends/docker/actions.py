@@ -184,8 +184,11 @@ async def remove(engine: Engine, container: Container) -> str:
     except NotFound:
         return "was gone already"
     except OperationFailed as error:
-        if error.status == 409 and "removal" in error.answer:
+        if error.status == 409 and "in progress" in error.answer:
             return "is being removed"
+        if error.status == 409 and "running container" in error.answer:
+            words = "it runs again: somebody started it meanwhile, and it is not removed"
+            raise OperationFailed(f"remove {container.name}", words, "delete it again", error.status) from None
         raise
     return "removed"
 

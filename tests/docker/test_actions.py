@@ -8,7 +8,7 @@ import pytest
 
 from tests.docker.place import Place, do, make_plan, until, until_snapshot
 from tritonctl.backend import Capability
-from tritonctl.errors import OperationFailed, Refused, UsageError
+from tritonctl.errors import AlreadySo, Refused, UsageError
 from tritonctl.inventory import Level
 from tritonctl.plan import AuditLog, carry_out
 from tritonctl.server.client import ServerClient
@@ -31,7 +31,7 @@ async def test_stop_start_and_restart(place: Place) -> None:
         assert (await do(plan, place.folder)).error is None
         status = await until(fleet, key, lambda each: each.service.platform.state == "stopped")
         assert status.level is Level.OFF
-        with pytest.raises(OperationFailed, match="does not run"):
+        with pytest.raises(AlreadySo, match="does not run"):
             await make_plan(fleet, key, Capability.STOP)
         outcome = await do(await make_plan(fleet, key, Capability.START), place.folder)
         assert outcome.error is None
@@ -47,6 +47,19 @@ async def test_stop_start_and_restart(place: Place) -> None:
         assert outcome.error is None, outcome.error
         assert place.inspect(name)["State"]["StartedAt"] != before
         await until(fleet, key, lambda each: each.ready is True)
+
+
+async def test_what_somebody_starts_again_is_not_said_to_be_removed(place: Place) -> None:
+    name = place.triton("t")
+    place.docker("stop", name)
+    async with place.fleet() as fleet:
+        await until(fleet, place.service(name), lambda each: each.service.platform.final)
+        plan = await make_plan(fleet, place.service(name), Capability.DELETE)
+        place.docker("start", name)
+        outcome = await do(plan, place.folder)
+    assert outcome.error is not None
+    assert "it runs again: somebody started it meanwhile, and it is not removed" in str(outcome.error)
+    assert name in place.names()
 
 
 async def test_a_restart_that_fails_says_why(place: Place) -> None:
