@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from backends.docker import use
 from backends.docker.container import Container, listing, mapping, number, read_container, text
 from backends.docker.engine import Engine
+from backends.docker.reach import is_direct
 from backends.secrets import mask_argument
 from tritonctl.backend import Section
 from tritonctl.errors import TritonctlError
+from tritonctl.server.options import servers_of
 
 _MIB = 2**20
+_CONNECT_S = 0.5
 # As the kernel names them (uname -m) and as images do (GOARCH).
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 Rows = list[tuple[str, str]]
@@ -23,7 +27,7 @@ async def section(engine: Engine, container: Container) -> Section:
     document = await engine.get(f"/containers/{container.id}/json")
     now = read_container(document)
     host = mapping(document, "HostConfig")
-    rows = [*_end(now, host), *_health(document)]
+    rows = [*_end(now, host), *_health(document), *await _nowhere(engine, now)]
     if shm := number(host, "ShmSize"):
         rows.append(("/dev/shm", f"{shm / _MIB:.0f} MiB"))
     info = await _or_nothing(engine, "/info")
@@ -62,6 +66,39 @@ def _health(document: Mapping[str, Any]) -> Rows:
             f"{test}: failed {number(health, 'FailingStreak')} times, exit {number(last, 'ExitCode')}: {said}",
         )
     ]
+
+
+async def _nowhere(engine: Engine, container: Container) -> Rows:
+    """Published ports behind which nothing listens, though a server runs in it. Asked is the container's own address:
+    at a published one the engine's proxy answers also for nobody."""
+    servers = servers_of(container.argv, container.environ)
+    if not servers or container.state.status != "running" or not container.addresses or not is_direct(engine.endpoint):
+        return []
+    listens = {port for each in servers for port in (each.http_port, each.grpc_port, each.metrics_port) if port}
+    strange = {each.port: each for each in container.published if each.port not in listens}
+    refused = await asyncio.gather(*(_refuses(container.addresses[0], port) for port in strange))
+    ports = ", ".join(map(str, sorted(listens)))
+    return [
+        (
+            "published port",
+            f"{each.host_ip or '0.0.0.0'}:{each.host_port} leads to port {each.port}, where nothing listens in "
+            f"{container.name}; its server listens on {ports}",
+        )
+        for each, nobody in zip(strange.values(), refused, strict=True)
+        if nobody
+    ]
+
+
+async def _refuses(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
 
 
 def _gpus(document: Mapping[str, Any], info: Mapping[str, Any]) -> Rows:

@@ -139,13 +139,16 @@ class _Way:
 
     @property
     def _direct(self) -> bool:
-        """Containers' own addresses lead somewhere: not where the engine has a network of its own, as in Docker
-        Desktop's virtual machine and in rootless Docker."""
-        if self.tunnel is not None:
-            return True
-        path = self.endpoint.socket or ""
-        own_network = path.startswith("/run/user/") or "/.docker/" in path
-        return self.endpoint.local and sys.platform == "linux" and not own_network
+        """Containers' own addresses lead somewhere."""
+        return self.tunnel is not None or is_direct(self.endpoint)
+
+
+def is_direct(endpoint: Endpoint) -> bool:
+    """Whether containers' own addresses lead somewhere from here: not where the engine has a network of its own, as in
+    Docker Desktop's virtual machine and in rootless Docker."""
+    path = endpoint.socket or ""
+    own_network = path.startswith("/run/user/") or "/.docker/" in path
+    return endpoint.local and sys.platform == "linux" and not own_network
 
 
 def _best(published: Sequence[Published]) -> Published | None:

@@ -113,6 +113,12 @@ def unhealthy(place: Place) -> str:
     return place.triton("t", flags=(*check, "1"))
 
 
+def port_nowhere(place: Place) -> str:
+    """Its own address answers, so it is shown as ready; whoever comes by the port that was published does not."""
+    flags = ("-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001", "--shm-size", "64m", "-v", f"{place.models}:/models:ro")
+    return place.run("t", *SERVER, "--http-port=9000", flags=flags)
+
+
 def paused(place: Place) -> str:
     name = place.triton("t")
     place.docker("pause", name)
@@ -134,6 +140,7 @@ FAILURES = (
     Failure("python-module-missing", broken_model, "No module named 'torchaudio'"),
     Failure("repository-not-found", restart_loop, "failed to stat file /nowhere"),
     Failure("docker-unhealthy", unhealthy, "curl"),
+    Failure("docker-port-nowhere", port_nowhere, "leads to port 8000, where nothing listens"),
     Failure("docker-paused", paused, "somebody paused it"),
 )
 

@@ -14,6 +14,8 @@ from tritonctl.fleet import Fleet
 from tritonctl.inventory import Level
 from tritonctl.triage import signatures
 from tritonctl.triage.diagnose import Diagnosis
+from tritonctl.triage.evidence import Source
+from tritonctl.triage.timeline import timeline
 from tritonctl.triage.triage import triage
 
 LOADS = IDENTITY.replace(
@@ -90,6 +92,8 @@ async def test_stopped_by_hand_with_no_time_to_end(place: Place) -> None:
     assert causes(diagnosis) == []
     assert [each.id for each in diagnosis.findings] == ["stopped-hard"]
     assert any(quote.text.startswith("stop ") for quote in diagnosis.findings[0].evidence)
+    told = [moment.text for moment in timeline(diagnosis.evidence) if moment.source == Source.EVENT]
+    assert {f"{name} started", f"{name} stopped", f"{name} ended with 137"} <= set(told), told
 
 
 async def test_a_health_check_that_fails_while_models_load(place: Place) -> None:

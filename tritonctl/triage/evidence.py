@@ -33,7 +33,8 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A text from one source. `time` is as its writer wrote it, `at` in seconds since the epoch where that is known."""
+    """A text from one source. `time` is as its writer wrote it, `at` in seconds since the epoch where that is known.
+    The `kind` of an event stands before its text too, for the catalogue."""
 
     source: Source
     text: str
@@ -43,6 +44,7 @@ class Piece:
     at: float | None = None
     warning: bool = True
     count: int = 1
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

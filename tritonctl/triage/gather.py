@@ -134,7 +134,8 @@ class _Gathering:
             # What was wrong with a replica that is gone is history.
             warning = event.warning and (known or not event.about)
             text = cleaned(f"{event.kind} {event.text}")
-            self._pieces.append(Piece(Source.EVENT, text, event.about if known else "", at=event.at, warning=warning))
+            about = event.about if known else ""
+            self._pieces.append(Piece(Source.EVENT, text, about, at=event.at, warning=warning, kind=event.kind))
 
     async def _own(self) -> None:
         path = audit_path()

@@ -35,7 +35,9 @@ def timeline(evidence: Evidence) -> tuple[Moment, ...]:
                 found.append(Moment(at, clock, f"{Source.LOG}{name}", text.splitlines()[0][:200]))
     for piece in evidence.pieces:
         if piece.at is not None:
-            found.append(_moment(piece.at, str(piece.source), piece.text.splitlines()[0][:200]))
+            # An engine's events are whole sentences: "start t1 started" says it twice.
+            text = piece.text.removeprefix(f"{piece.kind} ") if evidence.place == "docker" else piece.text
+            found.append(_moment(piece.at, str(piece.source), text.splitlines()[0][:200]))
     return tuple(sorted(found, key=lambda moment: moment.at)[-_MOST:])
 
 
