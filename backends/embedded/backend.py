@@ -59,10 +59,12 @@ class EmbeddedBackend(Backend):
 
     async def _watch_own(self, server: EmbeddedServer) -> AsyncIterator[Update]:
         began = time.time()
+        self._record = self._record or records.claim()
+        name = records.name_of(self._record)
 
         def listed(platform: Platform, address: ServerAddress | None = None) -> Listed:
             return Listed(
-                (_service(self.name, "demo", platform, address, began, ControlMode(server.options.control_mode)),)
+                (_service(self.name, name, platform, address, began, ControlMode(server.options.control_mode)),)
             )
 
         yield listed(Platform("starting", Level.CHANGING, "the server starts; it listens when its models are loaded"))
@@ -85,8 +87,8 @@ class EmbeddedBackend(Backend):
                 address = ServerAddress(
                     f"http://{HOST}:{ports.http}", f"{HOST}:{ports.grpc}", f"http://{HOST}:{ports.metrics}/metrics"
                 )
-                self._forget_record()
-                self._record = records.write(server, address, began)
+                if self._record is not None:
+                    records.write(self._record, server, address, began)
                 yield listed(_RUNNING, address)
                 code = await server.wait_exit()
                 yield listed(Platform(f"exited {code}", Level.FAILED, _cause(code, server.read_log_tail())), address)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.commands.process import DEADLINE_S, Done, Tritonctl
+from tests.commands.process import DEADLINE_S, ROOT, Done, Tritonctl
 from tests.components import need
 
 
@@ -89,6 +91,22 @@ def test_it_writes_one_document(demo: Demo) -> None:
     assert row["id"] == "embedded/demo"
     assert row["models"]["ready"] >= 8
     assert demo.left_behind() == []
+
+
+def test_a_second_demo_has_one_name_for_itself_and_for_others(demo: Demo) -> None:
+    """The first one need not serve yet: both may begin at once."""
+    program = "import time; from backends.embedded import records; records.claim(); print(flush=True); time.sleep(600)"
+    first = subprocess.Popen([sys.executable, "-c", program], env=demo.tritonctl.env, cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None
+        first.stdout.readline()
+        (row,) = demo.run("-o", "json").document
+        assert re.fullmatch(r"embedded/demo-\d+", row["id"])
+    finally:
+        first.kill()
+        first.communicate()
+    (row,) = demo.run("-o", "json").document
+    assert row["id"] == "embedded/demo", "the name of one that has ended is free"
 
 
 @pytest.mark.parametrize(
