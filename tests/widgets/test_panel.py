@@ -136,3 +136,28 @@ async def test_a_choice_below_the_fold_is_brought_into_view() -> None:
         assert any(line.startswith("▌[ ]  the last") for line in shown(app.panel))
         await pilot.press("up")
         assert any(line.startswith("▌[ ]  volume image") for line in shown(app.panel))
+
+
+async def test_warnings_are_seen_before_what_is_long() -> None:
+    now, undo = PanelLine("explicit, 3 loaded", label="now"), PanelLine("by itself", label="undo")
+    warnings = [PanelLine(f"what it wrote inside {n} is gone for good", state="warn") for n in range(12)]
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        panel = app.panel
+        panel.open("Delete t1", [now, *STEPS[:3], *warnings[:2], undo])
+        await pilot.pause()
+        assert "step 0" in shown(panel)[2]
+        assert "below" not in shown(panel)[-1], "all of it is in view, in the order in which it is done"
+        panel.open("Delete t1", [now, *STEPS, *warnings[:2], undo])
+        await pilot.pause()
+        text = shown(panel)
+        assert "explicit, 3 loaded" in text[1]
+        assert ["gone for good" in line for line in text[2:4]] == [True, True]
+        assert "step 0" in text[4]
+        assert "more lines below" in text[-1]
+        assert "warning" not in text[-1]
+        panel.open("Delete t1", [now, *STEPS[:3], *warnings, undo])
+        await pilot.pause()
+        assert "1 warning below, in 5 more lines" in shown(panel)[-1]
+        await pilot.press("down")
+        assert "4 more lines below" in shown(panel)[-1]

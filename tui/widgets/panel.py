@@ -32,6 +32,17 @@ class PanelLine:
     chosen: bool = False
 
 
+_SHARE = 0.6  # of the screen, at most
+
+
+def _warnings_first(lines: Sequence[PanelLine]) -> tuple[PanelLine, ...]:
+    """Before the steps: what is below the fold is confirmed unread, and that must not be what cannot be undone."""
+    warnings = [line for line in lines if line.state == "warn"]
+    others = [line for line in lines if line.state != "warn"]
+    first = next((place for place, line in enumerate(others) if line.label != "now"), 0)
+    return (*others[:first], *warnings, *others[first:])
+
+
 class Panel(Scroller, can_focus=True):
     """Docked at the bottom, as high as its text, at most 60 % of the screen; the rest of the screen stays as it is.
 
@@ -119,6 +130,8 @@ class Panel(Scroller, can_focus=True):
         buttons = (cancel,) if confirm is None else (cancel, confirm)
         on = self._choice.choice if self._choice is not None else ""
         self._title, self._lines, self._buttons, self._awaited = title, tuple(lines), buttons, False
+        if confirm is not None and not self._fits():
+            self._lines = _warnings_first(self._lines)
         ids = [each.choice for each in self._choices]
         self._chosen = len(buttons) + ids.index(on) if on in ids else min(self._chosen, len(buttons) - 1)
         if expected is not None:
@@ -161,6 +174,11 @@ class Panel(Scroller, can_focus=True):
 
     def _height(self, width: int) -> int:
         return 1 + len(self._wrapped(width)) + self._tail
+
+    def _fits(self) -> bool:
+        """Whether all of it is in view at the size of the screen now; the style sheet has the same share."""
+        screen = self.screen.size
+        return self._height(screen.width) <= screen.height * _SHARE
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Lines of the whole panel; the style sheet sets the greatest height."""
@@ -213,12 +231,22 @@ class Panel(Scroller, can_focus=True):
         lines += [self.line("")] * (rows - len(text))
         if self._expected:
             lines.append(self._input(width))
-        more = len(text) - self.top - rows
+        more, warnings = len(text) - self.top - rows, self._warnings_below(width, self.top + rows)
         notes = [f"{more} more lines below"] if more > 0 else []
+        if warnings:
+            notes = [f"{warnings} warning{'s' if warnings > 1 else ''} below, in {more} more lines"]
         if self._choices and len(self._buttons) > 1:
             notes.insert(0, f"{self.symbols.ascending}{self.symbols.descending} and space choose")
-        lines.append(self._button_line(width, ", ".join(notes)))
+        lines.append(self._button_line(width, ", ".join(notes), "warn" if warnings else "muted"))
         return lines[-height:] if height < 1 + self._tail else lines
+
+    def _warnings_below(self, width: int, from_line: int) -> int:
+        """Warnings of which not the whole text was in view: what cannot be undone is not to be confirmed unread."""
+        found, place = 0, 0
+        for line in self._lines:
+            place += len(self._wrapped(width, (line,)))
+            found += line.state == "warn" and place > from_line
+        return found
 
     def _input(self, width: int) -> Line:
         right = self.typed == self._expected
@@ -227,7 +255,7 @@ class Panel(Scroller, can_focus=True):
         style = "ok" if right else "failed" if self._complaint else "input"
         return padded([(asked, "key"), (self.typed, style), (" ", "caret"), (f" {self._complaint}", "failed")], width)
 
-    def _button_line(self, width: int, note: str) -> Line:
+    def _button_line(self, width: int, note: str, look: str) -> Line:
         runs: list[Run] = []
         for number, label in enumerate(self._buttons):
             runs.append(("   ", ""))
@@ -236,7 +264,7 @@ class Panel(Scroller, can_focus=True):
             # The chosen one is also told without colours.
             text = f"{self.symbols.cursor}{text}" if number == self._chosen else f" {text}"
             runs.append((text, "button-focus" if lit else "button"))
-        return padded([*runs, ("   " + note, "muted")], width)
+        return padded([*runs, ("   " + note, look)], width)
 
     # Keys
 
