@@ -113,6 +113,11 @@ class Gate:
         body |= {"reason": reason, "code": status}
         self._rules.append(_Rule(method, re.compile(path), status, headers or {}, json.dumps(body).encode(), times))
 
+    def tell(self, path: str, *events: Object, times: int | None = None) -> None:
+        """Watches whose path matches get these events from here, and end."""
+        lines = "".join(json.dumps(each) + "\n" for each in events)
+        self._rules.append(_Rule("GET", re.compile(path), 200, {}, lines.encode(), times))
+
     def pass_again(self) -> None:
         """No answers from here any more."""
         self._rules.clear()
