@@ -224,7 +224,7 @@ COMES, ENDS = (
     Platform("not ready", Level.CHANGING, "its readiness probe does not succeed"),
     Platform("Terminating", Level.CHANGING),
 )
-ROLLS = Platform("rolling out 1/2", Level.CHANGING, COMES.reason)
+ROLLS = Platform("2/2 rolling", Level.CHANGING, COMES.reason)
 
 
 def at(platform: Platform, status: ReplicaStatus) -> ReplicaStatus:

@@ -98,7 +98,7 @@ async def test_a_pod_that_could_be_made_in_the_end() -> None:
     text = 'Error creating: pods "t" is forbidden: exceeded quota: gpus'
     refused = Event(time.time() - 60, "FailedCreate", text, warning=True)
     made = Event(time.time() - 30, "SuccessfulCreate", "Created pod: t")
-    rolling = Platform("rolling out 1/2", Level.CHANGING)
+    rolling = Platform("2/2 rolling", Level.CHANGING)
     assert causes(await found(Told(rolling, [refused]), replica())) == ["quota"]
     assert (await found(Told(rolling, [refused, made]), replica())).findings == ()
     assert causes(await found(Told(rolling, [made, replace(refused, at=time.time())]), replica())) == ["quota"]

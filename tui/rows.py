@@ -27,7 +27,7 @@ STATES = {
 # At 80 columns these go, in this order; the note is in the reserved line for the row with the cursor.
 SERVICE_COLUMNS = (
     Column("service", "SERVICE", None, minimum=16, weight=2),
-    Column("platform", "PLATFORM", 11),
+    Column("platform", "PLATFORM", 11, widest=24),
     Column("server", "SERVER", 11),
     Column("models", "MODELS", 6, numeric=True),
     Column("rate", "REQ/S", 7, numeric=True),

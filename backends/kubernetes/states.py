@@ -161,7 +161,7 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 
     stuck = workload.condition("Progressing")
     if stuck is not None and stuck.reason == "ProgressDeadlineExceeded":
         words = f"the rollout did not get ready in time; {reason}" if reason else _first(stuck.message)
-        return Platform(f"rollout stuck {ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, words)
+        return Platform(f"{ready}/{wanted} stuck", Level.FAILED if not ready else Level.DEGRADED, words)
     failure = workload.condition("ReplicaFailure")
     if failure is not None and failure.status == "True":
         return Platform(f"{ready}/{wanted}", Level.FAILED if not ready else Level.DEGRADED, _first(failure.message))
@@ -171,13 +171,20 @@ def workload_platform(workload: Workload, pods: tuple[Pod, ...], leaving: int = 
         if workload.kind is DAEMON_SETS:
             return Platform("0/0", Level.OFF, "no node matches it")
         return Platform("scaled to 0", Level.OFF)
-    rolling = not workload.seen or workload.updated < wanted or workload.exist > max(wanted, workload.updated)
+    # Pods of the template before, more of them than are to stay as they are.
+    rolling = not workload.seen or workload.exist - workload.updated > wanted - workload.renewing
+    new = f"{workload.updated} of {wanted} pods are of the new template"
+    serving = f"{min(ready, wanted)}/{wanted}"
     if rolling and workload.paused:
-        return Platform(f"paused {workload.updated}/{wanted}", Level.DEGRADED, "the rollout was paused by somebody")
+        return Platform(f"{serving} paused", Level.DEGRADED, f"the rollout was paused by somebody: {new}")
     failing = worst is not None and worst.level is Level.FAILED
+    moving = Level.DEGRADED if failing else Level.CHANGING
     if rolling and ready:
-        level = Level.DEGRADED if failing else Level.CHANGING
-        return Platform(f"rolling out {workload.updated}/{wanted}", level, reason)
+        return Platform(f"{serving} rolling", moving, reason)
+    if workload.exist != wanted and ready:
+        more = wanted - workload.exist
+        words = f"{abs(more)} pod{'s' if abs(more) > 1 else ''} to be {'made' if more > 0 else 'ended'}"
+        return Platform(serving, moving, reason or words)
     if ready >= wanted:
         return Platform(f"{ready}/{wanted}", Level.OK)
     lacking = _lacking(states)

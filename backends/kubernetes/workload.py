@@ -36,6 +36,7 @@ class Workload:
     wanted: int
     exist: int
     updated: int
+    renewing: int  # of those wanted, how many a rollout makes new: what is below a partition stays as it is
     ready: int
     seen: bool  # the controller has seen the newest specification
     paused: bool
@@ -85,6 +86,7 @@ def read_workload(kind: Kind, document: Mapping[str, Any]) -> Workload:
         wanted=wanted if isinstance(wanted, int) else 1,
         exist=exist,
         updated=updated,
+        renewing=_renewing(spec, wanted if isinstance(wanted, int) else 1),
         ready=ready,
         seen=kind is JOBS or number(status, "observedGeneration") >= number(meta, "generation"),
         paused=spec.get("paused") is True or spec.get("suspend") is True,
@@ -95,6 +97,14 @@ def read_workload(kind: Kind, document: Mapping[str, Any]) -> Workload:
         strategy=text(mapping(spec, "strategy" if kind is DEPLOYMENTS else "updateStrategy"), "type"),
         selector=_selector(mapping(spec, "selector")),
     )
+
+
+def _renewing(spec: Mapping[str, Any], wanted: int) -> int:
+    """With OnDelete none is made new until somebody deletes it."""
+    strategy = mapping(spec, "updateStrategy")
+    if text(strategy, "type") == "OnDelete":
+        return 0
+    return max(0, wanted - number(mapping(strategy, "rollingUpdate"), "partition"))
 
 
 def _selector(found: Mapping[str, Any]) -> str:

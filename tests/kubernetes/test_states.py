@@ -82,7 +82,6 @@ BACK_OFF: Json = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off
              initContainerStatuses=[container({"terminated": {"exitCode": 2, "reason": "Error"}}, name="fetch")]),
          "Init:Error", Level.FAILED, "fetch: exit 2"),
         (pod(container({"waiting": {"reason": "PodInitializing"}}), phase="Pending",
-
              initContainerStatuses=[container({"terminated": {"exitCode": 0}}, name="a"),
                                     container(RUNNING, name="b")]),
          "Init:1/2", Level.CHANGING, "b runs"),
@@ -107,6 +106,9 @@ FINE = pod(container(RUNNING, ready=True), conditions=[condition("Ready")])
 CRASHING = pod(container(BACK_OFF, restarts=6, last=OOM))
 
 
+PARTITION = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}
+
+
 @pytest.mark.parametrize(
     ("kind", "document", "pods", "state", "level"),
     [
@@ -118,26 +120,40 @@ CRASHING = pod(container(BACK_OFF, restarts=6, last=OOM))
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1}, [FINE, FINE], "1/2", Level.DEGRADED),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [], "2/2", Level.OK),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2}, [PENDING, PENDING], "0/2 pending", Level.FAILED),
-        (DEPLOYMENTS, {"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2}, [FINE, FINE], "rolling out 1/2",
+        (DEPLOYMENTS, {"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2}, [FINE, FINE], "2/2 rolling",
          Level.CHANGING),
         (DEPLOYMENTS, {"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2}, [FINE, FINE, CRASHING],
-         "rolling out 1/2", Level.DEGRADED),
+         "2/2 rolling", Level.DEGRADED),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 0}, [CRASHING, CRASHING],
          "0/2 CrashLoopBackOff", Level.FAILED),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 1, "conditions":
             [condition("Progressing", "False", "ProgressDeadlineExceeded", "timed out")]}, [FINE, CRASHING],
-         "rollout stuck 1/2", Level.DEGRADED),
+         "1/2 stuck", Level.DEGRADED),
         (DEPLOYMENTS, {"replicas": 2, "updatedReplicas": 2, "conditions":
             [condition("Progressing", "False", "ProgressDeadlineExceeded", "timed out")]}, [CRASHING, CRASHING],
-         "rollout stuck 0/2", Level.FAILED),
+         "0/2 stuck", Level.FAILED),
         (DEPLOYMENTS, {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE, FINE],
-         "rolling out 2/2", Level.CHANGING),
+         "2/2 rolling", Level.CHANGING),
         (DEPLOYMENTS, {"conditions": [condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota: gpus")]}, [],
          "0/2", Level.FAILED),
         (STATEFUL_SETS, {"replicas": 2, "readyReplicas": 2, "currentRevision": "a", "updateRevision": "a"},
          [FINE, FINE], "2/2", Level.OK),
         (STATEFUL_SETS, {"replicas": 2, "readyReplicas": 2, "updatedReplicas": 1, "currentRevision": "a",
-            "updateRevision": "b"}, [FINE, FINE], "rolling out 1/2", Level.CHANGING),
+            "updateRevision": "b"}, [FINE, FINE], "2/2 rolling", Level.CHANGING),
+        # What is below a partition stays as it is, and with OnDelete everything does: that is no rollout.
+        (STATEFUL_SETS, {"spec": PARTITION, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 1,
+            "currentRevision": "a", "updateRevision": "b"}, [FINE, FINE], "2/2", Level.OK),
+        (STATEFUL_SETS, {"spec": PARTITION, "replicas": 2, "readyReplicas": 2, "currentRevision": "a",
+            "updateRevision": "b"}, [FINE, FINE], "2/2 rolling", Level.CHANGING),
+        (STATEFUL_SETS, {"wanted": 1, "spec": PARTITION, "replicas": 1, "readyReplicas": 1, "currentRevision": "a",
+            "updateRevision": "b"}, [FINE], "1/1", Level.OK),
+        (STATEFUL_SETS, {"spec": {"updateStrategy": {"type": "OnDelete"}}, "replicas": 2, "readyReplicas": 2,
+            "currentRevision": "a", "updateRevision": "b"}, [FINE, FINE], "2/2", Level.OK),
+        # Another number is wanted, of the same template.
+        (DEPLOYMENTS, {"wanted": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE, FINE], "2/3",
+         Level.CHANGING),
+        (DEPLOYMENTS, {"wanted": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}, [FINE, FINE], "1/1",
+         Level.CHANGING),
         (DAEMON_SETS, {"desiredNumberScheduled": 1, "currentNumberScheduled": 1, "updatedNumberScheduled": 1,
             "numberReady": 1}, [FINE], "1/1", Level.OK),
         (DAEMON_SETS, {"desiredNumberScheduled": 0}, [], "0/0", Level.OFF),
@@ -162,7 +178,11 @@ def test_off_paused_and_held_up() -> None:
     paused = read_workload(
         DEPLOYMENTS, workload(DEPLOYMENTS, spec={"paused": True}, replicas=2, updatedReplicas=0, readyReplicas=2)
     )
-    assert workload_platform(paused, ()).state == "paused 0/2"
+    found = workload_platform(paused, ())
+    assert (found.state, found.reason) == (
+        "2/2 paused",
+        "the rollout was paused by somebody: 0 of 2 pods are of the new template",
+    )
     meta = {"deletionTimestamp": "2026-01-02T03:04:05Z", "finalizers": ["foregroundDeletion"]}
     going = workload_platform(read_workload(DEPLOYMENTS, workload(DEPLOYMENTS, meta=meta)), ())
     assert (going.state, going.reason) == ("Terminating", "held by the finalizer foregroundDeletion")

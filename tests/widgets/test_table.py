@@ -168,3 +168,15 @@ async def test_a_focus_that_comes_and_goes_changes_the_cursor_line_only() -> Non
         blurred = app.table.frame(80, 24)
         assert [n for n in range(6) if focused[n] != blurred[n]] == [1]
         assert "".join(t for t, _ in blurred[1]).startswith("▌●")
+
+
+def test_a_column_grows_where_nothing_is_left_out() -> None:
+    columns = (
+        Column("name", "NAME", None, minimum=10),
+        Column("state", "STATE", 11, widest=24),
+        Column("a", "A", 5, drop=1),
+    )
+    for width, cells in ((27, [15, 11]), (28, [10, 11, 5]), (48, [25, 16, 5]), (100, [69, 24, 5])):
+        found = lay_out(columns, width, 1)
+        assert [each for _, each in found] == cells, width
+        assert sum(cells) + len(cells) - 1 == width

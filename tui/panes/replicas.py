@@ -21,7 +21,7 @@ from tui.widgets.table import Row, Table
 
 _COLUMNS = (
     Column("replica", "REPLICA", None, minimum=12, weight=2),
-    Column("platform", "PLATFORM", 12),
+    Column("platform", "PLATFORM", 12, widest=24),
     Column("server", "SERVER", 12),
     Column("models", "MODELS", 7, numeric=True),
     Column("rate", "REQ/S", 6, numeric=True),
@@ -30,9 +30,9 @@ _COLUMNS = (
     Column("ram", "RAM", 11, numeric=True, drop=7),
     Column("gpus", "GPUS", 4, numeric=True, drop=5),
     Column("restarts", "RESTARTS", 8, numeric=True, drop=2),
-    Column("exit", "LAST END", 18, drop=1),
+    Column("exit", "LAST END", 18, drop=1, widest=30),
     Column("age", "AGE", 4, numeric=True, drop=4),
-    Column("node", "NODE", 16, drop=1),
+    Column("node", "NODE", 16, drop=1, widest=32),
     Column("note", "NOTE", None, minimum=18, weight=3, drop=1),
 )
 _OPTIONAL = ("cpu", "ram", "gpus", "exit", "node", "note")  # of places that tell it

@@ -24,6 +24,8 @@ class Column:
     """Least cells of a flexible column."""
     weight: int = 1
     """Share of a flexible column."""
+    widest: int = 0
+    """Cells that one of a fixed width may grow to where no column is left out."""
     hidden: bool = False
     """Left out whatever the width: no row has anything to say in it."""
 
@@ -57,11 +59,18 @@ def lay_out(columns: Sequence[Column], width: int, gap: int) -> Layout:
             needed += least(item[1]) + gap
     shown = [item for item in shown if item not in dropped]
     rest = width - sum((column.width or 0) + gap for _, column in shown) + gap
+    grown: dict[int, int] = {}
+    if not dropped:
+        spare = rest - sum(column.minimum for _, column in shown if column.width is None)
+        for number, column in shown:
+            if column.width is not None and column.widest:
+                grown[number] = max(0, min(column.widest - column.width, spare // 4))
+        rest -= sum(grown.values())
     weights = sum(column.weight for _, column in shown if column.width is None)
     result = []
     left = width
     for number, column in shown:
-        cells = column.width
+        cells = column.width + grown.get(number, 0) if column.width is not None else None
         if cells is None:
             share = rest * column.weight // weights
             rest -= share
