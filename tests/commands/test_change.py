@@ -251,7 +251,11 @@ def test_a_server_killed_in_the_middle_of_a_load_is_unreachable(
 
 def test_mode_tells_and_a_place_that_cannot_switch_says_why(on_resting: Tritonctl) -> None:
     assert on_resting("mode", "it").out == "explicit\n"
-    assert on_resting("mode", "it", "-o", "json").document == {"service": "s/it", "control_mode": "explicit"}
+    assert on_resting("mode", "it", "-o", "json").document == {
+        "service": "s/it",
+        "control_mode": "explicit",
+        "replicas": [{"replica": "it", "control_mode": "explicit"}],
+    }
     done = on_resting("mode", "it", "none", "--yes", code=1)
     assert "only the server's address is known" in done.err
     for command in (("restart", "it"), ("scale", "it", "2"), ("delete", "it"), ("traffic", "it", "blue=100")):
