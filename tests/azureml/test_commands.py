@@ -208,6 +208,13 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
         assert secondary.encode() not in content, path
 
 
+def test_read_only_shows_no_key(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    for more in ((), ("--show",), ("--regenerate", "primary", "--yes")):
+        refused = tritonctl("--read-only", "keys", "triton-ep", *more, code=6)
+        assert "read-only" in refused.err
+        assert KEY not in refused.out + refused.err
+
+
 def test_what_is_registered_is_told_of_the_backend(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
     sample.environment("env")
     sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))

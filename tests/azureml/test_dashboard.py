@@ -12,10 +12,12 @@ import pytest
 from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, Sample
-from tests.azure.state import Script
+from tests.azure.state import Fault, Script, refuse
 from tests.azureml.place import QUICK, backend
 from tests.servers import Factory, Running
 from tests.tui.pilot import DEADLINE_S, Dashboard, dashboard
+from tritonctl.errors import Refused
+from tui.widgets.panel import Panel
 
 KEY = "TheKeyThatNobodyMaySee0123456789"
 
@@ -186,3 +188,102 @@ async def test_the_charts_of_a_deployment_that_azure_measures(azure: Emulator, s
         await shown.sees("[3 Metrics]", "requests  120 /min", "GPU  67 %", "Azure Monitor, minutes until", "min ago")
         assert "throughput" not in shown.text, "a chart that nobody can fill"
         assert "unknown: queue, batch, models; :8002" in shown.text
+
+
+def keys_asked_for(azure: Emulator) -> int:
+    return len([each for each in azure.state.made if each.path.endswith("/listKeys")])
+
+
+async def test_keys_are_shown_when_they_are_asked_for_twice_and_go_with_the_panel(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    secondary = azure.state.keys[f"{sample.path}/onlineEndpoints/triton-ep".lower()][1]
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        before = keys_asked_for(azure)
+        await shown.command("keys triton-ep")
+        await shown.sees("Keys of ws/triton-ep/blue", "not fetched, and not shown yet", "[ Cancel ]", "[ Show them ]")
+        assert KEY not in shown.text
+        assert keys_asked_for(azure) == before, "fetched before anybody wanted to see them"
+        await shown.press("enter")  # Cancel has the focus
+        await shown.loses("[ Cancel ]")
+        await shown.command("keys ws/triton-ep/blue")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("primary", KEY, "secondary", secondary, "[ Close ]")
+        panel = shown.app.screen.query_one(Panel)
+        assert KEY not in repr(panel._lines), "a traceback would tell it"
+        await shown.press("escape")
+        await shown.loses("[ Close ]")
+        assert KEY not in shown.text
+        assert KEY not in repr(vars(panel)) + repr(vars(panel._styles_cache)), "kept after it was closed"
+    assert not (tmp_path / "audit.jsonl").exists(), "looking at keys changes nothing"
+
+
+async def test_who_closes_the_panel_early_sees_no_key_afterwards(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.latency_s = 0.5
+        await shown.command("keys triton-ep")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("asking for them")
+        await shown.press("escape")
+        await shown.loses("[ Close ]")
+        await asyncio.sleep(1.0)  # longer than Azure takes
+        assert KEY not in shown.text
+
+
+async def test_why_keys_cannot_be_shown_is_said_in_the_panel(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.faults.append(
+            Fault("POST", "listKeys", None, refuse(403, "AuthorizationFailed", "may not do 'listkeys/action'"))
+        )
+        await shown.command("keys triton-ep")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("may not do 'listkeys/action'", "[ Close ]")
+
+
+async def test_another_key_is_made_by_a_plan(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    path = f"{sample.path}/onlineEndpoints/triton-ep".lower()
+    before = azure.state.keys[path]
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 34)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        await shown.command("keys triton-ep --regenerate tertiary")
+        await shown.until(lambda: "tertiary is no key" in shown.notice)
+        await shown.command("keys triton-ep --regenerate secondary")
+        await shown.sees("Regenerate the secondary key of ws/triton-ep", "gets 401 at once", "a key cannot be brought")
+        assert azure.state.keys[path] == before
+        await confirmed(shown, "triton-ep")
+        assert azure.state.keys[path][0] == before[0]
+        assert azure.state.keys[path][1] != before[1]
+        assert azure.state.keys[path][1] not in shown.text
+    assert azure.state.keys[path][1] not in (tmp_path / "audit.jsonl").read_text()
+
+
+async def test_read_only_has_no_way_to_the_keys(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure, read_only=True), work=tmp_path, size=(120, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        for line in ("keys triton-ep", "keys triton-ep --regenerate primary"):
+            await shown.command(line)
+            await shown.until(lambda: "read-only" in shown.notice)
+            assert "[ Cancel ]" not in shown.text
+        with pytest.raises(Refused):
+            await shown.app.fleet.keys(shown.app.fleet.resolve("ws/triton-ep/blue").service)
+
+
+async def test_what_may_follow_keys_is_completed(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        complete = shown.app._complete
+        assert complete("key") == ["keys"]
+        assert list(complete("keys ws/tri")) == [
+            *("keys ws/triton-ep", "keys ws/triton-ep/blue", "keys ws/triton-ep/green")
+        ]
+        assert complete("keys ws/triton-ep --") == ["keys ws/triton-ep --regenerate"]
+        assert complete("keys ws/triton-ep --regenerate s") == ["keys ws/triton-ep --regenerate secondary"]

@@ -125,7 +125,7 @@ async def keys(session: Session) -> int:
         raise UsageError("keys --show -o json", "no secret goes into a document", "leave out -o json")
     async with session.fleet() as fleet:
         found = await session.within(fleet)
-        known = await fleet.backend_of(found.service).keys(found.service)
+        known = await fleet.keys(found.service)
     if session.json:
         tell(documents.dump({"service": found.id, "keys": list(known)}))
     elif arguments.show:
