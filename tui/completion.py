@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from textual.app import App
 
+from tritonctl.backend import Capability
 from tritonctl.errors import TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
@@ -31,6 +32,7 @@ COMMANDS = {
     "traffic": "traffic NAME=PERCENT … [--mirror NAME=PERCENT]",
     "delete": "delete [NAME] [ID …]",
     "set": "set [NAME] KEY=VALUE …",
+    "deploy": "deploy MODEL:VERSION [ENDPOINT/DEPLOYMENT] [--instance-type T] [--count N] [--all-traffic] …",
     "keys": "keys [NAME] [--regenerate primary|secondary]",
     "theme": "theme NAME",
     "help": "help",
@@ -58,6 +60,8 @@ class CompletingApp(App[int]):
         services = [each.id for each in self.fleet.snapshot.services]
         if command == "traffic":
             return [f"{name}=" for name in self._siblings()]
+        if command == "deploy":
+            return self._deployment(between)
         if command == "keys":
             after = {"": [*self._parents(), *services, "--regenerate"], "--regenerate": ["primary", "secondary"]}
             return after.get(between[-1] if between else "", ["--regenerate"] if len(between) == 1 else [])
@@ -80,6 +84,18 @@ class CompletingApp(App[int]):
                 return []
         service_id = getattr(self.screen, "service_id", None)
         return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
+
+    def _deployment(self, between: Sequence[str]) -> list[str]:
+        """What is registered only its place knows; where it may go is known here."""
+        from tui.commands.arguments import DEPLOY_OPTIONS
+
+        if not between:
+            return []
+        if (option := DEPLOY_OPTIONS.get(between[-1])) is not None and "action" not in option:
+            return list(option.get("choices", ()))
+        able = [name for name, each in self.fleet.backends.items() if Capability.DEPLOY in each.capabilities]
+        services = [each.id for each in self.fleet.snapshot.services if each.service.backend in able]
+        return [*(services if len(between) == 1 else ()), *(name for name in DEPLOY_OPTIONS if name not in between)]
 
     def _parents(self) -> list[str]:
         """What several services may stand under, such as endpoints."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tritonctl.backend import MIRROR, Backend, Capability, Intent
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.inventory import ServiceStatus
 from tui.completion import COMMANDS, NAMES_A_SERVICE, CompletingApp
 from tui.messages import OpenModel, OpenPlace, OpenService, Propose
@@ -132,12 +132,16 @@ class CommandedApp(CompletingApp):
         elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
             action = _OF_THE_PLACE[name]
             needed = 1 if action in (*_WITH_A_VALUE, *_WITH_WORDS) else 0
-            service, words = self._meant(rest, needed, loose=action is Capability.DELETE)
+            service, words = self._meant(
+                rest, needed, loose=action is Capability.DELETE, under=action is Capability.TRAFFIC
+            )
             if action not in _WITH_WORDS and action is not Capability.DELETE:
                 _no_more(name, words[needed:])
             self._propose_place(action, service, words)
         elif name == "keys":
             self._keys(rest)
+        elif name == "deploy" and rest:
+            self._deploy(rest)
         elif name == "describe" and rest and rest[0] in self.fleet.backends:
             _no_more(name, rest[1:])
             self.open_place(OpenPlace(rest[0]))
@@ -184,6 +188,26 @@ class CommandedApp(CompletingApp):
             self._propose_place(Capability.KEYS, service, words[1:])
         else:
             raise UsageError(":keys", f"it does not take {' '.join(words)}", f":{COMMANDS['keys']}")
+
+    def _deploy(self, rest: list[str]) -> None:
+        """Of no service that must exist; without a name the one that is meant here is deployed anew."""
+        from tui.commands.arguments import parse_deploy
+        from tui.commands.serving import place_for, serving, split_place
+
+        try:
+            arguments = parse_deploy(rest)
+        except UsageError as error:
+            raise UsageError(":deploy", error.answer, f":{COMMANDS['deploy']}") from None
+        if arguments.service:
+            named, name = split_place(arguments.service, list(self.fleet.backends))
+        else:
+            here = self.fleet.resolve(self._service_here()).service
+            named, name = here.backend, here.name
+        place = place_for(":deploy", list(self.fleet.backends.values()), named)
+        if self.fleet.read_only_for(place.name):
+            raise Refused(":deploy", "read-only mode", "start without --read-only, or see read_only in the settings")
+        wanted = serving(arguments, name)
+        self.propose(Propose(f"deploy {wanted.model}", lambda: place.plan_deploy(wanted)))
 
     def _meant(
         self, words: list[str], needed: int, *, loose: bool = False, under: bool = False

@@ -16,6 +16,7 @@ from backends.azureml.ground import CALL_S, OPERATION_S
 from backends.azureml.place import Place, deployment_path, version_path
 from backends.azureml.services import CHOOSE
 from backends.azureml.upload import Files
+from backends.azureml.watch import Watch
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.backend import Serving
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
@@ -41,12 +42,14 @@ class _Now:
     environment: str
 
 
-async def plan(place: Place, workspace: Workspace, wanted: Serving, service: str, *, read_only: bool) -> Plan:
+async def plan(
+    place: Place, workspace: Workspace, wanted: Serving, service: str, watch: Watch | None, *, read_only: bool
+) -> Plan:
     """`wanted.name` is ENDPOINT/DEPLOYMENT. One that exists is changed in what is named and in nothing else."""
     endpoint, deployment = _names(wanted)
     auth = _auth(wanted)
     now = await _look(place, workspace, wanted, endpoint, deployment)
-    work = _Work(place, workspace, wanted, endpoint, deployment, now)
+    work = _Work(place, workspace, wanted, endpoint, deployment, now, watch)
     steps, warnings = [], []
     if now.endpoint is None:
         told = f"--auth-mode {wanted.auth or 'key'}" + (f" --compute {wanted.compute}" if wanted.compute else "")
@@ -224,7 +227,14 @@ class _Work:
     """The calls of the steps; what one made, the next needs."""
 
     def __init__(
-        self, place: Place, workspace: Workspace, wanted: Serving, endpoint: str, deployment: str, now: _Now
+        self,
+        place: Place,
+        workspace: Workspace,
+        wanted: Serving,
+        endpoint: str,
+        deployment: str,
+        now: _Now,
+        watch: Watch | None,
     ) -> None:
         self._place = place
         self._workspace = workspace
@@ -232,6 +242,7 @@ class _Work:
         self._endpoint = endpoint
         self._deployment = deployment
         self._now = now
+        self._watch = watch
         self._code = ""
 
     def make_endpoint(self, auth: str) -> Callable[[], Awaitable[str]]:
@@ -362,6 +373,14 @@ class _Work:
 
     async def _put(self, path: str, body: Mapping[str, Any], tried: str) -> str:
         changed = await self._place.arm.change("PUT", path, API, body, deadline_s=CALL_S)
-        if changed.operation is not None:
-            await self._place.arm.finish(changed.operation, tried)
+        self._hurry()
+        try:
+            if changed.operation is not None:
+                await self._place.arm.finish(changed.operation, tried)
+        finally:
+            self._hurry()
         return "succeeded"
+
+    def _hurry(self) -> None:
+        if self._watch is not None:
+            self._watch.hurry(self._workspace, self._endpoint)

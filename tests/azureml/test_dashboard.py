@@ -287,3 +287,61 @@ async def test_what_may_follow_keys_is_completed(azure: Emulator, sample: Sample
         ]
         assert complete("keys ws/triton-ep --") == ["keys ws/triton-ep --regenerate"]
         assert complete("keys ws/triton-ep --regenerate s") == ["keys ws/triton-ep --regenerate secondary"]
+
+
+async def test_a_model_is_deployed_by_a_line(azure: Emulator, sample: Sample, server: Running, tmp_path: Path) -> None:
+    """A new deployment beside the others, seen in the table at once; then another version of the model in its place."""
+    path = f"{sample.path}/onlineEndpoints/triton-ep/deployments/red".lower()
+    azure.state.servers[path] = server.http
+    azure.state.scripts.append(("PUT", "deployments/red", Script(4.0)))
+    sample.model("text", 2)
+    async with dashboard(backend(azure, Pace(0.1, 0.3, 1.0, list_s=60.0)), work=tmp_path, size=(140, 44)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        await shown.command("deploy text:1 triton-ep/red --count 2 --concurrent 4")
+        await shown.sees("Deploy text:1 as ws/triton-ep/red", "instance_count=2", "=4 ", "/v2/health/ready", "billed")
+        assert azure.state.get(path) is None
+        await shown.press("tab", "enter")
+        await shown.until(lambda: "Creating" in shown.line("◐ ws/triton-ep/red"), "the row, before a list is due")
+        await shown.sees("[ Close ]")
+        await shown.press("escape")
+        made = azure.state.get(path)
+        assert made is not None
+        assert made["sku"]["capacity"] == 2
+        assert made["properties"]["requestSettings"]["maxConcurrentRequestsPerInstance"] == 4
+        await cursor_on(shown, "triton-ep/red")
+        await shown.press("enter")
+        await shown.sees("[1 Models]")
+        await shown.command("deploy text:2")
+        await shown.sees("Deploy text:2 as ws/triton-ep/red", "model text:1; beside it blue, green")
+        await confirmed(shown)
+        changed = azure.state.get(path)
+        assert changed is not None
+        assert changed["properties"]["model"].endswith("/models/text/versions/2")
+        assert changed["sku"]["capacity"] == 2, "what was not named stays"
+
+
+async def test_what_is_no_deployment_is_refused_in_words(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(170, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        for line, words in (
+            ("deploy", "it needs more"),
+            ("deploy text:1 triton-ep/red --cuont 2", "unrecognized arguments: --cuont 2"),
+            ("deploy text:1 triton-ep/red --count x", "'x' is not a whole number above 0"),
+            ("deploy text:1 red", "'' cannot name an endpoint"),
+            ("deploy text:9 triton-ep/red", "text"),
+            ("deploy --help", "the following arguments are required"),
+        ):
+            await shown.command(line)
+            await shown.until(lambda words=words: words in shown.notice, words)  # type: ignore[misc]
+        complete = shown.app._complete
+        assert "deploy text:1 ws/triton-ep/blue" in complete("deploy text:1 ws/")
+        assert complete("deploy text:1 ws/triton-ep/red --co") == [
+            f"deploy text:1 ws/triton-ep/red {name}" for name in ("--count", "--concurrent", "--compute", "--code")
+        ]
+        assert complete("deploy text:1 ws/triton-ep/red --auth a") == [
+            f"deploy text:1 ws/triton-ep/red --auth {name}" for name in ("aml_token", "aad_token")
+        ]
+    async with dashboard(backend(azure, read_only=True), work=tmp_path, size=(140, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await shown.command("deploy text:1 triton-ep/red")
+        await shown.until(lambda: "read-only" in shown.notice)

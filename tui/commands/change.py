@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration, Serving
+from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration
 from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.halfway import left_halfway
@@ -16,6 +16,7 @@ from tritonctl.inventory import Service
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out, choose
 from tritonctl.server import control
 from tui.commands import documents, text
+from tui.commands.serving import place_for, serving, split_place
 from tui.commands.session import Session, reachable_or_raise
 from tui.commands.streams import say, say_left, tell
 
@@ -148,39 +149,19 @@ async def register(session: Session) -> int:
 
 async def deploy(session: Session) -> int:
     arguments = session.arguments
-    named: str = arguments.service
-    first, _, rest = named.partition("/")
-    backends = [each.name for each in session.settings.backends]
-    if first in backends and rest.count("/"):
-        arguments.place, named = first, rest
-    wanted = Serving(
-        model=arguments.model,
-        name=named,
-        instance_type=arguments.instance_type,
-        count=arguments.count,
-        concurrent=arguments.concurrent,
-        auth=arguments.auth,
-        compute=arguments.compute,
-        code=arguments.code,
-        script=arguments.script,
-        environment=arguments.environment,
-        traffic=arguments.all_traffic,
-    )
-    return await _of_a_place(session, f"deploy {arguments.model}", lambda place: place.plan_deploy(wanted))
+    place, name = split_place(arguments.service, [each.name for each in session.settings.backends])
+    wanted = serving(arguments, name)
+    return await _of_a_place(session, f"deploy {arguments.model}", lambda it: it.plan_deploy(wanted), place)
 
 
-async def _of_a_place(session: Session, what: str, make: Callable[[Backend], Awaitable[Plan]]) -> int:
+async def _of_a_place(
+    session: Session, what: str, make: Callable[[Backend], Awaitable[Plan]], named: str | None = None
+) -> int:
     """A change that is of no service that exists. Raises UsageError where the place is not clear."""
     _refuse_early(session, what)
     backends = session.places.backends(session.settings)
     try:
-        able = [each for each in backends if Capability.DEPLOY in each.capabilities]
-        named = getattr(session.arguments, "place", None)
-        fit = [each for each in able if named in (None, each.name)]
-        if len(fit) != 1:
-            names = ", ".join(each.name for each in able) or "none: set up a backend of kind azureml"
-            raise UsageError(what, "which backend?" if fit else "no backend has a model registry", f"there is {names}")
-        place = fit[0]
+        place = place_for(what, backends, named)
         read_only = session.settings.read_only or place.read_only
         if read_only and not session.arguments.dry_run:
             raise Refused(what, "read-only mode", f"set read_only = false for the backend {place.name}")
