@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tui.commands.serving import place_for, serving, split_place
 from tui.commands.session import Session, reachable_or_raise
 from tui.commands.streams import say, say_left, tell
 
+_SETTLES = ("deploy", Capability.SCALE, Capability.SETTINGS, Capability.TRAFFIC, Capability.RESTART)
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 
 
@@ -233,7 +235,7 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     except asyncio.CancelledError:
         whole = ("interrupted: what was asked of a server goes on there, and nobody waits for it any more",)
-        say_left(left_halfway(plan, newest) or whole)
+        say_left((*(left_halfway(plan, newest) or whole), *_taken_up_by(plan)))
         raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))
@@ -244,6 +246,13 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         tell(f"{text.clean(plan.title)}: done in {outcome.seconds:.1f} s")
     first: TritonctlError | None = outcome.error
     return first.exit_code if first is not None else 0
+
+
+def _taken_up_by(plan: Plan) -> tuple[str, ...]:
+    """What waits again for a change that is its place's to finish, in any later process."""
+    if plan.action not in _SETTLES:
+        return ()
+    return ("this waits for its end again:", f"  tritonctl wait {shlex.quote(plan.service)} --for settled")
 
 
 def _print_plan(session: Session, plan: Plan) -> None:
