@@ -67,6 +67,37 @@ def test_a_deployment_that_is_not_there_is_told_before_anything_is_sent(
     assert answered["error"] is None
 
 
+def test_an_endpoints_own_shares_choose_where_no_deployment_is_named(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    for share, answers in (({"blue": 100, "green": 0}, "blue"), ({"blue": 0, "green": 100}, "green")):
+        endpoint(azure, sample)["properties"]["traffic"] = share
+        asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", "-o", "json").document
+        assert (asked["error"], asked["deployment"]) == (None, answers)
+        said = tritonctl("infer", "ws/triton-ep", "add_sub", "--ones").out
+        assert f"answered by http, deployment {answers}" in said
+    chosen = tritonctl("infer", "triton-ep", "add_sub", "--ones", "--deployment", "blue", "-o", "json").document
+    assert chosen["deployment"] == "blue", "past the shares"
+    wrong = tritonctl("infer", "triton-ep", "add_sub", "--deployment", "red", code=2)
+    assert "blue, green" in wrong.err
+
+
+def test_an_endpoint_whose_traffic_goes_nowhere_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    endpoint(azure, sample)["properties"]["traffic"] = {"blue": 0, "green": 0}
+    asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", code=None)
+    assert asked.code != 0
+    assert "traffic" in asked.err
+
+
+def test_the_deployment_that_has_the_model_tells_what_it_takes(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, own_triton: Factory
+) -> None:
+    azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = own_triton().http
+    endpoint(azure, sample)["properties"]["traffic"] = {"blue": 0, "green": 100}
+    asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", "-o", "json").document
+    assert (asked["error"], asked["deployment"]) == (None, "green")
+
+
 def test_a_bad_request_says_what_triton_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
     """The front wraps Triton's 400 into 424."""
     asked = tritonctl("infer", "triton-ep/blue", "digits", "--version", "99", code=None)
