@@ -11,7 +11,7 @@ import pytest
 
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
-from tests.azure.state import Script
+from tests.azure.state import Fault, Script, refuse
 from tests.commands.process import Tritonctl
 from tests.servers import Factory, Running, write_model
 
@@ -284,3 +284,47 @@ def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, trit
     done = tritonctl("scale", "triton-ep/blue", "2", "--yes", "-o", "json")
     assert json.loads(done.out)["steps"][0]["state"] == "done"
     assert not [line for line in done.err.splitlines() if set(line.strip()) <= {"."} and line.strip()]
+
+
+def test_what_azure_measured_stands_where_no_rates_can_be_had(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    """Several instances behind one address tell no rates."""
+    sample.deployment("triton-ep", "blue", model=sample.model("text"), capacity=3)
+    done = tritonctl("metrics", "triton-ep/blue", "-o", "json")
+    document = done.document
+    assert (document["window_s"], document["models"], document["gpus"]) == (None, [], [])
+    measured = document["measured"]
+    assert (measured["by"], measured["window_s"]) == ("Azure Monitor", 60.0)
+    by_name = {each["name"]: each for each in measured["figures"]}
+    assert (by_name["requests"]["value"], by_name["requests"]["unit"]) == (120.0, "/min")
+    assert (by_name["GPU"]["value"], by_name["GPU"]["unit"]) == (67.0, "%")
+    assert 55 < by_name["GPU"]["age_s"] < 180, "the newest minute that is there is over"
+    assert ":8002" in measured["unknown"]
+    assert "several instances" in done.err
+    said = tritonctl("metrics", "triton-ep/blue").out
+    assert "by Azure Monitor, each over 60 s" in said
+    assert [line.split() for line in said.splitlines() if line.startswith("requests")] == [
+        ["requests", "120", "/min", "1m", "ago"]
+    ]
+
+
+def test_what_azure_measured_stands_beside_the_servers_own(sample: Sample, tritonctl: Tritonctl) -> None:
+    document = tritonctl("metrics", "triton-ep/blue", "-o", "json").document
+    assert document["window_s"] > 1
+    assert [each["name"] for each in document["models"]]
+    assert document["measured"]["by"] == "Azure Monitor"
+
+
+def test_figures_that_may_not_be_read_leave_the_servers_reason(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    sample.deployment("triton-ep", "blue", model=sample.model("text"), capacity=3)
+    azure.state.faults.append(
+        Fault(
+            path="Microsoft.Insights", times=None, response=refuse(403, "AuthorizationFailed", "no Monitoring Reader")
+        )
+    )
+    failed = tritonctl("metrics", "triton-ep/blue", code=5)
+    assert "no Monitoring Reader" in failed.err
+    assert "several instances" in failed.err
