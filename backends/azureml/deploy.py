@@ -15,6 +15,7 @@ from backends.azureml.fields import text
 from backends.azureml.ground import CALL_S, OPERATION_S
 from backends.azureml.place import Place, deployment_path, version_path
 from backends.azureml.services import CHOOSE
+from backends.azureml.traffic import all_of, need_unchanged
 from backends.azureml.upload import Files
 from backends.azureml.watch import Watch
 from backends.azureml.workspaces import API, Workspace
@@ -335,7 +336,12 @@ class _Work:
             properties["environmentId"] = self._now.environment
 
     async def take_traffic(self) -> str:
+        """Minutes after the plan was made: shares that somebody else set meanwhile stay."""
         fresh = await self._place.endpoint(self._workspace, self._endpoint)
+        advice = (
+            f"the deployment is there and has none: tritonctl traffic {self._endpoint} {self._deployment}=PERCENT …"
+        )
+        need_unchanged(f"traffic to {self._deployment}", fresh, all_of(self._now.endpoint), advice)
         here = await self._place.deployments(self._workspace, self._endpoint)
         shares = {each.name: 0 for each in here} | {self._deployment: 100}
         path = endpoint_path(self._workspace, self._endpoint)

@@ -19,7 +19,7 @@ from tests.commands.process import Tritonctl
 from tests.servers import Factory, write_model
 from tritonctl.backend import Registration, Serving
 from tritonctl.errors import Forbidden, OperationFailed, UsageError
-from tritonctl.plan import AuditLog, Plan, StepState, carry_out
+from tritonctl.plan import AuditLog, Plan, Step, StepState, carry_out
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -199,6 +199,36 @@ async def test_one_that_does_not_get_ready_takes_no_traffic(
     endpoint = azure.state.get(f"{workspace.path}/onlineEndpoints/tri")
     assert endpoint is not None
     assert {name: share for name, share in endpoint["properties"]["traffic"].items() if share} == {"blue": 100}
+
+
+@pytest.mark.parametrize("meanwhile", [{"blue": 70, "red": 30}, {"blue": 0, "red": 100}])
+async def test_shares_that_somebody_set_meanwhile_stay(
+    azure: Emulator, workspace: Sample, tmp_path: Path, meanwhile: dict[str, int]
+) -> None:
+    workspace.model("text")
+    path = workspace.endpoint("tri", traffic={"blue": 100, "red": 0})
+    for name in ("blue", "red"):
+        workspace.deployment("tri", name)
+    place = backend(azure)
+    plan = await place.plan_deploy(Serving("text:1", "tri/green", traffic=True))
+    create, _wait, traffic = plan.steps
+
+    async def somebody_else() -> str:
+        endpoint["properties"]["traffic"] = dict(meanwhile)
+        return ""
+
+    endpoint = azure.state.get(path)
+    assert endpoint is not None
+    outcome = await carry_out(
+        Plan(**{**_fields(plan), "steps": (create, Step("somebody else", somebody_else), traffic)}),
+        AuditLog(tmp_path / "audit.jsonl"),
+        read_only=False,
+    )
+    await place.aclose()
+    assert [each.state for each in outcome.results] == [StepState.DONE, StepState.DONE, StepState.FAILED]
+    assert "somebody changed it meanwhile" in str(outcome.error)
+    assert endpoint["properties"]["traffic"] == meanwhile
+    assert azure.state.get(f"{path}/deployments/green") is not None
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
