@@ -64,7 +64,7 @@ async def plan(
     if wanted.code is not None:
         files = await asyncio.to_thread(upload.files_of, wanted.code)
         call = f"upload {wanted.code} ({len(files.paths)} files) and register it as code"
-        steps.append(Step(call=call, run=work.send_code(files), replica=deployment, deadline_s=_UPLOAD_S))
+        steps.append(Step(call=call, run=work.send_code(files), replica=deployment, deadline_s=_UPLOAD_S, ours=True))
     verb = "create" if now.deployment is None else "update"
     steps.append(
         _step(
@@ -266,7 +266,7 @@ class _Work:
     def send_code(self, files: Files) -> Callable[[], Awaitable[str]]:
         async def run() -> str:
             store = await upload.default_store(self._place.arm, self._workspace)
-            digest = await asyncio.to_thread(upload.digest, files)
+            digest = await upload.digest(files)
             folder = f"LocalUpload/{digest}/{files.root.resolve().name}"
             await upload.put(self._place.arm, store, files, folder)
             # Named after its contents: the same code is registered once.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.azure.sample import Sample
 from tests.azure.shapes import GROUP, SUBSCRIPTION
 from tests.azure.state import Fault, refuse
 from tests.azureml.place import backend
-from tests.commands.process import Tritonctl
+from tests.commands.process import DEADLINE_S, Tritonctl
 from tests.servers import Factory, write_model
 from tritonctl.backend import Registration, Serving
 from tritonctl.errors import Forbidden, OperationFailed, UsageError
@@ -150,6 +152,41 @@ async def test_a_store_is_opened_with_what_there_is(
     await carried_out(await place.plan_register(Registration(repository, "text")), tmp_path)
     await place.aclose()
     assert azure.state.storage.blobs
+
+
+def test_an_upload_that_is_left_ends_with_who_left(
+    azure: Emulator, workspace: Sample, repository: Path, tritonctl: Tritonctl
+) -> None:
+    """At the next block, of the large file that it is at too; begun again, it is as if it had not been left."""
+    large = repository / "echo" / "1" / "weights.bin"
+    large.write_bytes(b"x" * (80 << 20))  # twenty blocks
+    storage = azure.state.storage
+    storage.block_s = 0.5
+    process = tritonctl.start("register", str(repository), "--name", "text", "--yes")
+    try:
+        end = time.monotonic() + DEADLINE_S
+        while not storage.blocks:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    # Four blocks are on their way, half a second each, one after the other; all twenty would take ten.
+    assert time.monotonic() - began < 6
+    assert b"was done from here and has ended" in err
+    assert b"goes on there" not in err
+    assert b"Traceback" not in err
+    assert sum(len(each) for each in storage.blocks.values()) < 20
+    assert not [name for name in storage.blobs if name.endswith("weights.bin")]
+    assert tritonctl.audit[-1]["result"] == "stopped"
+    storage.block_s = 0.0
+    tritonctl("register", str(repository), "--name", "text", "--yes")
+    assert {len(body) for name, body in storage.blobs.items() if name.endswith("weights.bin")} == {80 << 20}
 
 
 async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sample, tmp_path: Path) -> None:
