@@ -11,6 +11,7 @@ from backends.azureml.documents import Deployment
 from backends.azureml.fields import mapping, number
 from backends.azureml.ground import OPERATION_S, Ground
 from backends.azureml.workspaces import API
+from backends.secrets import MASK
 from tritonctl.errors import OperationFailed, UsageError
 from tritonctl.plan import Plan, Step
 
@@ -84,6 +85,10 @@ async def settings(ground: Ground) -> Plan:
     before = {each.key: each for each in back}
     now = ", ".join(before[each.key].shown if each.key in before else f"{each.key} not set" for each in new)
     warnings = ["every instance is replaced by a new one, as at a deployment; the old ones serve until then"]
+    if hidden := [each.key.removeprefix("env.") for each in new if each.hidden]:
+        warnings.append(
+            f"{MASK} in the line stands for what was given as {', '.join(hidden)}: whoever types it puts that there"
+        )
     if any(each.key.startswith("env.") for each in new):
         warnings.append("who may read the deployment reads its variables: a key belongs into a connection or Key Vault")
     if any(each.key == "env.WORKER_COUNT" for each in new) and not deployment.script:

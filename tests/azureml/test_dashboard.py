@@ -12,6 +12,7 @@ import pytest
 from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, Sample
+from tests.azure.shapes import TENANT
 from tests.azure.state import Fault, Script, refuse
 from tests.azureml.place import QUICK, backend
 from tests.servers import Factory, Running
@@ -345,3 +346,36 @@ async def test_what_is_no_deployment_is_refused_in_words(azure: Emulator, sample
         await shown.sees("ws/triton-ep/blue")
         await shown.command("deploy text:1 triton-ep/red")
         await shown.until(lambda: "read-only" in shown.notice)
+
+
+LINE = f"az login --tenant {TENANT} --scope https://management.core.windows.net//.default"  # az's own words
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_line_to_sign_in_again_is_shown_whole(
+    azure: Emulator, sample: Sample, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    azure.az.set("expired")
+    async with dashboard(backend(azure), work=tmp_path, size=size) as shown:
+        await shown.until(lambda: LINE in unwrapped(shown))
+        assert "ws: refused, :ws tells what to do" in shown.lines[0]
+        await shown.command("ws")
+        await shown.until(lambda: "→ az login" in shown.text)
+        assert f"→ {LINE}" in unwrapped(shown)
+
+
+async def test_a_login_that_is_lost_later_leads_to_the_line(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    place = backend(azure)
+    async with dashboard(place, work=tmp_path, size=(80, 24)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.az.set("expired")
+        assert place._place is not None
+        place._place.arm.login._tokens.clear()
+        await shown.until(lambda: "ws: refused, :ws tells what to do" in shown.lines[0])
+        await shown.press("P")
+        await shown.until(lambda: f"→ {LINE}" in unwrapped(shown))
+
+
+def unwrapped(shown: Dashboard) -> str:
+    """The screen's text with the lines that were broken put together."""
+    return " ".join(" ".join(line.split()) for line in shown.lines)

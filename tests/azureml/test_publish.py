@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from backends.azure.clouds import cloud_of
 from backends.azureml import deploy
 from backends.azureml.register import repository_in
+from tests.azure.clients import ml_client
 from tests.azure.emulator import Emulator
 from tests.azure.sample import Sample
 from tests.azure.shapes import GROUP, SUBSCRIPTION
@@ -58,20 +58,7 @@ async def test_a_repository_is_registered_as_microsofts_own_client_reads_it(
     names = {key.split("/", 3)[3]: len(body) for key, body in azure.state.storage.blobs.items()}
     assert names["models/echo/1/weights.bin"] == 9 << 20
     assert set(names) == {f"models/echo/{name}" for name in ("config.pbtxt", "1/model.py", "1/weights.bin")}
-    from azure.ai.ml import MLClient
-    from azure.identity import AzureCliCredential
-
-    client = MLClient(
-        AzureCliCredential(),
-        SUBSCRIPTION,
-        GROUP,
-        "ws1",
-        cloud=azure.cloud_name,
-        cloud_metadata=cloud_of(azure.cloud).metadata()[azure.cloud_name],
-        connection_verify=str(azure.ca),
-        enable_telemetry=False,
-        show_progress=False,
-    )
+    client = ml_client(azure)
     model = client.models.get("text", "1")
     assert model.type == "triton_model"
     assert model.path.startswith(

@@ -145,7 +145,10 @@ class LiveScreen(QuietScreen):
             right.append(Part("read-only", "accent", 7))
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
-                right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
+                words = backend.detail
+                if backend.forbidden and backend.advice:  # a line to type, which would be cut here
+                    words = f"refused, :{backend.name} tells what to do"
+                right.append(Part(f"{backend.name}: {words}"[:40], "warn", 6))
             elif backend.state is not BackendState.LOST and backend.detail:
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
                 if backend.warning and backend.state is BackendState.CONNECTING:
