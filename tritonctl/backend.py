@@ -118,12 +118,13 @@ class Figure:
 class Measured:
     """What a place measured of a service where the server's own metrics are not reached.
 
-    `by` is who measured, "" nobody. `step` says in words what each value is of, `until` when the newest ended, in
-    seconds since the epoch, None: there is none; `unknown` what nobody can tell, and why.
+    `by` is who measured, "" nobody. `step` says in words what each value is of, `step_s` in seconds; `until` when the
+    newest ended, in seconds since the epoch, None: there is none; `unknown` what nobody can tell, and why.
     """
 
     by: str
     step: str
+    step_s: float
     figures: tuple[Figure, ...]
     until: float | None
     unknown: str

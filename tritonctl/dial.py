@@ -8,13 +8,20 @@ import errno
 import os
 import socket
 import ssl
+from asyncio import sslproto
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from tritonctl.errors import UsageError
 from tritonctl.http1 import BUFFER_BYTES, Dial, StreamWriter, read_head
 
+_TLS_BYTES = 64 * 1024
+"""Of asyncio's buffer for each connection with TLS. It takes 256 KiB, and four hundred endpoints then 100 MB."""
 _NEXT_ADDRESS_S = 0.25  # of a name that has several; RFC 8305
+
+
+# No documented way sets it; Python without it would keep its own.
+sslproto.SSLProtocol.max_size = min(_TLS_BYTES, sslproto.SSLProtocol.max_size)
 
 
 class ConnectTimeout(OSError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from tritonctl import names
 from tritonctl.apart import apart
 from tritonctl.backend import Backend, Changed, Listed, Removed, Told, Update
-from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, fault
+from tritonctl.errors import Forbidden, OperationFailed, Refused, TritonctlError, fault
 from tritonctl.inventory import (
     BackendState,
     BackendStatus,
@@ -26,6 +26,7 @@ from tritonctl.inventory import (
 from tritonctl.lookout import Lookout
 from tritonctl.pace import INTERVAL_S, phase
 from tritonctl.probe import LOOK_DEADLINE_S
+from tritonctl.server.address import Secret
 from tritonctl.tracked import Tracked
 
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -191,6 +192,19 @@ class Fleet:
 
     def backend_of(self, service: Service) -> Backend:
         return self.backends[service.backend]
+
+    async def keys(self, service: Service) -> Mapping[str, Secret]:
+        """What its callers authenticate with: the one door to it, as `carry_out` is for changes.
+
+        Raises Refused in read-only mode: who may only look is handed nothing to act with.
+        """
+        if self.read_only_for(service.id):
+            raise Refused(
+                f"keys of {service.id}",
+                "read-only mode shows none",
+                "start without --read-only, or set read_only = false for this backend",
+            )
+        return await self.backend_of(service).keys(service)
 
     # Watching and probing
 

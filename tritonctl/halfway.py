@@ -18,10 +18,13 @@ def left_halfway(plan: Plan, results: Sequence[StepResult]) -> tuple[str, ...]:
         return ()
     at = next((place for place in begun if results[place].state is not StepState.DONE), begun[-1])
     rest = "its undoing is not finished" if _undoing(results) else "nothing of it is undone"
+    goes_on = "this step was done from here and has ended" if results[at].step.ours else "what was asked goes on there"
     lines = [
         f"interrupted at step {at + 1} of {len(results)}: {results[at].step.call}",
-        f"what was asked goes on there, no further step is taken, and {rest}",
+        f"{goes_on}, no further step is taken, and {rest}",
     ]
+    if results[at].step.ours and at == 0:
+        return (*lines, "nothing else was changed: begin again")
     if plan.action == Capability.MODE:
         mode = f"tritonctl mode {plan.service}"
         lines.append(f"{mode} MODE finishes it with the mode that was wanted, and undoes it with the mode before")
@@ -35,7 +38,7 @@ def left_halfway(plan: Plan, results: Sequence[StepResult]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-_BEGUN = (StepState.RUNNING, StepState.DONE, StepState.LEFT)
+_BEGUN = (StepState.RUNNING, StepState.DONE, StepState.LEFT, StepState.STOPPED)
 
 
 def _undoing(results: Sequence[StepResult]) -> bool:

@@ -186,11 +186,19 @@ class Wire:
     """
 
     def __init__(
-        self, dial: Dial, authority: str, *, base: str = "", most: int | None = None, kept_s: float = _KEPT_S
+        self,
+        dial: Dial,
+        authority: str,
+        *,
+        base: str = "",
+        most: int | None = None,
+        kept: int = _KEPT,
+        kept_s: float = _KEPT_S,
     ) -> None:
         self._dial = dial
         self._authority = authority
         self._base = base
+        self._keep = kept
         self._kept_s = kept_s
         self._free = asyncio.Semaphore(most) if most is not None else None
         self._idle: list[Connection] = []
@@ -269,7 +277,7 @@ class Wire:
 
     def _done(self, connection: Connection, reusable: bool) -> None:
         self._release()
-        if not reusable or self._closed or len(self._idle) >= _KEPT:
+        if not reusable or self._closed or len(self._idle) >= self._keep:
             connection.close()
             return
         connection.idle_since = time.monotonic()

@@ -32,6 +32,7 @@ class Step:
 
     `settles`: once it is done, what the steps up to it made is to stay; what was before them is gone. A failure after
     it is undone as far as to here.
+    `ours`: it is done from this machine, as an upload is, and ends with who stops waiting for it.
     """
 
     call: str
@@ -41,6 +42,7 @@ class Step:
     undo: Run | None = None
     deadline_s: float = 300.0
     settles: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ class StepState(StrEnum):
     SKIPPED = "skipped"
     UNDONE = "undone"
     LEFT = "left running"  # nobody waits any more; how it ends only the server knows
+    STOPPED = "stopped"  # it was done from here, and ended with who left
+
+
+_RECORDED = (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.LEFT, StepState.STOPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,7 @@ async def carry_out(
     results = [StepResult(step) for step in plan.steps]
 
     def put(place: int, result: StepResult, undoing: bool = False) -> None:
-        if result.state in (StepState.DONE, StepState.FAILED, StepState.UNDONE, StepState.LEFT):
+        if result.state in _RECORDED:
             try:
                 audit.append(plan, result, undoing=undoing)
             except OSError as error:  # the disk filled up meanwhile: what is done is done, and is said to be unrecorded
@@ -262,10 +268,10 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=late))
         return False
     except asyncio.CancelledError:
-        put(
-            place,
-            StepResult(step, StepState.LEFT, time.monotonic() - began, "nobody waits for it; what was asked goes on"),
-        )
+        state, answer = StepState.LEFT, "nobody waits for it; what was asked goes on"
+        if step.ours:
+            state, answer = StepState.STOPPED, "it ended with who left"
+        put(place, StepResult(step, state, time.monotonic() - began, answer))
         raise
     except Exception as error:  # a fault of ours or of a library: the steps before must be undone all the same
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=fault(step.call, error)))

@@ -247,6 +247,17 @@ class TritonctlApp(CommandedApp):
         else:
             self._make_plan(event)
 
+    def offer_keys(self, service_id: str) -> None:
+        """In the panel, that nothing else may want meanwhile."""
+        if self.fleet.read_only_for(service_id):  # the door itself is in the fleet
+            self.say(
+                "read-only: no keys are shown; start without --read-only, or see read_only in the settings", "warn"
+            )
+        elif self._plan_at_work is not None:
+            self.say("a change is at work already; it must end first", "warn")
+        elif isinstance(self.screen, LiveScreen):
+            self.screen.offer_keys(service_id)
+
     @work(group="plan", exclusive=True, exit_on_error=False)
     async def _make_plan(self, event: Propose) -> None:
         asked_on: object = self.screen

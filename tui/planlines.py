@@ -15,6 +15,7 @@ _STATES = {
     StepState.SKIPPED: "off",
     StepState.UNDONE: "warn",
     StepState.LEFT: "busy",
+    StepState.STOPPED: "off",
 }
 LOG_LINES = 6
 

@@ -1,4 +1,4 @@
-"""What can be typed after `:`, what completes it, and what it does."""
+"""What each command that can be typed after `:` does."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textual.app import App
-
 from tritonctl.backend import MIRROR, Backend, Capability, Intent
-from tritonctl.errors import OperationFailed, TritonctlError, UsageError
-from tritonctl.fleet import Fleet
+from tritonctl.errors import OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.inventory import ServiceStatus
+from tui.completion import COMMANDS, NAMES_A_SERVICE, CompletingApp
 from tui.messages import OpenModel, OpenPlace, OpenService, Propose
 from tui.screens.base import LiveScreen
 
@@ -27,39 +25,11 @@ _OF_THE_PLACE = {
     "delete": Capability.DELETE,
     "set": Capability.SETTINGS,
 }
-_NAMES_A_SERVICE = ("service", "logs", "triage", "describe", "metrics", "events")
-_OF_A_NAMED_ONE = ("load", "unload", "model", "infer", "mode")  # a word follows the service's name
-_COMMANDS = {
-    "services": "services",
-    "service": "service NAME",
-    "all": "all",
-    "load": "load [NAME] MODEL",
-    "unload": "unload [NAME] MODEL",
-    "model": "model [NAME] MODEL",
-    "infer": "infer [NAME] MODEL",
-    "logs": "logs NAME",
-    "metrics": "metrics NAME",
-    "events": "events NAME",
-    "describe": "describe NAME|PLACE",
-    "triage": "triage NAME",
-    "mode": "mode [NAME] none|poll|explicit",
-    "start": "start [NAME]",
-    "stop": "stop [NAME]",
-    "restart": "restart [NAME]",
-    "scale": "scale [NAME] N",
-    "traffic": "traffic NAME=PERCENT … [--mirror NAME=PERCENT]",
-    "delete": "delete [NAME] [ID …]",
-    "set": "set [NAME] KEY=VALUE …",
-    "theme": "theme NAME",
-    "help": "help",
-    "quit": "quit",
-}
 
 
-class CommandedApp(App[int]):
+class CommandedApp(CompletingApp):
     """The part of the app that understands commands; what they open and change is the app's."""
 
-    fleet: Fleet
     lists_all = False
 
     def open_service(self, event: OpenService) -> None:
@@ -76,6 +46,10 @@ class CommandedApp(App[int]):
 
     def propose(self, event: Propose) -> None:
         """Ask about a plan."""
+        raise NotImplementedError
+
+    def offer_keys(self, service_id: str) -> None:
+        """Ask whether the keys of a service are to be shown."""
         raise NotImplementedError
 
     def leave(self) -> None:
@@ -113,49 +87,6 @@ class CommandedApp(App[int]):
         if (why := backend.why_not(action, status.service)) is not None:
             raise OperationFailed(f"{action} of {status.id}", why)
         return status, backend
-
-    def _complete(self, typed: str) -> Sequence[str]:
-        words = typed.split(" ")
-        if len(words) == 1:
-            names = [*_COMMANDS, *self.fleet.backends, *(each.id for each in self.fleet.snapshot.services)]
-            return [name for name in names if name.startswith(typed)]
-        before, last = " ".join(words[:-1]), words[-1]
-        return [f"{before} {name}" for name in self._candidates(words[0], words[1:-1]) if name.startswith(last)]
-
-    def _candidates(self, command: str, between: Sequence[str]) -> Sequence[str]:
-        """What may be the next word of a command, after those `between`."""
-        services = [each.id for each in self.fleet.snapshot.services]
-        if command == "traffic":
-            return [f"{name}=" for name in self._siblings()]
-        if len(between) > (1 if command in _OF_A_NAMED_ONE else 0):
-            return []
-        if command == "mode":
-            return ["none", "poll", "explicit", *(services if not between else [])]
-        if command in ("load", "unload", "model", "infer"):
-            models = {model.name for each in self._services_here(*between) for model in each.models}
-            return [*sorted(models), *(services if not between else [])]
-        if command in _NAMES_A_SERVICE or command in ("start", "stop", "restart", "scale", "delete"):
-            return [*(self.fleet.backends if command == "describe" else ()), *services]
-        return []
-
-    def _services_here(self, named: str | None = None) -> list[ServiceStatus]:
-        if named is not None:
-            try:
-                return [self.fleet.resolve(named)]
-            except TritonctlError:
-                return []
-        service_id = getattr(self.screen, "service_id", None)
-        return [each for each in self.fleet.snapshot.services if service_id in (None, each.id)]
-
-    def _siblings(self) -> list[str]:
-        """The last parts of the names beside the service that is meant: the deployments of its endpoint."""
-        try:
-            here = self.fleet.resolve(self._service_here()).id
-        except TritonctlError:
-            return []
-        parent = here.rpartition("/")[0]
-        ids = [each.id for each in self.fleet.snapshot.services]
-        return [each.rpartition("/")[2] for each in ids if each.rpartition("/")[0] == parent]
 
     def run_command(self, line: str) -> None:
         """What was typed after `:`. A service's name opens it."""
@@ -201,19 +132,25 @@ class CommandedApp(App[int]):
         elif name in _OF_THE_PLACE and (rest or _OF_THE_PLACE[name] not in (*_WITH_A_VALUE, *_WITH_WORDS)):
             action = _OF_THE_PLACE[name]
             needed = 1 if action in (*_WITH_A_VALUE, *_WITH_WORDS) else 0
-            service, words = self._meant(rest, needed, loose=action is Capability.DELETE)
+            service, words = self._meant(
+                rest, needed, loose=action is Capability.DELETE, under=action is Capability.TRAFFIC
+            )
             if action not in _WITH_WORDS and action is not Capability.DELETE:
                 _no_more(name, words[needed:])
             self._propose_place(action, service, words)
+        elif name == "keys":
+            self._keys(rest)
+        elif name == "deploy" and rest:
+            self._deploy(rest)
         elif name == "describe" and rest and rest[0] in self.fleet.backends:
             _no_more(name, rest[1:])
             self.open_place(OpenPlace(rest[0]))
-        elif name in _NAMES_A_SERVICE:
+        elif name in NAMES_A_SERVICE:
             _no_more(name, rest[1:])
             service = self.fleet.resolve(rest[0]).id if rest else self._service_here()
             self.open_service(OpenService(service, "models" if name == "service" else name))
-        elif name in _COMMANDS:
-            raise UsageError(f":{name}", "it needs more", f":{_COMMANDS[name]}")
+        elif name in COMMANDS:
+            raise UsageError(f":{name}", "it needs more", f":{COMMANDS[name]}")
         else:
             self._open_named(name, rest)
 
@@ -241,25 +178,52 @@ class CommandedApp(App[int]):
             f"{places}: {'everything is listed; :all again hides it' if self.lists_all else 'only Triton is listed'}"
         )
 
-    def _service_here(self) -> str:
-        service_id = getattr(self.screen, "service_id", None)
-        if isinstance(service_id, str):
-            return service_id
-        services = self.fleet.snapshot.services
-        if len(services) == 1:
-            return services[0].id
-        raise UsageError("", "of which service?", "open it first, with enter")
+    def _keys(self, rest: list[str]) -> None:
+        """By themselves they are only offered; another one is made by a plan."""
+        service, words = self._meant(rest, 0, under=True)
+        if not words:
+            status, _ = self._of_the_place(Capability.KEYS, service)
+            self.offer_keys(status.id)
+        elif words[0] == "--regenerate" and len(words) == 2:
+            self._propose_place(Capability.KEYS, service, words[1:])
+        else:
+            raise UsageError(":keys", f"it does not take {' '.join(words)}", f":{COMMANDS['keys']}")
 
-    def _meant(self, words: list[str], needed: int, *, loose: bool = False) -> tuple[str, list[str]]:
+    def _deploy(self, rest: list[str]) -> None:
+        """Of no service that must exist; without a name the one that is meant here is deployed anew."""
+        from tui.commands.arguments import parse_deploy
+        from tui.commands.serving import place_for, serving, split_place
+
+        try:
+            arguments = parse_deploy(rest)
+        except UsageError as error:
+            raise UsageError(":deploy", error.answer, f":{COMMANDS['deploy']}") from None
+        if arguments.service:
+            named, name = split_place(arguments.service, list(self.fleet.backends))
+        else:
+            here = self.fleet.resolve(self._service_here()).service
+            named, name = here.backend, here.name
+        place = place_for(":deploy", list(self.fleet.backends.values()), named)
+        if self.fleet.read_only_for(place.name):
+            raise Refused(":deploy", "read-only mode", "start without --read-only, or see read_only in the settings")
+        wanted = serving(arguments, name)
+        self.propose(Propose(f"deploy {wanted.model}", lambda: place.plan_deploy(wanted)))
+
+    def _meant(
+        self, words: list[str], needed: int, *, loose: bool = False, under: bool = False
+    ) -> tuple[str, list[str]]:
         """The service that is meant and the other words: its name may stand before them, as in a shell, where so many
         are left after it; else it is the one that is open or under the cursor.
 
-        Raises NotFound or UsageError where no service has that name, unless, `loose`, it may be another word.
+        `under`: it may also be what several services stand under, an endpoint. Raises NotFound or UsageError where no
+        service has that name, unless, `loose`, it may be another word.
         """
         if len(words) > needed and "=" not in words[0] and not words[0].startswith("-"):
             try:
                 return self.fleet.resolve(words[0]).id, words[1:]
             except TritonctlError:
+                if under and (below := self.fleet.below(words[0])):
+                    return below[0].id, words[1:]
                 if not loose:
                     raise
         return self._service_here(), words
@@ -289,7 +253,7 @@ class CommandedApp(App[int]):
 def _no_more(name: str, words: Sequence[str]) -> None:
     """Raises UsageError where there are words beyond what the command takes: they may be meant for something."""
     if words:
-        raise UsageError(f":{name}", f"it takes no more: {' '.join(words)}", f":{_COMMANDS.get(name, name)}")
+        raise UsageError(f":{name}", f"it takes no more: {' '.join(words)}", f":{COMMANDS.get(name, name)}")
 
 
 def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -298,7 +262,7 @@ def _split(action: Capability, rest: Sequence[str]) -> tuple[str, tuple[str, ...
         return "", _shares(rest)
     if action is Capability.SCALE and not (rest and rest[0].isascii() and rest[0].isdigit()):
         raise UsageError(":scale", "how many replicas?", ":scale [NAME] N")
-    return (rest[0], ()) if action in _WITH_A_VALUE else ("", tuple(rest))
+    return (rest[0], ()) if action in (*_WITH_A_VALUE, Capability.KEYS) else ("", tuple(rest))
 
 
 def _shares(rest: Sequence[str]) -> tuple[str, ...]:

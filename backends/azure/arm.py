@@ -335,13 +335,14 @@ class Arm:
         """Raises Unreachable for a link that leads away from ARM: the token must not go there."""
         if path.startswith("/"):
             return f"{self.cloud.resource_manager}{path}"
-        wanted, parts = urlsplit(self.cloud.resource_manager), None
-        with suppress(ValueError):
-            parts = urlsplit(path)
+        wanted, parts, port = urlsplit(self.cloud.resource_manager), None, None
+        with suppress(ValueError):  # of a bad IPv6 address, or when the port is looked at
+            found = urlsplit(path)
+            parts, port = found, found.port
         host = parts.hostname if parts is not None else None
         # An operation may be told with the address of ARM in its region: westus.management.azure.com.
         known = host is not None and (host == wanted.hostname or host.endswith(f".{wanted.hostname}"))
-        if parts is None or parts.scheme != "https" or not known or parts.port != wanted.port or "@" in parts.netloc:
+        if parts is None or parts.scheme != "https" or not known or port != wanted.port or "@" in parts.netloc:
             raise Unreachable(
                 f"follow a link of {wanted.netloc}", f"it leads elsewhere: {hygienic(path)[:200]}", kind="redirect"
             )

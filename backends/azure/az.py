@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 AZ_S = 15.0  # it takes one or two seconds, and five on a cold disk
+_MOST_BYTES = 1 << 20  # of a token, or of a complaint
 
 
 class AzToken(NamedTuple):
@@ -71,17 +73,13 @@ class Az:
                 cwd="/",
                 env={**os.environ, "AZURE_CORE_NO_COLOR": "true"},
                 start_new_session=True,
-                text=True,
-                errors="replace",
             )
         except OSError as error:
             raise AzFailed(f"{command} cannot be run: {error.strerror}", missing=True) from None
         kill = _killer(process)
         atexit.register(kill)
         try:
-            out, words = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AzFailed(f"az did not answer within {self._timeout_s:g} s", late=True) from None
+            out, words = _read(process, self._timeout_s)
         finally:
             kill()
             atexit.unregister(kill)
@@ -94,7 +92,36 @@ class Az:
         return out
 
 
-def _killer(process: subprocess.Popen[str]) -> Callable[[], None]:
+def _read(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[str, str]:
+    """What it writes to stdout and stderr until it has ended. Raises AzFailed when it takes or writes too much."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    late = AzFailed(f"az did not answer within {timeout_s:g} s", late=True)
+    end = time.monotonic() + timeout_s
+    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    out, words = said.values()
+    with selectors.DefaultSelector() as open_still:
+        for stream in said:
+            open_still.register(stream, selectors.EVENT_READ)
+        while open_still.get_map():
+            ready = open_still.select(max(0.0, end - time.monotonic()))
+            if not ready:
+                raise late
+            for key, _ in ready:
+                piece = os.read(key.fd, 1 << 16)
+                said[key.fd] += piece
+                if not piece:
+                    open_still.unregister(key.fd)
+                if len(said[key.fd]) > _MOST_BYTES:
+                    raise AzFailed(f"az wrote more than {_MOST_BYTES >> 20} MiB")
+    try:
+        process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise late from None
+    return out.decode("utf-8", "replace"), words.decode("utf-8", "replace")
+
+
+def _killer(process: subprocess.Popen[bytes]) -> Callable[[], None]:
     def kill() -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -33,23 +33,6 @@ class Cloud:
         """Of data plane tokens: scoring with Entra authentication."""
         return f"{self.aml_resource}/.default"
 
-    @property
-    def aks_scope(self) -> str:
-        return f"{AKS_SERVER}/.default"
-
-    def metadata(self) -> dict[str, dict[str, str]]:
-        """What MLClient takes as `cloud_metadata`; its URLs end in a slash (azure-ai-ml, _azure_environments.py)."""
-        return {
-            self.name: {
-                "azure_portal": f"{self.portal}/",
-                "resource_manager": f"{self.resource_manager}/",
-                "active_directory": f"{self.authority}/",
-                "aml_resource_id": f"{self.aml_resource}/",
-                "storage_endpoint": "core.windows.net",
-                "registry_discovery_endpoint": f"{self.resource_manager}/",
-            }
-        }
-
 
 _KNOWN = (
     Cloud(

@@ -150,11 +150,6 @@ class Login:
             if self._tokens.get((scope, tenant)) == token:
                 del self._tokens[(scope, tenant)]
 
-    def try_again(self) -> None:
-        """Forget the failures: somebody has just signed in."""
-        with self._lock:
-            self._failed.clear()
-
     def expires_at(self, scope: str, tenant: str | None = None) -> float | None:
         """Of the token in hand, in seconds since the epoch; None: there is none."""
         token = self._tokens.get((scope, tenant))

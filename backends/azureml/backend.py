@@ -179,7 +179,7 @@ class AzureMlBackend(Backend):
         endpoint = within.rpartition("/")[2]
         workspace = await self._workspace(within.rpartition("/")[0])
         service = f"{self.name}/{self._prefix(workspace)}{endpoint}/{name}"
-        return await deploy.plan(self._opened(), workspace, wanted, service, read_only=self.read_only)
+        return await deploy.plan(self._opened(), workspace, wanted, service, self._watch, read_only=self.read_only)
 
     async def _workspace(self, name: str) -> Workspace:
         """The one that is meant; without a name the only one. Raises UsageError with those that there are."""

@@ -11,7 +11,8 @@ from backends.azureml.documents import Deployment
 from backends.azureml.fields import mapping, number
 from backends.azureml.ground import OPERATION_S, Ground
 from backends.azureml.workspaces import API
-from tritonctl.errors import OperationFailed, UsageError
+from backends.secrets import MASK
+from tritonctl.errors import AlreadySo, OperationFailed, UsageError
 from tritonctl.plan import Plan, Step
 
 RESTARTED = "TRITONCTL_RESTARTED_AT"
@@ -31,7 +32,7 @@ async def scale(ground: Ground) -> Plan:
             "at least 1: a deployment cannot be stopped, only deleted",
         )
     if count == deployment.instances:
-        raise OperationFailed(f"scale {ground.service_id}", f"it has {count} already")
+        raise AlreadySo(f"scale {ground.service_id}", f"it has {count} already")
     warnings = []
     if deployment.scale_type == "TargetUtilization":
         scaling = mapping(mapping(deployment.document, "properties"), "scaleSettings")
@@ -79,11 +80,15 @@ async def settings(ground: Ground) -> Plan:
     edits = edit.parse(words, deployment.compute_type)
     new = [each for each in edits if edit.differs(deployment.document, each)]
     if not new:
-        raise OperationFailed(f"set {ground.service_id}", "it is so already")
+        raise AlreadySo(f"set {ground.service_id}", "it is so already")
     back = edit.backwards(deployment.document, new)
     before = {each.key: each for each in back}
     now = ", ".join(before[each.key].shown if each.key in before else f"{each.key} not set" for each in new)
     warnings = ["every instance is replaced by a new one, as at a deployment; the old ones serve until then"]
+    if hidden := [each.key.removeprefix("env.") for each in new if each.hidden]:
+        warnings.append(
+            f"{MASK} in the line stands for what was given as {', '.join(hidden)}: whoever types it puts that there"
+        )
     if any(each.key.startswith("env.") for each in new):
         warnings.append("who may read the deployment reads its variables: a key belongs into a connection or Key Vault")
     if any(each.key == "env.WORKER_COUNT" for each in new) and not deployment.script:

@@ -15,7 +15,9 @@ from backends.azureml.fields import text
 from backends.azureml.ground import CALL_S, OPERATION_S
 from backends.azureml.place import Place, deployment_path, version_path
 from backends.azureml.services import CHOOSE
+from backends.azureml.traffic import all_of, need_unchanged
 from backends.azureml.upload import Files
+from backends.azureml.watch import Watch
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.backend import Serving
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
@@ -41,12 +43,14 @@ class _Now:
     environment: str
 
 
-async def plan(place: Place, workspace: Workspace, wanted: Serving, service: str, *, read_only: bool) -> Plan:
+async def plan(
+    place: Place, workspace: Workspace, wanted: Serving, service: str, watch: Watch | None, *, read_only: bool
+) -> Plan:
     """`wanted.name` is ENDPOINT/DEPLOYMENT. One that exists is changed in what is named and in nothing else."""
     endpoint, deployment = _names(wanted)
     auth = _auth(wanted)
     now = await _look(place, workspace, wanted, endpoint, deployment)
-    work = _Work(place, workspace, wanted, endpoint, deployment, now)
+    work = _Work(place, workspace, wanted, endpoint, deployment, now, watch)
     steps, warnings = [], []
     if now.endpoint is None:
         told = f"--auth-mode {wanted.auth or 'key'}" + (f" --compute {wanted.compute}" if wanted.compute else "")
@@ -60,7 +64,7 @@ async def plan(place: Place, workspace: Workspace, wanted: Serving, service: str
     if wanted.code is not None:
         files = await asyncio.to_thread(upload.files_of, wanted.code)
         call = f"upload {wanted.code} ({len(files.paths)} files) and register it as code"
-        steps.append(Step(call=call, run=work.send_code(files), replica=deployment, deadline_s=_UPLOAD_S))
+        steps.append(Step(call=call, run=work.send_code(files), replica=deployment, deadline_s=_UPLOAD_S, ours=True))
     verb = "create" if now.deployment is None else "update"
     steps.append(
         _step(
@@ -224,7 +228,14 @@ class _Work:
     """The calls of the steps; what one made, the next needs."""
 
     def __init__(
-        self, place: Place, workspace: Workspace, wanted: Serving, endpoint: str, deployment: str, now: _Now
+        self,
+        place: Place,
+        workspace: Workspace,
+        wanted: Serving,
+        endpoint: str,
+        deployment: str,
+        now: _Now,
+        watch: Watch | None,
     ) -> None:
         self._place = place
         self._workspace = workspace
@@ -232,6 +243,7 @@ class _Work:
         self._endpoint = endpoint
         self._deployment = deployment
         self._now = now
+        self._watch = watch
         self._code = ""
 
     def make_endpoint(self, auth: str) -> Callable[[], Awaitable[str]]:
@@ -254,7 +266,7 @@ class _Work:
     def send_code(self, files: Files) -> Callable[[], Awaitable[str]]:
         async def run() -> str:
             store = await upload.default_store(self._place.arm, self._workspace)
-            digest = await asyncio.to_thread(upload.digest, files)
+            digest = await upload.digest(files)
             folder = f"LocalUpload/{digest}/{files.root.resolve().name}"
             await upload.put(self._place.arm, store, files, folder)
             # Named after its contents: the same code is registered once.
@@ -324,7 +336,12 @@ class _Work:
             properties["environmentId"] = self._now.environment
 
     async def take_traffic(self) -> str:
+        """Minutes after the plan was made: shares that somebody else set meanwhile stay."""
         fresh = await self._place.endpoint(self._workspace, self._endpoint)
+        advice = (
+            f"the deployment is there and has none: tritonctl traffic {self._endpoint} {self._deployment}=PERCENT …"
+        )
+        need_unchanged(f"traffic to {self._deployment}", fresh, all_of(self._now.endpoint), advice)
         here = await self._place.deployments(self._workspace, self._endpoint)
         shares = {each.name: 0 for each in here} | {self._deployment: 100}
         path = endpoint_path(self._workspace, self._endpoint)
@@ -362,6 +379,14 @@ class _Work:
 
     async def _put(self, path: str, body: Mapping[str, Any], tried: str) -> str:
         changed = await self._place.arm.change("PUT", path, API, body, deadline_s=CALL_S)
-        if changed.operation is not None:
-            await self._place.arm.finish(changed.operation, tried)
+        self._hurry()
+        try:
+            if changed.operation is not None:
+                await self._place.arm.finish(changed.operation, tried)
+        finally:
+            self._hurry()
         return "succeeded"
+
+    def _hurry(self) -> None:
+        if self._watch is not None:
+            self._watch.hurry(self._workspace, self._endpoint)

@@ -72,7 +72,7 @@ async def rows(arm: Arm, endpoint: Endpoint, deployment: Deployment) -> list[tup
 async def measured(arm: Arm, endpoint: Endpoint, deployment: Deployment) -> Measured:
     """The last hour of a deployment, for charts. Raises what Azure refuses."""
     if endpoint.kubernetes:
-        return Measured("", "", (), None, _KUBERNETES)
+        return Measured("", "", 0.0, (), None, _KUBERNETES)
     found = await series(arm, deployment.id, [name for name, _, _ in _DEPLOYMENT])
     by_name = {each.name: each.known for each in found}
     # One minute for all: a metric that came later than another would else be drawn at the wrong time.
@@ -88,7 +88,7 @@ async def measured(arm: Arm, endpoint: Endpoint, deployment: Deployment) -> Meas
         values = tuple(points.get(first + place * _STEP_S) for place in range(count))
         figures.append(Figure(words, unit.strip(), values, 100.0 if unit == " %" else None))
     until = newest + _STEP_S if newest is not None else None
-    return Measured("Azure Monitor", "minutes", tuple(figures), until, _NOT_MEASURED)
+    return Measured("Azure Monitor", "minutes", _STEP_S, tuple(figures), until, _NOT_MEASURED)
 
 
 async def _rows(arm: Arm, resource: str, family: Family, what: str) -> list[tuple[str, str]]:

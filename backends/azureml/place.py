@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from backends.azureml.services import Protocol
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, NotFound, TritonctlError
 
+AGAIN_S = 300.0  # after a refusal: somebody may have granted the right; each costs a request of ARM's few
 _ACTIVE = {"listViewType": "ActiveOnly"}
 
 
@@ -39,12 +41,15 @@ def version_path(workspace: Workspace, kind: str, name: str, version: str) -> st
 
 
 class Place:
-    """Keeps what never changes: the versions of models and environments."""
+    """Keeps what never changes: the versions of models and environments. That one may not be read is kept for some
+    minutes only."""
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
-        self._models: dict[tuple[Workspace, str], ModelVersion | None] = {}
-        self._environments: dict[tuple[Workspace, str], EnvironmentVersion | None] = {}
+        self._models: dict[tuple[Workspace, str], ModelVersion] = {}
+        self._environments: dict[tuple[Workspace, str], EnvironmentVersion] = {}
+        self._gone: set[tuple[Workspace, str]] = set()
+        self._refused: dict[tuple[Workspace, str], float] = {}  # monotonic
 
     async def endpoint_pages(self, workspace: Workspace) -> AsyncIterator[list[Endpoint]]:
         async for page in self.arm.pages(f"{workspace.path}/onlineEndpoints", API):
@@ -92,27 +97,44 @@ class Place:
     async def model(self, workspace: Workspace, reference: str) -> ModelVersion | None:
         key = (workspace, reference)
         if key not in self._models:
-            document = await self._asset(workspace, "models", reference)
-            self._models[key] = model_of(document) if document is not None else None
+            found = model_of(await self._asset(workspace, "models", reference) or {})
+            if found is None:
+                return None
+            self._models[key] = found
         return self._models[key]
 
     async def environment(self, workspace: Workspace, reference: str) -> EnvironmentVersion | None:
         key = (workspace, reference)
         if key not in self._environments:
-            document = await self._asset(workspace, "environments", reference)
-            self._environments[key] = environment_of(document) if document is not None else None
+            found = environment_of(await self._asset(workspace, "environments", reference) or {})
+            if found is None:
+                return None
+            self._environments[key] = found
         return self._environments[key]
+
+    def was_refused(self, workspace: Workspace, deployment: Deployment) -> bool:
+        """Whether what tells its protocol could not be read, and may be by now: the protocol is a guess."""
+        references = (deployment.model, deployment.environment)
+        return any((workspace, reference) in self._refused for reference in references)
 
     async def _asset(self, workspace: Workspace, kind: str, reference: str) -> Mapping[str, Any] | None:
         """None for one of a registry (azureml://registries/…), which this workspace does not tell about, and for what
         is gone or may not be read."""
         found = asset_in(reference, kind)
-        if found is None or "/registries/" in reference:
+        key = (workspace, reference)
+        if found is None or "/registries/" in reference or key in self._gone:
+            return None
+        if key in self._refused and time.monotonic() < self._refused[key] + AGAIN_S:
             return None
         try:
             document = await self.arm.get(version_path(workspace, kind, *found), API)
-        except (NotFound, Forbidden):
+        except NotFound:
+            self._gone.add(key)
             return None
+        except Forbidden:
+            self._refused[key] = time.monotonic()
+            return None
+        self._refused.pop(key, None)
         return document if isinstance(document, Mapping) else None
 
     async def model_versions(self, workspace: Workspace, name: str) -> list[ModelVersion]:

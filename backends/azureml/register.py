@@ -51,6 +51,7 @@ async def plan(place: Place, workspace: Workspace, wanted: Registration, service
                 call=f"upload {repository} ({size}) to the workspace's blob store",
                 run=work.upload,
                 deadline_s=_UPLOAD_S,
+                ours=True,
             ),
             Step(
                 call=f"az ml model create -n {name} -v {version} --type {TRITON} -p {repository} {workspace.az}",
@@ -147,6 +148,6 @@ def datastore_uri(workspace: Workspace, store: str, folder: str) -> str:
 async def send(place: Place, workspace: Workspace, files: Files) -> tuple[str, str]:
     """Upload; returns the data store's name and the folder in it, as Azure's own clients lay it out."""
     store = await upload.default_store(place.arm, workspace)
-    folder = f"LocalUpload/{await asyncio.to_thread(upload.digest, files)}/{files.root.resolve().name}"
+    folder = f"LocalUpload/{await upload.digest(files)}/{files.root.resolve().name}"
     await upload.put(place.arm, store, files, folder)
     return store.name, folder

@@ -82,8 +82,9 @@ def platform(known: Known) -> Platform:
         why = failure(known.endpoint_progress) or "Azure no longer knows why"
         return Platform(state, Level.DEGRADED, f"its endpoint is {known.endpoint.state}: {why}")
     words = share(known.endpoint, known.deployment.name)
-    if of_endpoint is Level.CHANGING:
+    if of_endpoint is Level.CHANGING:  # its traffic, say: who waits for it waits for that too
         words = f"{words}; its endpoint: {so_far(known.endpoint.state, known.endpoint_progress)}"
+        return Platform(state, Level.CHANGING, words)
     return Platform(state, level, words)
 
 

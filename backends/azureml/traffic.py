@@ -9,7 +9,7 @@ from backends.azureml import edit
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.ground import OPERATION_S, Ground
 from tritonctl.backend import MIRROR
-from tritonctl.errors import OperationFailed, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, UsageError
 from tritonctl.plan import Plan, Step
 
 _MOST_MIRRORED = 50  # "need to sum to utmost 50" (azure-rest-api-specs, OnlineEndpoint.mirrorTraffic)
@@ -43,7 +43,7 @@ async def plan(ground: Ground) -> Plan:
     live, mirror = _wanted(ground, before, here)
     after = Shares(live, mirror)
     if after == before:
-        raise OperationFailed(f"traffic of {ground.endpoint_id}", f"it is so already: {before}")
+        raise AlreadySo(f"traffic of {ground.endpoint_id}", f"it is so already: {before}")
     _check_live(ground, after, here)
     _check_mirror(ground, after)
     warnings = unfit_warnings(list(here.values()), before.live, after.live)
@@ -97,7 +97,7 @@ class _Shift:
 
     async def do(self) -> str:
         fresh = await self._fresh()
-        self._need(fresh, _all_of(self._ground.endpoint))
+        self._need(fresh, all_of(self._ground.endpoint))
         self._sent = True
         return await self._put(fresh, self._after)
 
@@ -105,7 +105,7 @@ class _Shift:
         if not self._sent:
             return "nothing was written"
         fresh = await self._fresh()
-        if _counted(_all_of(fresh)) == _counted(_all_of(self._ground.endpoint)):
+        if _counted(all_of(fresh)) == _counted(all_of(self._ground.endpoint)):
             return "it is as it was"
         self._need(fresh, self._after)
         return await self._put(fresh, self._before)
@@ -114,21 +114,23 @@ class _Shift:
         return await self._ground.place.endpoint(self._ground.workspace, self._ground.endpoint.name)
 
     def _need(self, fresh: Endpoint, expected: Shares) -> None:
-        now = _all_of(fresh)
-        if _counted(now) != _counted(expected):
-            raise OperationFailed(
-                f"traffic of {self._ground.endpoint_id}",
-                f"somebody changed it meanwhile: now {now}",
-                "look at the plan again",
-            )
+        need_unchanged(f"traffic of {self._ground.endpoint_id}", fresh, expected)
 
     async def _put(self, fresh: Endpoint, shares: Shares) -> str:
         document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
         return await self._ground.put(self._ground.endpoint_path, document, f"traffic of {self._ground.endpoint_id}")
 
 
-def _all_of(endpoint: Endpoint) -> Shares:
-    return Shares(endpoint.traffic, endpoint.mirror)
+def all_of(endpoint: Endpoint | None) -> Shares:
+    """Those of deployments that are gone too; none of an endpoint that is not there yet."""
+    return Shares(endpoint.traffic, endpoint.mirror) if endpoint is not None else Shares({}, {})
+
+
+def need_unchanged(tried: str, fresh: Endpoint, expected: Shares, advice: str = "look at the plan again") -> None:
+    """Raises OperationFailed where somebody set other shares since the plan was made."""
+    now = all_of(fresh)
+    if _counted(now) != _counted(expected):
+        raise OperationFailed(tried, f"somebody changed it meanwhile: now {now}", advice)
 
 
 def _counted(shares: Shares) -> tuple[dict[str, int], dict[str, int]]:

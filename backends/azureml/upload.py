@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from backends.azure.arm import Arm, path_of
@@ -23,6 +25,7 @@ _IGNORED = frozenset((".git", "__pycache__", ".ipynb_checkpoints", ".DS_Store"))
 _MOST_FILES = 20_000
 _TOGETHER = 4  # connections for one large file
 _PIECE_BYTES = 4 << 20
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,51 @@ def files_of(root: Path) -> Files:
     return Files(root, tuple(found))
 
 
-def digest(files: Files) -> str:
+async def digest(files: Files) -> str:
     """Of names and contents: the same files are put in the same place, and a second time not sent again."""
+    return await _in_thread(partial(_digest, files))
+
+
+def _digest(files: Files, left: threading.Event) -> str:
     whole = hashlib.sha256()
     for name, size in files.paths:
         whole.update(f"{name}\0{size}\0".encode())
         with (files.root / name).open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
+                if left.is_set():
+                    raise _Left
                 whole.update(piece)
     return whole.hexdigest()[:32]
+
+
+class _Left(Exception):
+    """Nobody waits for it any more."""
+
+
+async def _in_thread(work: Callable[[threading.Event], Result]) -> Result:
+    """A thread cannot be ended: when who waits leaves, it is told so, and ends itself before it reads another piece.
+    Until then it holds up the end of the process."""
+    left = threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(work, left))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        left.set()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks for it
+        raise
+
+
+class _Read:
+    """A file for azure-storage-blob to read from, in pieces, until who waits for it leaves."""
+
+    def __init__(self, file: BinaryIO, left: threading.Event) -> None:
+        self._file = file
+        self._left = left
+
+    def read(self, size: int = -1) -> bytes:
+        if self._left.is_set():
+            raise _Left
+        return self._file.read(size)
 
 
 async def default_store(arm: Arm, workspace: Workspace) -> Store:
@@ -122,13 +161,7 @@ async def put(
     """
     credential = store.credential if store.credential is not None else arm.login.credential
     ca = str(arm.cloud.ca) if arm.cloud.ca is not None else None
-    stop: list[bool] = []
-    work = asyncio.create_task(asyncio.to_thread(_put, store, credential, ca, files, folder, told, stop))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop.append(True)  # a thread cannot be ended: it ends itself after the file it is at
-        raise
+    return await _in_thread(partial(_put, store, credential, ca, files, folder, told))
 
 
 def _put(
@@ -138,7 +171,7 @@ def _put(
     files: Files,
     folder: str,
     told: Callable[[int], None],
-    stop: Sequence[bool],
+    left: threading.Event,
 ) -> int:
     try:
         from azure.storage.blob import ContainerClient
@@ -147,6 +180,8 @@ def _put(
     from azure.core.exceptions import AzureError
 
     network: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 120, "retry_total": 5}
+    # It sends what is smaller than 64 MiB at once: too long for who wants to leave.
+    network |= {"max_single_put_size": _PIECE_BYTES, "max_block_size": _PIECE_BYTES}
     if ca is not None:
         network["connection_verify"] = ca
     tried = f"upload to {store.url}/{store.container}"
@@ -155,12 +190,11 @@ def _put(
         with ContainerClient(store.url, store.container, credential=credential, **network) as container:
             there = {blob.name: blob.size for blob in container.list_blobs(name_starts_with=f"{folder}/")}
             for name, size in files.paths:
-                if stop:
-                    break
                 blob = f"{folder}/{name}"
                 if there.get(blob) != size:
                     with (files.root / name).open("rb") as file:
-                        container.upload_blob(blob, file, length=size, overwrite=True, max_concurrency=_TOGETHER)
+                        source = _Read(file, left)
+                        container.upload_blob(blob, source, length=size, overwrite=True, max_concurrency=_TOGETHER)
                 sent += size
                 told(sent)
     except AzureError as error:

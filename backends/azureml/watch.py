@@ -12,7 +12,7 @@ from pathlib import Path
 from backends.azure.operations import Progress
 from backends.azureml.access import Access, access_to
 from backends.azureml.documents import Deployment, Endpoint
-from backends.azureml.place import Place
+from backends.azureml.place import AGAIN_S, Place
 from backends.azureml.services import Known, Protocol, service_of
 from backends.azureml.workspaces import Workspace
 from tritonctl.backend import Changed, Listed, Removed, Told, Update
@@ -51,6 +51,7 @@ class _Entry:
     progress: dict[str, Progress | None] = field(default_factory=dict)  # by operation
     built: list[tuple[Known, Service]] | None = None  # None: something of it is new
     protocols: dict[tuple[str, str, str], Protocol] = field(default_factory=dict)
+    guessed: dict[tuple[str, str, str], float] = field(default_factory=dict)  # monotonic: when they are asked again
 
     @property
     def under_way(self) -> bool:
@@ -58,6 +59,11 @@ class _Entry:
 
     def protocol(self, deployment: Deployment) -> Protocol:
         return self.protocols.get(_nature(deployment), Protocol.ASKED)
+
+    def wants_protocol(self, deployment: Deployment) -> bool:
+        """It was not asked for, or could not be told, a while ago."""
+        nature = _nature(deployment)
+        return nature not in self.protocols or time.monotonic() >= self.guessed.get(nature, float("inf"))
 
     def known(self) -> list[Known]:
         of_endpoint = self.progress.get(self.endpoint.operation)
@@ -359,7 +365,7 @@ class Watch:
     def _unmet_yet(self, entry: _Entry) -> bool:
         if not entry.deployments:
             return False
-        return self._is_old(entry) or any(entry.protocol(each) is Protocol.ASKED for each in entry.deployments)
+        return self._is_old(entry) or any(map(entry.wants_protocol, entry.deployments))
 
     def _is_old(self, entry: _Entry) -> bool:
         """Somebody may have changed the key; who looks at the endpoint is to know soon."""
@@ -370,12 +376,17 @@ class Watch:
         )
 
     async def _meet_one(self, entry: _Entry) -> None:
-        natures = {_nature(each): each for each in entry.deployments if entry.protocol(each) is Protocol.ASKED}
+        natures = {_nature(each): each for each in entry.deployments if entry.wants_protocol(each)}
         for nature, deployment in natures.items():
+            entry.guessed.pop(nature, None)
             try:
                 entry.protocols[nature] = await self._place.protocol(entry.workspace, deployment)
+                guess = self._place.was_refused(entry.workspace, deployment)
             except TritonctlError:  # tried as what it most likely is: its server will tell
                 entry.protocols[nature] = Protocol.TRITON
+                guess = True
+            if guess:
+                entry.guessed[nature] = time.monotonic() + AGAIN_S
         if self._is_old(entry):
             fresh = await access_to(self._place.arm, entry.workspace, entry.endpoint)
             old = entry.access

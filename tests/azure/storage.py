@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 import uuid
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -28,6 +29,7 @@ class Storage:
     blocks: dict[str, dict[str, bytes]] = field(default_factory=dict)
     secret: str | None = "Sas"
     puts: int = 0
+    block_s: float = 0.0  # that a block takes; nothing else is answered meanwhile
 
     def answer(self, request: Request) -> Response:
         if not self._allowed(request):
@@ -38,6 +40,7 @@ class Storage:
             return self._list(request, path) if component == "list" else _done(200)
         match request.method, component:
             case "PUT", "block":
+                time.sleep(self.block_s)
                 self.blocks.setdefault(path, {})[request.query["blockid"]] = request.body
                 return _done(201)
             case "PUT", "blocklist":

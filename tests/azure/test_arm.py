@@ -209,6 +209,8 @@ async def test_a_tenant_that_is_not_to_be_had_is_named_in_the_line(azure: Emulat
         "https://localhost:1/x",
         "https://user@localhost/x",
         "https://[/x",
+        "https://localhost:port/x",
+        "https://localhost:99999/x",
         "//evil.example/x",
         7,
     ],

@@ -98,13 +98,11 @@ async def test_the_pause_grows_while_the_login_stays_lost(azure: Emulator) -> No
     assert 8 <= len(azure.az.calls) <= 14
 
 
-async def test_try_again_does_not_wait(azure: Emulator) -> None:
-    azure.az.set("logged out")
-    login = Login("cli", cloud(azure))
-    await _lost(login)
-    azure.az.set()
-    login.try_again()
-    assert await login.token(login.cloud.arm_scope)
+async def test_az_that_writes_without_end_is_ended(azure: Emulator) -> None:
+    for stream in ("", " >&2"):
+        (azure.az.folder / "az").write_text(f"#!/bin/sh\nyes 0123456789abcdef{stream}\n", encoding="utf-8")
+        lost = await _lost(Login("cli", cloud(azure)))
+        assert "az wrote more than 1 MiB" in lost.answer
 
 
 async def test_the_line_that_az_itself_names_is_the_advice(azure: Emulator) -> None:

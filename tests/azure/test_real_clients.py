@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from backends.azure.clouds import cloud_of
 from tests.azure import storage
+from tests.azure.clients import ml_client
 from tests.azure.emulator import Emulator
 from tests.azure.entra import CLIENT, SECRET
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample, full
-from tests.azure.shapes import GROUP, SUBSCRIPTION, TENANT
+from tests.azure.shapes import SUBSCRIPTION, TENANT
 from tests.azure.state import Fault, Script, refuse
 
 # azure-ai-ml and what it brings warn of their own deprecations on import.
@@ -21,20 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture
 def client(azure: Emulator) -> Any:
-    from azure.ai.ml import MLClient
-    from azure.identity import AzureCliCredential
-
-    return MLClient(
-        AzureCliCredential(),
-        SUBSCRIPTION,
-        GROUP,
-        "ws1",
-        cloud=azure.cloud_name,
-        cloud_metadata=cloud_of(azure.cloud).metadata()[azure.cloud_name],
-        connection_verify=str(azure.ca),
-        enable_telemetry=False,
-        show_progress=False,
-    )
+    return ml_client(azure)
 
 
 def test_ml_client_lists_what_is_there(azure: Emulator, client: Any) -> None:

@@ -99,8 +99,8 @@ async def test_az_that_prints_rubbish_with_the_token_in_it(azure: Emulator, work
     (azure.az.folder / "az").write_text(f'#!/bin/sh\necho \'{{"accessToken": "{token}"\'\n', encoding="utf-8")
     async with arm(azure) as client:
         said = await said_by(client, workspace.path)
-        (azure.az.folder / "az").write_text(f"#!/bin/sh\necho 'ERROR: {token} is bad' >&2; exit 1\n", encoding="utf-8")
-        client.login.try_again()
+    (azure.az.folder / "az").write_text(f"#!/bin/sh\necho 'ERROR: {token} is bad' >&2; exit 1\n", encoding="utf-8")
+    async with arm(azure) as client:
         said += await said_by(client, workspace.path)
     assert "another form" in said
     assert "is bad" in said

@@ -11,7 +11,7 @@ import pytest
 
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
-from tests.azure.state import Script
+from tests.azure.state import Fault, Script, refuse
 from tests.commands.process import Tritonctl
 from tests.servers import Factory, Running, write_model
 
@@ -65,6 +65,37 @@ def test_a_deployment_that_is_not_there_is_told_before_anything_is_sent(
     assert "→ its deployments: blue, green" in asked.err
     answered = tritonctl("infer", "triton-ep/blue", "add_sub", "--ones", "--deployment", "green", "-o", "json").document
     assert answered["error"] is None
+
+
+def test_an_endpoints_own_shares_choose_where_no_deployment_is_named(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    for share, answers in (({"blue": 100, "green": 0}, "blue"), ({"blue": 0, "green": 100}, "green")):
+        endpoint(azure, sample)["properties"]["traffic"] = share
+        asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", "-o", "json").document
+        assert (asked["error"], asked["deployment"]) == (None, answers)
+        said = tritonctl("infer", "ws/triton-ep", "add_sub", "--ones").out
+        assert f"answered by http, deployment {answers}" in said
+    chosen = tritonctl("infer", "triton-ep", "add_sub", "--ones", "--deployment", "blue", "-o", "json").document
+    assert chosen["deployment"] == "blue", "past the shares"
+    wrong = tritonctl("infer", "triton-ep", "add_sub", "--deployment", "red", code=2)
+    assert "blue, green" in wrong.err
+
+
+def test_an_endpoint_whose_traffic_goes_nowhere_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    endpoint(azure, sample)["properties"]["traffic"] = {"blue": 0, "green": 0}
+    asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", code=None)
+    assert asked.code != 0
+    assert "traffic" in asked.err
+
+
+def test_the_deployment_that_has_the_model_tells_what_it_takes(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, own_triton: Factory
+) -> None:
+    azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = own_triton().http
+    endpoint(azure, sample)["properties"]["traffic"] = {"blue": 0, "green": 100}
+    asked = tritonctl("infer", "triton-ep", "add_sub", "--ones", "-o", "json").document
+    assert (asked["error"], asked["deployment"]) == (None, "green")
 
 
 def test_a_bad_request_says_what_triton_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
@@ -208,6 +239,13 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
         assert secondary.encode() not in content, path
 
 
+def test_read_only_shows_no_key(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    for more in ((), ("--show",), ("--regenerate", "primary", "--yes")):
+        refused = tritonctl("--read-only", "keys", "triton-ep", *more, code=6)
+        assert "read-only" in refused.err
+        assert KEY not in refused.out + refused.err
+
+
 def test_what_is_registered_is_told_of_the_backend(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
     sample.environment("env")
     sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
@@ -246,3 +284,47 @@ def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, trit
     done = tritonctl("scale", "triton-ep/blue", "2", "--yes", "-o", "json")
     assert json.loads(done.out)["steps"][0]["state"] == "done"
     assert not [line for line in done.err.splitlines() if set(line.strip()) <= {"."} and line.strip()]
+
+
+def test_what_azure_measured_stands_where_no_rates_can_be_had(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    """Several instances behind one address tell no rates."""
+    sample.deployment("triton-ep", "blue", model=sample.model("text"), capacity=3)
+    done = tritonctl("metrics", "triton-ep/blue", "-o", "json")
+    document = done.document
+    assert (document["window_s"], document["models"], document["gpus"]) == (None, [], [])
+    measured = document["measured"]
+    assert (measured["by"], measured["window_s"]) == ("Azure Monitor", 60.0)
+    by_name = {each["name"]: each for each in measured["figures"]}
+    assert (by_name["requests"]["value"], by_name["requests"]["unit"]) == (120.0, "/min")
+    assert (by_name["GPU"]["value"], by_name["GPU"]["unit"]) == (67.0, "%")
+    assert 55 < by_name["GPU"]["age_s"] < 180, "the newest minute that is there is over"
+    assert ":8002" in measured["unknown"]
+    assert "several instances" in done.err
+    said = tritonctl("metrics", "triton-ep/blue").out
+    assert "by Azure Monitor, each over 60 s" in said
+    assert [line.split() for line in said.splitlines() if line.startswith("requests")] == [
+        ["requests", "120", "/min", "1m", "ago"]
+    ]
+
+
+def test_what_azure_measured_stands_beside_the_servers_own(sample: Sample, tritonctl: Tritonctl) -> None:
+    document = tritonctl("metrics", "triton-ep/blue", "-o", "json").document
+    assert document["window_s"] > 1
+    assert [each["name"] for each in document["models"]]
+    assert document["measured"]["by"] == "Azure Monitor"
+
+
+def test_figures_that_may_not_be_read_leave_the_servers_reason(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    sample.deployment("triton-ep", "blue", model=sample.model("text"), capacity=3)
+    azure.state.faults.append(
+        Fault(
+            path="Microsoft.Insights", times=None, response=refuse(403, "AuthorizationFailed", "no Monitoring Reader")
+        )
+    )
+    failed = tritonctl("metrics", "triton-ep/blue", code=5)
+    assert "no Monitoring Reader" in failed.err
+    assert "several instances" in failed.err

@@ -12,10 +12,13 @@ import pytest
 from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, Sample
-from tests.azure.state import Script
+from tests.azure.shapes import TENANT
+from tests.azure.state import Fault, Script, refuse
 from tests.azureml.place import QUICK, backend
 from tests.servers import Factory, Running
 from tests.tui.pilot import DEADLINE_S, Dashboard, dashboard
+from tritonctl.errors import Refused
+from tui.widgets.panel import Panel
 
 KEY = "TheKeyThatNobodyMaySee0123456789"
 
@@ -186,3 +189,193 @@ async def test_the_charts_of_a_deployment_that_azure_measures(azure: Emulator, s
         await shown.sees("[3 Metrics]", "requests  120 /min", "GPU  67 %", "Azure Monitor, minutes until", "min ago")
         assert "throughput" not in shown.text, "a chart that nobody can fill"
         assert "unknown: queue, batch, models; :8002" in shown.text
+
+
+def keys_asked_for(azure: Emulator) -> int:
+    return len([each for each in azure.state.made if each.path.endswith("/listKeys")])
+
+
+async def test_keys_are_shown_when_they_are_asked_for_twice_and_go_with_the_panel(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    secondary = azure.state.keys[f"{sample.path}/onlineEndpoints/triton-ep".lower()][1]
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        before = keys_asked_for(azure)
+        await shown.command("keys triton-ep")
+        await shown.sees("Keys of ws/triton-ep/blue", "not fetched, and not shown yet", "[ Cancel ]", "[ Show them ]")
+        assert KEY not in shown.text
+        assert keys_asked_for(azure) == before, "fetched before anybody wanted to see them"
+        await shown.press("enter")  # Cancel has the focus
+        await shown.loses("[ Cancel ]")
+        await shown.command("keys ws/triton-ep/blue")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("primary", KEY, "secondary", secondary, "[ Close ]")
+        panel = shown.app.screen.query_one(Panel)
+        assert KEY not in repr(panel._lines), "a traceback would tell it"
+        await shown.press("escape")
+        await shown.loses("[ Close ]")
+        assert KEY not in shown.text
+        assert KEY not in repr(vars(panel)) + repr(vars(panel._styles_cache)), "kept after it was closed"
+    assert not (tmp_path / "audit.jsonl").exists(), "looking at keys changes nothing"
+
+
+async def test_who_closes_the_panel_early_sees_no_key_afterwards(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.latency_s = 0.5
+        await shown.command("keys triton-ep")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("asking for them")
+        await shown.press("escape")
+        await shown.loses("[ Close ]")
+        await asyncio.sleep(1.0)  # longer than Azure takes
+        assert KEY not in shown.text
+
+
+async def test_why_keys_cannot_be_shown_is_said_in_the_panel(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.faults.append(
+            Fault("POST", "listKeys", None, refuse(403, "AuthorizationFailed", "may not do 'listkeys/action'"))
+        )
+        await shown.command("keys triton-ep")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("may not do 'listkeys/action'", "[ Close ]")
+
+
+async def test_another_key_is_made_by_a_plan(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    path = f"{sample.path}/onlineEndpoints/triton-ep".lower()
+    before = azure.state.keys[path]
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 34)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        await shown.command("keys triton-ep --regenerate tertiary")
+        await shown.until(lambda: "tertiary is no key" in shown.notice)
+        await shown.command("keys triton-ep --regenerate secondary")
+        await shown.sees("Regenerate the secondary key of ws/triton-ep", "gets 401 at once", "a key cannot be brought")
+        assert azure.state.keys[path] == before
+        await confirmed(shown, "triton-ep")
+        assert azure.state.keys[path][0] == before[0]
+        assert azure.state.keys[path][1] != before[1]
+        assert azure.state.keys[path][1] not in shown.text
+    assert azure.state.keys[path][1] not in (tmp_path / "audit.jsonl").read_text()
+
+
+async def test_read_only_has_no_way_to_the_keys(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure, read_only=True), work=tmp_path, size=(120, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        for line in ("keys triton-ep", "keys triton-ep --regenerate primary"):
+            await shown.command(line)
+            await shown.until(lambda: "read-only" in shown.notice)
+            assert "[ Cancel ]" not in shown.text
+        with pytest.raises(Refused):
+            await shown.app.fleet.keys(shown.app.fleet.resolve("ws/triton-ep/blue").service)
+
+
+async def test_what_may_follow_keys_is_completed(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        complete = shown.app._complete
+        assert complete("key") == ["keys"]
+        assert list(complete("keys ws/tri")) == [
+            *("keys ws/triton-ep", "keys ws/triton-ep/blue", "keys ws/triton-ep/green")
+        ]
+        assert complete("keys ws/triton-ep --") == ["keys ws/triton-ep --regenerate"]
+        assert complete("keys ws/triton-ep --regenerate s") == ["keys ws/triton-ep --regenerate secondary"]
+
+
+async def test_a_model_is_deployed_by_a_line(azure: Emulator, sample: Sample, server: Running, tmp_path: Path) -> None:
+    """A new deployment beside the others, seen in the table at once; then another version of the model in its place."""
+    path = f"{sample.path}/onlineEndpoints/triton-ep/deployments/red".lower()
+    azure.state.servers[path] = server.http
+    azure.state.scripts.append(("PUT", "deployments/red", Script(4.0)))
+    sample.model("text", 2)
+    async with dashboard(backend(azure, Pace(0.1, 0.3, 1.0, list_s=60.0)), work=tmp_path, size=(140, 44)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        await shown.command("deploy text:1 triton-ep/red --count 2 --concurrent 4")
+        await shown.sees("Deploy text:1 as ws/triton-ep/red", "instance_count=2", "=4 ", "/v2/health/ready", "billed")
+        assert azure.state.get(path) is None
+        await shown.press("tab", "enter")
+        await shown.until(lambda: "Creating" in shown.line("◐ ws/triton-ep/red"), "the row, before a list is due")
+        await shown.sees("[ Close ]")
+        await shown.press("escape")
+        made = azure.state.get(path)
+        assert made is not None
+        assert made["sku"]["capacity"] == 2
+        assert made["properties"]["requestSettings"]["maxConcurrentRequestsPerInstance"] == 4
+        await cursor_on(shown, "triton-ep/red")
+        await shown.press("enter")
+        await shown.sees("[1 Models]")
+        await shown.command("deploy text:2")
+        await shown.sees("Deploy text:2 as ws/triton-ep/red", "model text:1; beside it blue, green")
+        await confirmed(shown)
+        changed = azure.state.get(path)
+        assert changed is not None
+        assert changed["properties"]["model"].endswith("/models/text/versions/2")
+        assert changed["sku"]["capacity"] == 2, "what was not named stays"
+
+
+async def test_what_is_no_deployment_is_refused_in_words(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(170, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        for line, words in (
+            ("deploy", "it needs more"),
+            ("deploy text:1 triton-ep/red --cuont 2", "unrecognized arguments: --cuont 2"),
+            ("deploy text:1 triton-ep/red --count x", "'x' is not a whole number above 0"),
+            ("deploy text:1 red", "'' cannot name an endpoint"),
+            ("deploy text:9 triton-ep/red", "text"),
+            ("deploy --help", "the following arguments are required"),
+        ):
+            await shown.command(line)
+            await shown.until(lambda words=words: words in shown.notice, words)  # type: ignore[misc]
+        complete = shown.app._complete
+        assert "deploy text:1 ws/triton-ep/blue" in complete("deploy text:1 ws/")
+        assert complete("deploy text:1 ws/triton-ep/red --co") == [
+            f"deploy text:1 ws/triton-ep/red {name}" for name in ("--count", "--concurrent", "--compute", "--code")
+        ]
+        assert complete("deploy text:1 ws/triton-ep/red --auth a") == [
+            f"deploy text:1 ws/triton-ep/red --auth {name}" for name in ("aml_token", "aad_token")
+        ]
+    async with dashboard(backend(azure, read_only=True), work=tmp_path, size=(140, 30)) as shown:
+        await shown.sees("ws/triton-ep/blue")
+        await shown.command("deploy text:1 triton-ep/red")
+        await shown.until(lambda: "read-only" in shown.notice)
+
+
+LINE = f"az login --tenant {TENANT} --scope https://management.core.windows.net//.default"  # az's own words
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_line_to_sign_in_again_is_shown_whole(
+    azure: Emulator, sample: Sample, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    azure.az.set("expired")
+    async with dashboard(backend(azure), work=tmp_path, size=size) as shown:
+        await shown.until(lambda: LINE in unwrapped(shown))
+        assert "ws: refused, :ws tells what to do" in shown.lines[0]
+        await shown.command("ws")
+        await shown.until(lambda: "→ az login" in shown.text)
+        assert f"→ {LINE}" in unwrapped(shown)
+
+
+async def test_a_login_that_is_lost_later_leads_to_the_line(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    place = backend(azure)
+    async with dashboard(place, work=tmp_path, size=(80, 24)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.az.set("expired")
+        assert place._place is not None
+        place._place.arm.login._tokens.clear()
+        await shown.until(lambda: "ws: refused, :ws tells what to do" in shown.lines[0])
+        await shown.press("P")
+        await shown.until(lambda: f"→ {LINE}" in unwrapped(shown))
+
+
+def unwrapped(shown: Dashboard) -> str:
+    """The screen's text with the lines that were broken put together."""
+    return " ".join(" ".join(line.split()) for line in shown.lines)

@@ -448,3 +448,20 @@ async def test_what_azure_cannot_do_says_what_would(azure: Emulator, sample: Sam
         assert "--model-control-mode" in mode
         assert "billed" in (place.backend.why_not(Capability.STOP, service) or "")
         assert place.backend.why_not(Capability.TRAFFIC, service) is None
+
+
+async def test_only_what_is_secret_is_hidden_in_the_line_and_the_plan_says_what_stands_for_it(
+    azure: Emulator, sample: Sample
+) -> None:
+    async with watched(azure) as place:
+        plan = await place.plan(
+            Capability.SETTINGS, "tri/blue", "env.MY_TOKEN=s3cr3t", "env.A=b", "env.URL=http://me:s3cr3t@h/x"
+        )
+    call = plan.steps[0].call
+    for part in ("environment_variables.A=b", "environment_variables.MY_TOKEN=***", "URL=http://***@h/x"):
+        assert part in call
+    assert any("*** in the line stands for what was given as MY_TOKEN, URL" in each for each in plan.warnings)
+    assert "s3cr3t" not in "\n".join(plan.lines())
+    async with watched(azure) as place:
+        plain = await place.plan(Capability.SETTINGS, "tri/blue", "env.A=b")
+    assert not any("***" in each for each in plain.warnings)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.azure.clouds import cloud_of
 from backends.azureml import deploy
 from backends.azureml.register import repository_in
+from tests.azure.clients import ml_client
 from tests.azure.emulator import Emulator
 from tests.azure.sample import Sample
 from tests.azure.shapes import GROUP, SUBSCRIPTION
 from tests.azure.state import Fault, refuse
 from tests.azureml.place import backend
-from tests.commands.process import Tritonctl
+from tests.commands.process import DEADLINE_S, Tritonctl
 from tests.servers import Factory, write_model
 from tritonctl.backend import Registration, Serving
 from tritonctl.errors import Forbidden, OperationFailed, UsageError
-from tritonctl.plan import AuditLog, Plan, StepState, carry_out
+from tritonctl.plan import AuditLog, Plan, Step, StepState, carry_out
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -56,20 +58,7 @@ async def test_a_repository_is_registered_as_microsofts_own_client_reads_it(
     names = {key.split("/", 3)[3]: len(body) for key, body in azure.state.storage.blobs.items()}
     assert names["models/echo/1/weights.bin"] == 9 << 20
     assert set(names) == {f"models/echo/{name}" for name in ("config.pbtxt", "1/model.py", "1/weights.bin")}
-    from azure.ai.ml import MLClient
-    from azure.identity import AzureCliCredential
-
-    client = MLClient(
-        AzureCliCredential(),
-        SUBSCRIPTION,
-        GROUP,
-        "ws1",
-        cloud=azure.cloud_name,
-        cloud_metadata=cloud_of(azure.cloud).metadata()[azure.cloud_name],
-        connection_verify=str(azure.ca),
-        enable_telemetry=False,
-        show_progress=False,
-    )
+    client = ml_client(azure)
     model = client.models.get("text", "1")
     assert model.type == "triton_model"
     assert model.path.startswith(
@@ -152,6 +141,41 @@ async def test_a_store_is_opened_with_what_there_is(
     assert azure.state.storage.blobs
 
 
+def test_an_upload_that_is_left_ends_with_who_left(
+    azure: Emulator, workspace: Sample, repository: Path, tritonctl: Tritonctl
+) -> None:
+    """At the next block, of the large file that it is at too; begun again, it is as if it had not been left."""
+    large = repository / "echo" / "1" / "weights.bin"
+    large.write_bytes(b"x" * (80 << 20))  # twenty blocks
+    storage = azure.state.storage
+    storage.block_s = 0.5
+    process = tritonctl.start("register", str(repository), "--name", "text", "--yes")
+    try:
+        end = time.monotonic() + DEADLINE_S
+        while not storage.blocks:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    # Four blocks are on their way, half a second each, one after the other; all twenty would take ten.
+    assert time.monotonic() - began < 6
+    assert b"was done from here and has ended" in err
+    assert b"goes on there" not in err
+    assert b"Traceback" not in err
+    assert sum(len(each) for each in storage.blocks.values()) < 20
+    assert not [name for name in storage.blobs if name.endswith("weights.bin")]
+    assert tritonctl.audit[-1]["result"] == "stopped"
+    storage.block_s = 0.0
+    tritonctl("register", str(repository), "--name", "text", "--yes")
+    assert {len(body) for name, body in storage.blobs.items() if name.endswith("weights.bin")} == {80 << 20}
+
+
 async def test_a_new_endpoint_with_its_deployment(azure: Emulator, workspace: Sample, tmp_path: Path) -> None:
     workspace.model("text")
     place = backend(azure)
@@ -199,6 +223,36 @@ async def test_one_that_does_not_get_ready_takes_no_traffic(
     endpoint = azure.state.get(f"{workspace.path}/onlineEndpoints/tri")
     assert endpoint is not None
     assert {name: share for name, share in endpoint["properties"]["traffic"].items() if share} == {"blue": 100}
+
+
+@pytest.mark.parametrize("meanwhile", [{"blue": 70, "red": 30}, {"blue": 0, "red": 100}])
+async def test_shares_that_somebody_set_meanwhile_stay(
+    azure: Emulator, workspace: Sample, tmp_path: Path, meanwhile: dict[str, int]
+) -> None:
+    workspace.model("text")
+    path = workspace.endpoint("tri", traffic={"blue": 100, "red": 0})
+    for name in ("blue", "red"):
+        workspace.deployment("tri", name)
+    place = backend(azure)
+    plan = await place.plan_deploy(Serving("text:1", "tri/green", traffic=True))
+    create, _wait, traffic = plan.steps
+
+    async def somebody_else() -> str:
+        endpoint["properties"]["traffic"] = dict(meanwhile)
+        return ""
+
+    endpoint = azure.state.get(path)
+    assert endpoint is not None
+    outcome = await carry_out(
+        Plan(**{**_fields(plan), "steps": (create, Step("somebody else", somebody_else), traffic)}),
+        AuditLog(tmp_path / "audit.jsonl"),
+        read_only=False,
+    )
+    await place.aclose()
+    assert [each.state for each in outcome.results] == [StepState.DONE, StepState.DONE, StepState.FAILED]
+    assert "somebody changed it meanwhile" in str(outcome.error)
+    assert endpoint["properties"]["traffic"] == meanwhile
+    assert azure.state.get(f"{path}/deployments/green") is not None
 
 
 def _fields(plan: Plan) -> dict[str, Any]:

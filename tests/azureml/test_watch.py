@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from backends.azureml import place as place_module
+from backends.azureml import watch as watch_module
 from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.http import Response
@@ -158,6 +160,35 @@ async def test_without_the_right_to_list_keys_the_rest_is_told(azure: Emulator) 
     async with watched(azure) as place:
         await place.until(lambda: "may not be read" in place.status("ep/blue").note)
         assert place.service("ep/blue").platform.state == "Succeeded"
+
+
+async def test_a_right_that_is_granted_later_is_noticed(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is Triton its model's type tells: a model that may not be read is not taken for one for ever."""
+    for module in (place_module, watch_module):
+        monkeypatch.setattr(module, "AGAIN_S", 0.5)
+    sample = Sample(azure)
+    sample.endpoint("ep", traffic={"blue": 100})
+    sample.deployment("ep", "blue", model=sample.model("m", kind="custom_model"))
+    denied = Fault("GET", "models/m/versions/1", None, refuse(403, "AuthorizationFailed", "no models/read"))
+    azure.state.faults.append(denied)
+
+    def asked() -> int:
+        return len(azure.state.requests("GET", "models/m/versions/1"))
+
+    async with watched(azure) as place:
+
+        def speaks() -> Speaks | None:
+            address = place.service("ep/blue").replicas[0].address
+            return address.protocol if address is not None else None
+
+        await place.until(lambda: speaks() is Speaks.TRITON)
+        await place.until(lambda: asked() >= 2)
+        assert speaks() is Speaks.TRITON
+        azure.state.faults.remove(denied)
+        await place.until(lambda: speaks() is Speaks.SCORE)
+        told = asked()
+        await asyncio.sleep(1.0)
+        assert asked() == told, "what is known is asked for again"
 
 
 async def test_one_endpoint_that_cannot_be_listed_hides_no_other(azure: Emulator) -> None:

@@ -22,6 +22,7 @@ CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repea
 # Longer than any pause between two looks: behind TLS a new connection costs as much as the requests of a look (plain
 # ones are let go of after each look anyway, see ServerClient.rest). Azure's front closes idle ones after 4 minutes.
 _KEPT_S = 120.0
+_KEPT = 2  # to one server
 _ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _NO_ADDRESS = "write it as http://HOST:8000"
@@ -65,7 +66,8 @@ class Direct:
             base, proxy = origin, None
         tls = self._tls() if parts.scheme == "https" else None
         dial = dialler(host, port, tls=tls, proxy=proxy, timeout_s=CONNECT_TIMEOUT_S)
-        return Wire(dial, parts.netloc, base=base, most=self._connections, kept_s=_KEPT_S), more
+        kept = max(_KEPT, self._connections // 4)
+        return Wire(dial, parts.netloc, base=base, most=self._connections, kept=kept, kept_s=_KEPT_S), more
 
     def _tls(self) -> ssl.SSLContext:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,22 +226,40 @@ def _publish(command: Callable[..., _Parser]) -> None:
     one.add_argument("--name", metavar="NAME", help="of the model; else the folder's")
     one.add_argument("--model-version", metavar="V", help="else the next one")
     one.add_argument("--workspace", metavar="W", help="where the backend has several")
-    one = command("deploy", "serve a registered model", service=False)
+    _deploy(command("deploy", "serve a registered model", service=False))
+
+
+DEPLOY_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--instance-type": {"metavar": "T", "help": "of managed endpoints; else Standard_NC4as_T4_v3"},
+    "--count": {"type": _count, "metavar": "N", "help": "of instances; else 1"},
+    "--concurrent": {"type": _count, "metavar": "N", "help": "requests at once in an instance; else 8"},
+    "--auth": {"choices": ("key", "aml_token", "aad_token"), "help": "of a new endpoint; else key"},
+    "--compute": {"metavar": "K", "help": "of a new endpoint: the Kubernetes compute it runs on"},
+    "--code": {"type": Path, "metavar": "DIR", "help": "a folder with a scoring script that answers instead"},
+    "--script": {"metavar": "FILE", "help": "the scoring script in it"},
+    "--environment": {"metavar": "NAME:VERSION", "help": "that the script, or a container of its own, runs in"},
+    "--all-traffic": {"action": "store_true", "help": "of the endpoint to it, once it is there"},
+}
+
+
+def _deploy(one: _Parser, *, named: bool = True) -> None:
+    """Not `named`: which deployment may be left out."""
     one.add_argument("model", metavar="MODEL:VERSION")
     one.add_argument(
-        "service", metavar="ENDPOINT/DEPLOYMENT", help="made where there is none; a backend may stand before"
+        "service",
+        nargs=None if named else "?",
+        metavar="ENDPOINT/DEPLOYMENT",
+        help="made where there is none; a backend may stand before",
     )
-    one.add_argument("--instance-type", metavar="T", help="of managed endpoints; else Standard_NC4as_T4_v3")
-    one.add_argument("--count", type=_count, metavar="N", help="of instances; else 1")
-    one.add_argument("--concurrent", type=_count, metavar="N", help="requests at once in an instance; else 8")
-    one.add_argument("--auth", choices=("key", "aml_token", "aad_token"), help="of a new endpoint; else key")
-    one.add_argument("--compute", metavar="K", help="of a new endpoint: the Kubernetes compute it runs on")
-    one.add_argument("--code", type=Path, metavar="DIR", help="a folder with a scoring script that answers instead")
-    one.add_argument("--script", metavar="FILE", help="the scoring script in it")
-    one.add_argument(
-        "--environment", metavar="NAME:VERSION", help="that the script, or a container of its own, runs in"
-    )
-    one.add_argument("--all-traffic", action="store_true", help="of the endpoint to it, once it is there")
+    for name, option in DEPLOY_OPTIONS.items():
+        one.add_argument(name, **option)
+
+
+def parse_deploy(words: Sequence[str]) -> argparse.Namespace:
+    """What follows `deploy` at the dashboard's prompt; the name may be left out. Raises UsageError."""
+    one = _Parser(add_help=False)
+    _deploy(one, named=False)
+    return one.parse_args(words)
 
 
 def _share(text: str) -> str:

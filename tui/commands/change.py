@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration, Serving
+from tritonctl.backend import MIRROR, Backend, Capability, Intent, Registration
 from tritonctl.errors import AlreadySo, OperationFailed, Refused, TritonctlError, UsageError
 from tritonctl.fleet import Fleet
 from tritonctl.halfway import left_halfway
@@ -16,9 +17,11 @@ from tritonctl.inventory import Service
 from tritonctl.plan import AuditLog, Outcome, Plan, StepResult, StepState, audit_path, carry_out, choose
 from tritonctl.server import control
 from tui.commands import documents, text
+from tui.commands.serving import place_for, serving, split_place
 from tui.commands.session import Session, reachable_or_raise
 from tui.commands.streams import answered, say, say_left, tell
 
+_SETTLES = ("deploy", Capability.SCALE, Capability.SETTINGS, Capability.TRAFFIC, Capability.RESTART)
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 
 
@@ -129,7 +132,7 @@ async def keys(session: Session) -> int:
         raise UsageError("keys --show -o json", "no secret goes into a document", "leave out -o json")
     async with session.fleet() as fleet:
         found = await session.within(fleet)
-        known = await fleet.backend_of(found.service).keys(found.service)
+        known = await fleet.keys(found.service)
     if session.json:
         tell(documents.dump({"service": found.id, "keys": list(known)}))
     elif arguments.show:
@@ -152,39 +155,19 @@ async def register(session: Session) -> int:
 
 async def deploy(session: Session) -> int:
     arguments = session.arguments
-    named: str = arguments.service
-    first, _, rest = named.partition("/")
-    backends = [each.name for each in session.settings.backends]
-    if first in backends and rest.count("/"):
-        arguments.place, named = first, rest
-    wanted = Serving(
-        model=arguments.model,
-        name=named,
-        instance_type=arguments.instance_type,
-        count=arguments.count,
-        concurrent=arguments.concurrent,
-        auth=arguments.auth,
-        compute=arguments.compute,
-        code=arguments.code,
-        script=arguments.script,
-        environment=arguments.environment,
-        traffic=arguments.all_traffic,
-    )
-    return await _of_a_place(session, f"deploy {arguments.model}", lambda place: place.plan_deploy(wanted))
+    place, name = split_place(arguments.service, [each.name for each in session.settings.backends])
+    wanted = serving(arguments, name)
+    return await _of_a_place(session, f"deploy {arguments.model}", lambda it: it.plan_deploy(wanted), place)
 
 
-async def _of_a_place(session: Session, what: str, make: Callable[[Backend], Awaitable[Plan]]) -> int:
+async def _of_a_place(
+    session: Session, what: str, make: Callable[[Backend], Awaitable[Plan]], named: str | None = None
+) -> int:
     """A change that is of no service that exists. Raises UsageError where the place is not clear."""
     _refuse_early(session, what)
     backends = session.places.backends(session.settings)
     try:
-        able = [each for each in backends if Capability.DEPLOY in each.capabilities]
-        named = getattr(session.arguments, "place", None)
-        fit = [each for each in able if named in (None, each.name)]
-        if len(fit) != 1:
-            names = ", ".join(each.name for each in able) or "none: set up a backend of kind azureml"
-            raise UsageError(what, "which backend?" if fit else "no backend has a model registry", f"there is {names}")
-        place = fit[0]
+        place = place_for(what, backends, named)
         read_only = session.settings.read_only or place.read_only
         if read_only and not session.arguments.dry_run:
             raise Refused(what, "read-only mode", f"set read_only = false for the backend {place.name}")
@@ -271,7 +254,7 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     except asyncio.CancelledError:
         whole = ("interrupted: what was asked of a server goes on there, and nobody waits for it any more",)
-        say_left(left_halfway(plan, newest) or whole)
+        say_left((*(left_halfway(plan, newest) or whole), *_taken_up_by(plan)))
         raise
     if session.json:
         tell(documents.dump(_outcome(outcome)))
@@ -282,6 +265,13 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
         tell(f"{text.clean(plan.title)}: done in {outcome.seconds:.1f} s")
     first: TritonctlError | None = outcome.error
     return first.exit_code if first is not None else 0
+
+
+def _taken_up_by(plan: Plan) -> tuple[str, ...]:
+    """What waits again for a change that is its place's to finish, in any later process."""
+    if plan.action not in _SETTLES:
+        return ()
+    return ("this waits for its end again:", f"  tritonctl wait {shlex.quote(plan.service)} --for settled")
 
 
 def _print_plan(session: Session, plan: Plan) -> None:

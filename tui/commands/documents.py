@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tritonctl.backend import Figure, Measured
 from tritonctl.inventory import BackendStatus, JoinedModel, ServiceStatus
 from tritonctl.server.rates import ModelRates, Rates
 from tui.commands.streams import takes
@@ -96,11 +97,15 @@ def _stats(joined: JoinedModel) -> dict[str, Any]:
     }
 
 
-def metrics(service_id: str, rates: Rates) -> dict[str, Any]:
+def metrics(service_id: str, rates: Rates | None, measured: Measured | None = None) -> dict[str, Any]:
+    """`rates` is None where the server's own metrics are not reached, `measured` where its place has none."""
+    cpu = rates.cpu if rates is not None else None
     return {
         "service": service_id,
-        "window_s": rates.total.window_s,
-        "models": [_model_rates(name, version, each) for (name, version), each in sorted(rates.models.items())],
+        "window_s": rates.total.window_s if rates is not None else None,
+        "models": [
+            _model_rates(name, version, each) for (name, version), each in sorted(rates.models.items() if rates else ())
+        ],
         "gpus": [
             {
                 "uuid": gpu.uuid,
@@ -109,14 +114,36 @@ def metrics(service_id: str, rates: Rates) -> dict[str, Any]:
                 "memory_total_bytes": gpu.memory_total_bytes,
                 "power_watts": gpu.power_watts,
             }
-            for gpu in rates.gpus
+            for gpu in (rates.gpus if rates is not None else ())
         ],
         "cpu": {
-            "utilization": rates.cpu.utilization if rates.cpu else None,
-            "memory_used_bytes": rates.cpu.memory_used_bytes if rates.cpu else None,
-            "memory_total_bytes": rates.cpu.memory_total_bytes if rates.cpu else None,
+            "utilization": cpu.utilization if cpu else None,
+            "memory_used_bytes": cpu.memory_used_bytes if cpu else None,
+            "memory_total_bytes": cpu.memory_total_bytes if cpu else None,
         },
+        **({"measured": _measured(measured)} if measured is not None else {}),
     }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    return {
+        "by": measured.by or None,
+        "window_s": measured.step_s or None,
+        "figures": [
+            {"name": each.title, "unit": each.unit, "value": value, "age_s": round(age_s, 1) if age_s else None}
+            for each in measured.figures
+            for value, age_s in [newest(measured, each)]
+        ],
+        "unknown": measured.unknown,
+    }
+
+
+def newest(measured: Measured, figure: Figure) -> tuple[float | None, float | None]:
+    """The newest value that there is, and how many seconds ago the time that it is of was over."""
+    for back, value in enumerate(reversed(figure.values)):
+        if value is not None and measured.until is not None:
+            return value, max(0.0, time.time() - (measured.until - back * measured.step_s))
+    return None, None
 
 
 def _model_rates(name: str, version: str, rates: ModelRates) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tritonctl.server.request import InferenceAnswer, InferenceRequest, Protocol
 from tritonctl.workbench.history import History, Sent
 from tui.commands.asked import check_fits, form_of, request_of
 from tui.commands.cut import Cut
+from tui.commands.endpoint import deployments, nobody_answered, one_of, through_its_shares
 from tui.commands.once import ask_once
 from tui.commands.session import Session, client_of, first_reachable
 from tui.commands.target import chosen, counted, inferencer_of, others_of, schema_of, speaks
@@ -37,15 +38,25 @@ async def infer(session: Session) -> int:
     cut = Cut(session, lambda error: answers.document(arguments.model, got, error=error))
     with cut.written():
         async with session.fleet() as fleet:
-            loading = _load_ahead(arguments, await session.named(fleet))
-            found = await session.find(fleet)
-            await loading
-            _check_deployment(fleet.snapshot, found, arguments.deployment)
+            below = await deployments(session, fleet)
+            if below:
+                _check_deployment(fleet.snapshot, below[0], arguments.deployment)
+                named = [each for each in below if arguments.deployment in (None, each.id.rpartition("/")[2])]
+                found = await one_of(session, fleet, named)
+            else:
+                loading = _load_ahead(arguments, await session.named(fleet))
+                found = await session.find(fleet)
+                await loading
+                _check_deployment(fleet.snapshot, found, arguments.deployment)
             target = chosen(first_reachable(found, arguments.model), arguments.deployment)
+        # What the model takes one deployment tells; who answers, where none is named, the endpoint's traffic decides.
+        shared = bool(below) and not arguments.deployment
+        asked = through_its_shares(target) if shared else target
+        name = found.id.rpartition("/")[0] if shared else found.id
         if speaks(target) is Speaks.SCORE:
             from tui.commands.score import score
 
-            return await score(session, found.id, target, cut)
+            return await score(session, name, asked, cut)
         if speaks(target) is Speaks.TRITON:
             arguments.model = arguments.model or _only_model(found)
         async with client_of(target, session.read_timeout_s) as client:
@@ -58,17 +69,20 @@ async def infer(session: Session) -> int:
             if speaks(target) is Speaks.TRITON:
                 check_fits(arguments, shape)
             request, kept = request_of(form, shape, arguments)
-            sent = Sent(time.time(), found.id, form, None, "") if kept else None
+            sent = Sent(time.time(), name, form, None, "") if kept else None
             if arguments.duration or arguments.rate or arguments.latency_limit or arguments.concurrency > 1:
                 from tui.commands.measure import measure
 
-                async with inferencer_of(session, target) as inferencer:
+                async with inferencer_of(session, asked) as inferencer:
                     return await measure(session, subject_of(inferencer, client, shape, request))
             if arguments.generate:
                 from tui.commands.generate import generate_text
 
-                return await generate_text(session, target, shape, request, sent, history, cut)
-            return await ask_once(session, target, client, shape, request, sent, history, got)
+                return await generate_text(session, asked, shape, request, sent, history, cut)
+            try:
+                return await ask_once(session, asked, client, shape, request, sent, history, got)
+            except TritonctlError as error:
+                raise (nobody_answered(name, below, error) if shared else error) from None
 
 
 def _check_deployment(snapshot: Snapshot, found: ServiceStatus, wanted: str | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tritonctl.errors import Unreachable
+from tritonctl.backend import Measured
+from tritonctl.errors import TritonctlError, Unreachable
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ServiceStatus
 from tritonctl.server.control import need_triton
@@ -12,22 +13,61 @@ from tritonctl.server.rates import Rates
 from tui import figures
 from tui.commands import documents, text
 from tui.commands.session import Session, reachable_or_raise
-from tui.commands.streams import tell
+from tui.commands.streams import say, tell
 
 _SHORTEST = 0.75  # of the window that was asked for
 
 
 async def metrics(session: Session) -> int:
+    """The server's own, and beside them, or where they are not reached, what its place measured."""
     async with session.fleet(interval_s=session.arguments.window) as fleet:
         found = await session.find(fleet)
+        asking = asyncio.create_task(_measured(session, fleet, found))
+        try:
+            rates, why = await _own(session, fleet, found)
+            measured = await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+    if why is not None:
+        if measured is None:
+            raise why
+        if not measured.figures:
+            raise Unreachable(
+                why.tried, why.answer, f"{measured.by} has no figures yet" if measured.by else measured.unknown
+            )
+        say(f"its server's own metrics: {why.answer}")
+    if session.json:
+        tell(documents.dump(documents.metrics(found.id, rates, measured)))
+        return 0
+    if rates is not None:
+        _print(found, rates)
+    if measured is not None and measured.figures:
+        _print_measured(found, measured)
+    return 0
+
+
+async def _own(session: Session, fleet: Fleet, found: ServiceStatus) -> tuple[Rates | None, TritonctlError | None]:
+    """What the server tells, or why it tells nothing."""
+    try:
         need_triton(found, f"metrics {found.id}", "metrics")
         reachable_or_raise(found)
-        rates = await _window(session, fleet, found)
-    if session.json:
-        tell(documents.dump(documents.metrics(found.id, rates)))
-    else:
-        _print(found, rates)
-    return 0
+        return await _window(session, fleet, found), None
+    except TritonctlError as error:
+        return None, error
+
+
+async def _measured(session: Session, fleet: Fleet, found: ServiceStatus) -> Measured | None:
+    """None where its place has none of its own, or keeps them from us: why is said then."""
+    backend = fleet.backend_of(found.service)
+    try:
+        async with asyncio.timeout(session.look_timeout_s):
+            return await backend.measured(found.service)
+    except TimeoutError:
+        say(f"{backend.name} told no figures of its own in time")
+    except TritonctlError as error:
+        say(f"figures of {backend.name}: {error.headline}")
+    return None
 
 
 async def _window(session: Session, fleet: Fleet, found: ServiceStatus) -> Rates:
@@ -86,3 +126,16 @@ def _print(found: ServiceStatus, rates: Rates) -> None:
         tell(f"GPU {text.clean(gpu.uuid)}  {figures.percent(gpu.utilization)}  {memory}  {watts}")
     if rates.cpu is not None:
         tell(f"CPU of the host  {figures.percent(rates.cpu.utilization)}")
+
+
+def _print_measured(found: ServiceStatus, measured: Measured) -> None:
+    """Each with the age of what it is of: some come later than others."""
+    of = f"{measured.step_s:g} s"
+    tell(f"{text.clean(found.id)}, by {measured.by}, each over {of}")
+    rows = []
+    for each in measured.figures:
+        value, age_s = documents.newest(measured, each)
+        shown = figures.number(value, f" {each.unit}" if each.unit else "")
+        rows.append((each.title, shown, f"{figures.age(age_s)} ago" if age_s is not None else "–"))
+    tell(text.table(("FIGURE", "VALUE", "UNTIL"), rows, right=(1, 2)))
+    tell(f"unknown: {measured.unknown}")

@@ -43,6 +43,7 @@ class LiveScreen(QuietScreen):
         super().__init__()
         self._plan: Plan | None = None
         self._anew: MakeAnew | None = None
+        self._keys_of = ""
         self._then: Callable[[str], None] | None = None
         self._said_at = self._said_until = 0.0
 
@@ -144,7 +145,10 @@ class LiveScreen(QuietScreen):
             right.append(Part("read-only", "accent", 7))
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
-                right.append(Part(f"{backend.name}: {backend.detail}"[:40], "warn", 6))
+                words = backend.detail
+                if backend.forbidden and backend.advice:  # a line to type, which would be cut here
+                    words = f"refused, :{backend.name} tells what to do"
+                right.append(Part(f"{backend.name}: {words}"[:40], "warn", 6))
             elif backend.state is not BackendState.LOST and backend.detail:
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
                 if backend.warning and backend.state is BackendState.CONNECTING:
@@ -178,7 +182,10 @@ class LiveScreen(QuietScreen):
     def _confirmed(self, event: Panel.Confirmed) -> None:
         event.stop()
         plan, self._plan = self._plan, None
-        if plan is not None:
+        service_id, self._keys_of = self._keys_of, ""
+        if service_id:
+            self._show_keys(service_id)
+        elif plan is not None:
             self.triton.carry_out(plan, self._show_progress)
 
     @on(Panel.Toggled)
@@ -221,10 +228,38 @@ class LiveScreen(QuietScreen):
     def _left(self, event: Panel.Cancelled) -> None:
         event.stop()
         self.workers.cancel_group(self, "anew")
-        self._plan = None
+        self._plan, self._keys_of = None, ""
         if event.panel.named:
             self.say("cancelled, nothing was done")
         event.panel.close()
+
+    # Keys
+
+    def offer_keys(self, service_id: str) -> None:
+        """Ask in the docked panel whether they are to be shown; nothing is fetched before."""
+        self._plan, self._keys_of = None, service_id
+        words = "they stand here in the clear until this is closed, and can then be read by whoever sees this screen"
+        lines = [PanelLine("not fetched, and not shown yet", label="now"), PanelLine(words, state="warn")]
+        self.query_one(Panel).open(f"Keys of {service_id}", lines, confirm="Show them")
+
+    @work(group="anew", exclusive=True, exit_on_error=False)
+    async def _show_keys(self, service_id: str) -> None:
+        """On the screen alone: closing the panel forgets them, and ends the asking too."""
+        panel, title = self.query_one(Panel), f"Keys of {service_id}"
+        panel.show(title, [PanelLine("asking for them …", state="busy")], cancel="Close", confirm=None)
+        fleet = self.triton.fleet
+        try:
+            async with asyncio.timeout(PLAN_S):
+                known = await fleet.keys(fleet.resolve(service_id).service)
+            lines = [PanelLine("", label=name, secret=secret) for name, secret in known.items()]
+        except TritonctlError as error:
+            lines = [PanelLine(error.headline, state="failed")]
+            lines += [PanelLine(error.advice, label="→")] if error.advice else []
+        except TimeoutError:
+            lines = [PanelLine("there was no answer in time", state="failed")]
+        except Exception as caught:  # else it would say for ever that they are asked for
+            lines = [PanelLine(fault(title, caught).headline, state="failed")]
+        panel.show(title, lines, cancel="Close", confirm=None)
 
     # What the place of the service can do; bound where a screen is about one
 

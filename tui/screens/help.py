@@ -10,6 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from tritonctl.inventory import Snapshot
+from tui.completion import COMMANDS
 from tui.keys import GROUPS, MOVES, shown
 from tui.screens.base import LiveScreen
 from tui.widgets.bar import Part
@@ -66,6 +67,8 @@ class HelpScreen(LiveScreen):
         for name, default in MOVES.items():
             keys = " ".join(shown(key) for key in keymap.get(name, default).split(","))
             pieces.append(Pair(keys, name.partition(".")[2].replace("_", " ")))
+        pieces.append(Heading("typed after :"))
+        pieces.append(Block("\n".join(f":{usage}" for usage in COMMANDS.values())))
         pieces.append(Heading("signs"))
         pieces += [Pair(words.split(":")[0], words.partition(":")[2].strip(), state) for state, words in _SIGNS]
         pieces.append(

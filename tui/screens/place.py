@@ -94,4 +94,13 @@ class PlaceScreen(LiveScreen):
             fault = [Block(str(error), "failed")]
         finally:
             self._ask_after = time.monotonic() + _AGAIN_S
-        self.query_one(Sheet).show([*fault, *self._told])
+        self._show([*fault, *self._told])
+
+    def _show(self, told: Sequence[Piece]) -> None:
+        """Above all what keeps it from answering, or soon will: whole, since a line to type is of no use cut."""
+        found = [each for each in self.triton.fleet.snapshot.backends if each.name == self._place_name]
+        trouble: list[Piece] = []
+        for each in found:
+            if each.advice and (each.state is BackendState.LOST or each.warning):
+                trouble = [Block(each.detail, "warn"), Block(f"→ {each.advice}", "accent"), Block("")]
+        self.query_one(Sheet).show([*trouble, *told])

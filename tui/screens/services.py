@@ -21,6 +21,7 @@ from tui.screens.base import LiveScreen
 from tui.screens.requesting import open_request, speaks
 from tui.verdicts import Verdicts
 from tui.widgets.bar import Part
+from tui.widgets.plaintext import plain, wrap
 from tui.widgets.table import Row, Table
 
 _AGE = [column.key for column in SERVICE_COLUMNS].index("age")
@@ -136,7 +137,7 @@ class ServicesScreen(LiveScreen):
             }[backend.state]
             lines.append(f"  {backend.name}  {state}")
             if backend.advice:
-                lines.append(f"    {backend.advice}")
+                lines += [f"    {line}" for line in wrap(plain(backend.advice), max(20, self.size.width - 8))]
         return [
             *lines,
             "",

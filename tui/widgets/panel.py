@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.widget import Widget
 
+from tritonctl.server.address import Secret
 from tui.widgets.lines import Line, Run, Scroller, padded
 from tui.widgets.plaintext import fit, plain, width_of, wrap
 from tui.widgets.symbols import Symbols
@@ -21,7 +22,8 @@ from tui.widgets.symbols import Symbols
 class PanelLine:
     """One line of the text: a short label (`1`, `now`, `undo`) or the sign of a state before it.
 
-    With `choice`, the id of something that can be chosen or left, a box stands before it.
+    With `choice`, the id of something that can be chosen or left, a box stands before it. `secret` follows the text on
+    the screen, and nowhere else: a line that is printed in an error does not tell it.
     """
 
     text: str
@@ -30,6 +32,7 @@ class PanelLine:
     style: str = ""
     choice: str = ""
     chosen: bool = False
+    secret: Secret | None = None
 
 
 _SHARE = 0.6  # of the screen, at most
@@ -143,9 +146,12 @@ class Panel(Scroller, can_focus=True):
         self.paint()
 
     def close(self) -> None:
-        """Hide the panel and give the focus back to who had it."""
+        """Hide the panel, forget what stood in it, and give the focus back to who had it."""
         if self.is_open:
             self.is_open = False
+            self._lines, self._title = (), ""
+            self._frame, self._frame_size = [], Size(-1, -1)
+            self.refresh()  # Textual keeps the lines that it drew of a hidden widget
             back = self._back_to if self._back_to is not None and self._back_to.is_attached else None
             self.screen.set_focus(back)
             self.display = False
@@ -205,7 +211,8 @@ class Panel(Scroller, can_focus=True):
             before = (self.symbols.cursor if lit else " ") + fit(label, labels, ellipsis=self.symbols.ellipsis) + "  "
             sign = "" if not line.label or not line.state else self.symbols.state(line.state) + " "
             style = line.style or line.state
-            for number, text in enumerate(wrap(sign + plain(line.text), width - indent)):
+            whole = line.text + (line.secret.reveal() if line.secret is not None else "")
+            for number, text in enumerate(wrap(sign + plain(whole), width - indent)):
                 first = "button-focus" if lit and self.has_focus else style or "muted"
                 head: Run = (before, first) if number == 0 else (" " * (indent - 1), "")
                 lines.append((head, (text, style)))
