@@ -108,7 +108,10 @@ def _run(argv: Sequence[str]) -> int:
 
     gc.freeze()
     gc.enable()
-    return asyncio.run(_until_ended(command(session)))
+    try:
+        return asyncio.run(_until_ended(command(session)))
+    finally:
+        gc.unfreeze()  # Python then ends as usual: a few processes of hundreds ended with SIGSEGV on a busy machine
 
 
 async def _until_ended(command: Coroutine[object, object, int]) -> int:
