@@ -14,7 +14,7 @@ from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
 from tests.azure.state import Script, refuse
 from tests.azureml.place import Place, done, watched
 from tritonctl.backend import Capability
-from tritonctl.errors import OperationFailed, Refused, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, Refused, UsageError
 from tritonctl.inventory import Level
 from tritonctl.plan import AuditLog, StepState, carry_out
 
@@ -109,7 +109,7 @@ async def test_only_traffic_of_our_own_is_taken_back(azure: Emulator, sample: Sa
 )
 async def test_shares_that_cannot_be(azure: Emulator, sample: Sample, shares: tuple[str, ...], says: str) -> None:
     async with watched(azure) as place:
-        with pytest.raises((UsageError, OperationFailed)) as caught:
+        with pytest.raises((UsageError, OperationFailed, AlreadySo)) as caught:
             await place.plan(Capability.TRAFFIC, "tri/blue", *shares)
         assert says in str(caught.value)
 
@@ -193,8 +193,8 @@ async def test_scale_sends_the_number_alone(azure: Emulator, sample: Sample, aud
         assert (await done(plan, audit)).error is None
         assert sent(azure, "PATCH", "deployments/blue") == {"sku": {"name": "Default", "capacity": 3}}
         await place.until(lambda: place.service("tri/blue").replicas[0].instances == 3)
-        for value in ("0", "3", "many"):
-            with pytest.raises((UsageError, OperationFailed)):
+        for value, error in (("0", UsageError), ("3", AlreadySo), ("many", UsageError)):
+            with pytest.raises(error):
                 await place.plan(Capability.SCALE, "tri/blue", value=value)
 
 
