@@ -227,14 +227,14 @@ async def test_who_closes_the_panel_early_sees_no_key_afterwards(
 ) -> None:
     async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
         await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
-        azure.state.latency_s = 0.5
+        azure.state.latency_s = 3.0
         await shown.command("keys triton-ep")
         await shown.sees("[ Show them ]")
         await shown.press("tab", "enter")
         await shown.sees("asking for them")
         await shown.press("escape")
         await shown.loses("[ Close ]")
-        await asyncio.sleep(1.0)  # longer than Azure takes
+        await asyncio.sleep(3.5)  # longer than Azure takes
         assert KEY not in shown.text
 
 
