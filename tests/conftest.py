@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from tests import sidebyside
 from tests.components import required
 from tests.servers import own_triton, triton, triton_factory
 
-# Its plugin imports it at the end of every run, rewritten by pytest; what ends in the middle of that, a coroutine that
-# was never awaited, has Python 3.11 take the parsing of the two for one: "AST constructor recursion depth mismatch".
-__all__ = ["hypothesis", "own_triton", "triton", "triton_factory"]
+__all__ = ["own_triton", "triton", "triton_factory"]
 
 _HERE = Path(__file__).parent
 _LONG = ("kubernetes/", "azure", "docker/", "tui/", "commands/", "test_triage_", "test_embedded", "test_in", "test_re")
@@ -30,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist sets them, and they would be taken for the size of every terminal that a test opens.
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
+    # What a finalizer raises, as of a coroutine that was never awaited, pytest's hook formats at once, and that parses
+    # source text. In the middle of other parsing Python 3.11 takes the two for one, and a test, or the whole run, ends
+    # with "AST constructor recursion depth mismatch". Nobody reads it anyway.
+    sys.unraisablehook = lambda _: None
     # A shell starts what it puts into the background with SIGINT ignored, and so would be every process of ours that
     # a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
