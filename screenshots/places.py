@@ -24,7 +24,7 @@ from tests.kubernetes.space import TWO, Space, ready
 from tests.servers import write_model
 
 ROOT = Path(__file__).parent.parent
-_CAUSES = ("the Python module", "a free GPU", "image could not")
+_CAUSES = ("the Python module", "a free GPU", "the image build")
 _PAGES = {"text_detection": TWO["one"], "text_recognition": TWO["two"]}
 
 
@@ -44,7 +44,7 @@ def take_places(open_terminal: Open, save: Save, scene: Path) -> None:
         path = f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         with open_terminal("--config", str(config), size=USUAL, PATH=path) as dashboard:
             dashboard.wait(
-                lambda text: all(word in text for word in ("the Python module", "a free GPU", "image could not")), 60
+                lambda text: all(word in text for word in ("the Python module", "a free GPU", "the image build")), 60
             )
             dashboard.watch(20)  # triage goes from row to row
             save(dashboard, "places", "Docker, Kubernetes and Azure ML in one table, the worst on top")
