@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tritonctl.http1 import NotHttp, StreamWriter, TooLarge, Wire
+from tritonctl.http1 import NotHttp, StreamWriter, TooLarge
+from tritonctl.wire import Wire
 
 LIMIT = 1000
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

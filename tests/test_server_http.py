@@ -131,7 +131,7 @@ async def test_a_connection_that_breaks(handler: Handler) -> None:
     error = await failure_at(handler)
     assert isinstance(error, Unreachable)
     assert error.kind == "lost"
-    assert "broke" in error.answer
+    assert "was lost" in error.answer
 
 
 async def test_a_redirect_is_not_followed() -> None:

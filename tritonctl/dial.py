@@ -27,6 +27,10 @@ sslproto.SSLProtocol.max_size = min(_TLS_BYTES, sslproto.SSLProtocol.max_size)
 class ConnectTimeout(OSError):
     """Nothing came back at all."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no connection within {seconds:g} s")
+        self.seconds = seconds
+
 
 class NotConnected(OSError):
     """No connection. `refused`: a machine answered, and nothing listens there; else no way leads there."""
@@ -72,7 +76,7 @@ def dialler(
                             raise HandshakeCut("the connection was closed in the handshake") from None
                         raise
         except TimeoutError:
-            raise ConnectTimeout(f"no connection within {timeout_s:g} s") from None
+            raise ConnectTimeout(timeout_s) from None
         return reader, StreamWriter(writer)
 
     return dial

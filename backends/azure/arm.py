@@ -1,38 +1,30 @@
-"""Azure Resource Manager over one connection pool: bounded, throttled as it asks, paged, with deadlines and limits."""
+"""Azure Resource Manager: requests that are bounded, throttled as it asks, paged, with deadlines and limits."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
-import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import tritonctl
-from backends.azure.client_class import client_class
 from backends.azure.clouds import Cloud
+from backends.azure.connections import Connections, Raw
 from backends.azure.credentials import Login, Token
 from backends.azure.errors import ArmFailed, ErrorTree, hygienic, refusal
 from backends.azure.operations import Operation, Progress, operation_of, progress_of
-from tritonctl.apart import apart
 from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
-
-if TYPE_CHECKING:
-    import httpx
 
 AT_ONCE = 8
 REQUEST_S = 30.0
-CONNECT_S = 5.0
-MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 500
 _TRIES = 4
 POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
@@ -40,7 +32,6 @@ _POLL_FAULTS = 6  # in a row, before an operation that cannot be asked for is gi
 _LONGEST_PAUSE_S = 120.0
 _BUSY = (500, 502, 503, 504)
 _TENANT = re.compile(r'authorization_uri="https://[^/"]+/([^/"]+)')
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Query = Mapping[str, str | int]
 
@@ -75,15 +66,12 @@ class Arm:
         self.login = login
         self.tenant: str | None = None  # of what is asked for, where ARM named it
         self._poll_s = poll_s
-        self._client: httpx.AsyncClient | None = None
-        self._opening = asyncio.Lock()
+        self._connections = Connections(cloud, at_once)
         self._slots = asyncio.Semaphore(at_once)
         self._quiet_until = 0.0  # monotonic; ARM asked all of us to wait
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        self._connections.close()
 
     async def get(
         self, path: str, api_version: str, query: Query | None = None, *, deadline_s: float = REQUEST_S
@@ -263,73 +251,17 @@ class Arm:
 
     async def _send(
         self, method: str, url: str, body: object, headers: Mapping[str, str], token: Token, tried: str
-    ) -> _Raw:
-        client = await self._opened()
-        import httpx
-
+    ) -> Raw:
         content = json.dumps(body).encode() if body is not None else None
         sent = {
             "Authorization": f"Bearer {token.secret.reveal()}",
+            "User-Agent": f"tritonctl/{tritonctl.__version__}",
+            "Accept-Encoding": "identity",  # unpacked, an answer would grow past every limit
             "x-ms-client-request-id": str(uuid.uuid4()),
             **({"Content-Type": "application/json"} if content is not None else {}),
             **headers,
         }
-        try:
-            async with client.stream(method, url, content=content, headers=sent) as response:
-                whole = bytearray()
-                async for chunk in response.aiter_raw():
-                    whole += chunk
-                    if len(whole) > MAX_BODY_BYTES:
-                        limit = f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB"
-                        raise Unreachable(tried, limit, kind="too large")
-                return _Raw(response.status_code, dict(response.headers), bytes(whole))
-        except httpx.HTTPError as error:
-            raise self._no_connection(tried, error) from None
-        except httpx.InvalidURL as error:
-            raise Unreachable(tried, f"this is no address: {error}", kind="garbage") from None
-
-    def _no_connection(self, tried: str, error: Exception) -> Unreachable:
-        where, said = urlsplit(self.cloud.resource_manager).netloc, str(error) or type(error).__name__
-        if "CERTIFICATE_VERIFY_FAILED" in said:
-            reason = said.split("CERTIFICATE_VERIFY_FAILED]", 1)[-1].strip(" :") or said
-            advice = 'give its CA, or that of your proxy, with ca = "….pem" in the settings'
-            return Unreachable(tried, f"the certificate of {where} does not verify: {reason}", advice, kind="tls")
-        if "Connect" in type(error).__name__:
-            advice = "is the network up, and does it need a proxy (HTTPS_PROXY)?"
-            return Unreachable(tried, f"no connection to {where}: {said}", advice)
-        return Unreachable(tried, f"the connection to {where} was lost: {said}", "try again", kind="lost")
-
-    async def _opened(self) -> httpx.AsyncClient:
-        async with self._opening:
-            if self._client is None:
-                # Importing httpx and reading the CA bundle would keep the event loop from the keys for 0.2 s.
-                self._client = await apart(self._made)
-            return self._client
-
-    def _made(self) -> httpx.AsyncClient:
-        make = client_class()
-        from httpx import Limits, Timeout
-
-        return make(
-            headers={"accept-encoding": "identity", "user-agent": f"tritonctl/{tritonctl.__version__}"},
-            verify=self._tls(),
-            follow_redirects=False,  # a token must not travel to where a server points
-            trust_env=urlsplit(self.cloud.resource_manager).hostname not in _LOOPBACK,
-            limits=Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
-            timeout=Timeout(None, connect=CONNECT_S),  # each request brings its own deadline
-        )
-
-    def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        # The variable is what Azure's documentation tells people behind a proxy to set, for `az` and its libraries.
-        given = str(self.cloud.ca) if self.cloud.ca is not None else os.environ.get("REQUESTS_CA_BUNDLE")
-        if given:
-            try:
-                context.load_verify_locations(**{"capath" if os.path.isdir(given) else "cafile": given})
-            except (OSError, ssl.SSLError) as error:
-                advice = "set ca, or REQUESTS_CA_BUNDLE, to a readable PEM file"
-                raise Unreachable(f"read the CA file {given}", str(error), advice, kind="tls") from None
-        return context
+        return await self._connections.send(method, url, sent, content, tried)
 
     def _url(self, path: str) -> str:
         """Raises Unreachable for a link that leads away from ARM: the token must not go there."""
@@ -349,13 +281,6 @@ class Arm:
         return path
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 def failure_of(progress: Progress, tried: str) -> TritonctlError:
     """The exception for an operation that ended, and not well."""
     tree = progress.error or ErrorTree("", f"the operation ended as {progress.state}")
@@ -364,7 +289,7 @@ def failure_of(progress: Progress, tried: str) -> TritonctlError:
     return ArmFailed.of(tried, tree)
 
 
-def _judged(answer: _Raw, tried: str) -> Answer:
+def _judged(answer: Raw, tried: str) -> Answer:
     if answer.status >= 400:
         raise refusal(tried, answer.status, answer.body, answer.headers.get("x-ms-request-id", ""))
     if 300 <= answer.status < 400:

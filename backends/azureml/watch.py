@@ -26,6 +26,10 @@ _TOGETHER_S = 0.1
 _SOON_S = 0.25  # between two parts of a list that takes long
 
 
+_Key = tuple[Workspace, str]
+"""A workspace and the name of an endpoint in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds between two questions: about what is under way, about what is on screen, about the rest; `list_s` for the
@@ -103,7 +107,7 @@ class Watch:
         self._prefix = prefix
         self._ca = ca
         self._pace = pace
-        self._entries: dict[tuple[Workspace, str], _Entry] = {}
+        self._entries: dict[_Key, _Entry] = {}
         self._services: dict[str, Service] = {}
         self._in_view: frozenset[str] | None = None
         self._listed_at = -1e9
@@ -189,7 +193,8 @@ class Watch:
                 self.known[service.id] = known
         before, self._services = self._services, services
         updates: list[Update] = [Removed(gone) for gone in before if gone not in services]
-        return updates + [Changed(each) for key, each in services.items() if before.get(key) != each]
+        changed = (each for key, each in services.items() if (old := before.get(key)) is not each and old != each)
+        return updates + [Changed(each) for each in changed]
 
     def _of_login(self) -> Told:
         """A login that cannot be renewed any more is told before it ends."""
@@ -254,7 +259,7 @@ class Watch:
 
         Where nothing is known yet, what is read is known at once.
         """
-        here: dict[tuple[Workspace, str], _Entry] = {}
+        here: dict[_Key, _Entry] = {}
         anew = not self._entries
 
         async def read(entry: _Entry) -> None:
@@ -281,7 +286,7 @@ class Watch:
     async def _list(self) -> None:
         """All endpoints; one whose document differs is read again at once."""
         lists = await asyncio.gather(*(self._place.endpoints(each) for each in self.workspaces))
-        here: dict[tuple[Workspace, str], _Entry] = {}
+        here: dict[_Key, _Entry] = {}
         for workspace, endpoints in zip(self.workspaces, lists, strict=True):
             for endpoint in endpoints:
                 key = (workspace, endpoint.name)
@@ -331,22 +336,21 @@ class Watch:
 
     async def _meet(self) -> None:
         """Keys and natures of what is on screen first; what they cost is one or two requests for each endpoint."""
-        running: dict[asyncio.Task[None], tuple[Workspace, str]] = {}
+        running: dict[asyncio.Task[None], _Key] = {}
+        waiting: list[_Key] = []
         began = time.monotonic()
         try:
             while True:
-                self._unmet.clear()
                 # A command about one service is over before the others' keys are asked for.
                 early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
-                at_work = set(running.values())
-                waiting = [
-                    (key, each)
-                    for key, each in self._entries.items()
-                    if key not in at_work and self._unmet_yet(each) and (not early or self._is_seen(each))
-                ]
-                waiting.sort(key=lambda pair: not self._is_seen(pair[1]))
-                for key, entry in waiting[: _MEET_TOGETHER - len(running)]:
-                    running[asyncio.create_task(self._guarded(self._meet_one(entry)), name=f"meet {key[1]}")] = key
+                if self._unmet.is_set() or not waiting:
+                    self._unmet.clear()
+                    waiting = self._to_meet(early, frozenset(running.values()))
+                while waiting and len(running) < _MEET_TOGETHER:
+                    key = waiting.pop()
+                    entry = self._entries.get(key)
+                    if entry is not None:
+                        running[asyncio.create_task(self._guarded(self._meet_one(entry)), name=f"meet {key[1]}")] = key
                 if running:
                     done, _ = await asyncio.wait(running, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
@@ -361,6 +365,15 @@ class Watch:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def _to_meet(self, early: bool, at_work: frozenset[_Key]) -> list[_Key]:
+        """What is on screen last: the list is taken from its end."""
+        seen: list[_Key] = []
+        others: list[_Key] = []
+        for key, each in self._entries.items():
+            if key not in at_work and self._unmet_yet(each):
+                (seen if self._is_seen(each) else others).append(key)
+        return [*([] if early else reversed(others)), *reversed(seen)]
 
     def _unmet_yet(self, entry: _Entry) -> bool:
         if not entry.deployments:

@@ -14,7 +14,8 @@ from urllib.parse import urlencode, urlsplit
 from backends.docker.endpoint import Endpoint
 from backends.docker.tunnel import Tunnel
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
-from tritonctl.http1 import BUFFER_BYTES, NotHttp, StreamWriter, TooLarge, Wire, read_head
+from tritonctl.http1 import BUFFER_BYTES, NotHttp, StreamWriter, TooLarge, read_head
+from tritonctl.wire import Wire
 
 # The newest version whose answers are known here; 1.43 is the last that tells a container's own MAC address apart from
 # a generated one. An engine that has none as old gets its oldest.

@@ -16,9 +16,10 @@ from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.forward import FindPod, PortStream, listening, open_port
 from backends.kubernetes.client.through_port import PortConnections
 from tritonctl.errors import Forbidden, NotFound, TritonctlError, Unreachable
-from tritonctl.http1 import Reply, Wire
+from tritonctl.http1 import Reply
 from tritonctl.server.address import Carrier, ServerAddress
 from tritonctl.server.http import CONNECTIONS
+from tritonctl.wire import Wire
 
 _LET_GO_S = 1.0  # on its way through a busy API server, and a little until it is given up
 _LET_GO_AT_S = (0.2, 2.0, 6.0, 11.0, 16.0, 21.0, 26.0)  # again: a look that is under way takes up to 5 s

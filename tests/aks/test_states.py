@@ -51,7 +51,7 @@ async def test_an_api_server_that_is_not_reached_is_said_in_the_clusters_row(
         await aks.until(lambda known: known.listed)
         row = aks.services["aks/prod-aks"]
         assert row.platform.level is Level.DEGRADED
-        assert "not reached: nothing listens at" in (row.platform.reason or "")
+        assert "not reached: nothing listens on" in (row.platform.reason or "")
         await aks.until(lambda known: any(told.warning for told in known.told))
     assert aks.error is None
 

@@ -12,6 +12,7 @@ import pytest
 
 from backends.azure.arm import Arm, path_of
 from backends.azure.clouds import Cloud
+from backends.azure.connections import Connections
 from backends.azure.credentials import Login, LoginLost
 from backends.azure.errors import ArmFailed
 from tests.azure.clients import API, arm, cloud
@@ -259,7 +260,7 @@ async def test_null_and_strange_entries_of_a_list_are_left_out(azure: Emulator, 
 async def test_an_answer_without_end_is_cut_off(
     azure: Emulator, workspace: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.azure.arm.MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr("backends.azure.connections.MAX_BODY_BYTES", 100_000)
     azure.state.faults.append(Fault(response=Response(200, b'"' + b"x" * 200_000 + b'"')))
     async with arm(azure) as client:
         with pytest.raises(Unreachable) as large:
@@ -307,7 +308,7 @@ async def test_a_manager_that_is_not_there(azure: Emulator) -> None:
     there = cloud(azure)
     gone = Cloud(there.name, "https://localhost:9", there.authority, there.aml_resource, there.portal, own=True)
     client = Arm(gone, Login("cli", gone))
-    with pytest.raises(Unreachable, match="no connection to localhost:9"):
+    with pytest.raises(Unreachable, match="nothing listens on localhost:9"):
         await client.get("/subscriptions", API)
     await client.aclose()
 
@@ -333,15 +334,15 @@ async def _until(true: Any, deadline_s: float = 20.0) -> None:
 async def test_what_a_first_request_needs_is_made_beside_the_loop(
     azure: Emulator, workspace: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Importing httpx and reading the authorities takes 0.2 s, in which no key would be answered."""
+    """Reading the authorities takes 20 ms and more, in which no key would be answered."""
     made_in: list[threading.Thread] = []
-    real = Arm._made
+    real = Connections._read_authorities
 
-    def made(self: Arm) -> Any:
+    def made(self: Connections) -> Any:
         made_in.append(threading.current_thread())
         return real(self)
 
-    monkeypatch.setattr(Arm, "_made", made)
+    monkeypatch.setattr(Connections, "_read_authorities", made)
     async with arm(azure) as client:
         await asyncio.gather(*(client.get(workspace.path, API) for _ in range(5)))
     assert len(made_in) == 1

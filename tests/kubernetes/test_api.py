@@ -149,7 +149,7 @@ async def test_what_hangs_ends_at_the_deadline() -> None:
 
 async def test_nobody_there_and_no_http_are_told_apart() -> None:
     api = Api(Access(f"http://127.0.0.1:{free_port()}", "the test", "here"))
-    with pytest.raises(Unreachable, match="nothing listens at here") as caught:
+    with pytest.raises(Unreachable, match="nothing listens on here") as caught:
         await api.get(PODS)
     assert caught.value.kind == "refused"
 

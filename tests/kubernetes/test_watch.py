@@ -285,7 +285,7 @@ async def test_a_context_that_leads_nowhere_delays_no_other(space: Space) -> Non
             assert states["good"].state is BackendState.CONNECTED
             await until_snapshot(fleet, lambda now: all(e.state is not BackendState.CONNECTING for e in now.backends))
             states = {each.name: each for each in fleet.snapshot.backends}
-            assert "nothing listens at nowhere" in states["nowhere"].detail
+            assert "nothing listens on nowhere" in states["nowhere"].detail
             assert "no answer" in states["silent"].detail
             assert "/nowhere/config does not exist" in states["absent"].detail
 

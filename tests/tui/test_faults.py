@@ -22,7 +22,7 @@ from tui.widgets.table import Table
 
 def rows_dimmed(shown: Dashboard) -> bool:
     table = shown.app.screen.query_one(Table)
-    return bool(table._rows) and all(row.dim for row in table._rows)
+    return bool(table._rows) and all(table._rows[number].dim for number in range(table.count))
 
 
 async def test_a_server_that_dies_and_comes_back(tmp_path: Path) -> None:

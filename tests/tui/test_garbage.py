@@ -60,7 +60,7 @@ async def test_a_whole_round_comes_when_nobody_presses_a_key(
         del ring
         gc.collect()
         assert seen() is not None
-        rounds = asyncio.create_task(garbage.whole_rounds(lambda: idle_s))
+        rounds = asyncio.create_task(garbage.rounds(lambda: idle_s))
         for _ in range(300 if found else 30):
             await asyncio.sleep(0.01)
             if seen() is None:
@@ -69,3 +69,28 @@ async def test_a_whole_round_comes_when_nobody_presses_a_key(
         await asyncio.gather(rounds, return_exceptions=True)
         assert (seen() is None) is found
         assert gc.get_freeze_count() > 10_000
+
+
+@pytest.mark.parametrize(("idle_s", "comes"), [(5.0, True), (0.1, False)])
+async def test_a_full_round_waits_for_a_pause_between_keys(
+    monkeypatch: pytest.MonkeyPatch, idle_s: float, comes: bool
+) -> None:
+    monkeypatch.setattr(garbage, "_LOOK_S", 0.01)
+    with garbage.kept_from_keys():
+        gc.collect()
+        before = gc.get_stats()[2]["collections"]
+        kept: list[list[object]] = []
+        rounds = asyncio.create_task(garbage.rounds(lambda: idle_s))
+        while gc.get_count()[2] < 2 * garbage._ROUND_AFTER and gc.get_stats()[2]["collections"] == before:
+            kept += [[] for _ in range(10_000)]
+            await asyncio.sleep(0.02)
+        rounds.cancel()
+        await asyncio.gather(rounds, return_exceptions=True)
+        assert (gc.get_stats()[2]["collections"] > before) is comes
+
+
+def test_the_rounds_are_pythons_own_again_afterwards() -> None:
+    before = gc.get_threshold()
+    with garbage.kept_from_keys():
+        assert gc.get_threshold()[2] > before[2]
+    assert gc.get_threshold() == before

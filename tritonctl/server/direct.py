@@ -5,27 +5,38 @@ from __future__ import annotations
 
 import base64
 import os
-import re
-import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from tritonctl.dial import ConnectTimeout, HandshakeCut, NotConnected, dialler, proxy_for
+from tritonctl import broken
+from tritonctl.broken import Advice
+from tritonctl.dial import dialler, proxy_for
 from tritonctl.errors import TritonctlError, Unreachable, UsageError
-from tritonctl.http1 import NotHttp, Reply, Wire
+from tritonctl.http1 import Reply
 from tritonctl.server.address import ServerAddress
+from tritonctl.wire import Wire
 
 CONNECT_TIMEOUT_S = 3.0  # a firewall that drops packets is told after one repeated SYN, not after the whole deadline
 # Longer than any pause between two looks: behind TLS a new connection costs as much as the requests of a look (plain
 # ones are let go of after each look anyway, see ServerClient.rest). Azure's front closes idle ones after 4 minutes.
 _KEPT_S = 120.0
 _KEPT = 2  # to one server
-_ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")  # what a request line may hold (RFC 9112, section 3)
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _NO_ADDRESS = "write it as http://HOST:8000"
+_ADVICE = Advice(
+    timeout="nothing came back at all: a firewall, a wrong host, or a machine that is off",
+    certificate='give its CA with ca = "….pem" in the settings, or fix the server\'s certificate',
+    tls="is this port plain HTTP? then use http://",
+    hung_up="is this port plain HTTP? then use http://",
+    name="check the host name",
+    refused="Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port",
+    garbage="is this the HTTP port? gRPC is on 8001 by default",
+    lost="try again",
+)
+_PLAIN = replace(_ADVICE, lost="try again; if it stays so: does this port speak TLS? then use https://")
 
 
 class Direct:
@@ -86,15 +97,10 @@ def _trusting(ca: str | None, _changed_ns: int) -> ssl.SSLContext:
 
 
 def _origin_and_target(method: str, url: str) -> tuple[str, str]:
-    """The target as it was written: Triton matches names against the path as it arrives, and decodes no %XX (server,
-    http_server.cc; measured on 2.51.0). Only what no request line can hold is encoded."""
     if url.count("/") < 2:
         raise UsageError(f"{method} {url}", "this is no address", _NO_ADDRESS)
     scheme, _, authority, *path = url.split("/", 3)
-    target = "/" + path[0] if path else "/"
-    if not _ON_THE_WIRE.fullmatch(target):
-        target = quote(target, safe=_PRINTABLE)
-    return f"{scheme}//{authority}", target
+    return f"{scheme}//{authority}", "/" + path[0] if path else "/"
 
 
 def _is_near(host: str) -> bool:
@@ -122,47 +128,4 @@ def _plain_proxy(proxy: str) -> tuple[str, int, tuple[tuple[str, str], ...]]:
 
 def in_words(tried: str, url: str, error: Exception) -> TritonctlError:
     """`error` is what tritonctl.dial and tritonctl.http1 raise."""
-    if isinstance(error, TritonctlError):
-        return error
-    said = str(error) or type(error).__name__
-    where = urlsplit(url).netloc
-    if isinstance(error, ConnectTimeout):
-        return Unreachable(
-            tried,
-            f"no connection to {where} within {CONNECT_TIMEOUT_S:g} s",
-            "nothing came back at all: a firewall, a wrong host, or a machine that is off",
-            kind="timeout",
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Unreachable(
-            tried,
-            f"the certificate of {where} does not verify: {error.verify_message or said}",
-            'give its CA with ca = "….pem" in the settings, or fix the server\'s certificate',
-            kind="tls",
-        )
-    if isinstance(error, ssl.SSLError | HandshakeCut):
-        reason = getattr(error, "reason", None) or said
-        return Unreachable(
-            tried, f"TLS failed with {where}: {reason}", "is this port plain HTTP? then use http://", kind="tls"
-        )
-    if isinstance(error, socket.gaierror):
-        return Unreachable(tried, f"the name of {where} cannot be resolved", "check the host name", kind="name")
-    if isinstance(error, NotConnected):
-        return Unreachable(
-            tried,
-            f"nothing listens on {where} ({said})",
-            "Triton opens its ports only when all start-up models are loaded: loading, stopped, or another port",
-            kind="refused",
-        )
-    if isinstance(error, NotHttp):
-        return Unreachable(
-            tried,
-            f"{where} answers, but not in HTTP ({said})",
-            "is this the HTTP port? gRPC is on 8001 by default",
-            kind="garbage",
-        )
-    again = "try again"
-    if url.startswith("http:"):
-        again += "; if it stays so: does this port speak TLS? then use https://"
-    said = getattr(error, "strerror", None) or said
-    return Unreachable(tried, f"the connection to {where} broke ({said})", again, kind="lost")
+    return broken.in_words(tried, urlsplit(url).netloc, error, _PLAIN if url.startswith("http:") else _ADVICE)

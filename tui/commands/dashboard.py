@@ -43,7 +43,7 @@ async def run(session: Session, backends: Sequence[Backend]) -> int:
         from tui.app import TritonctlApp
 
         app = TritonctlApp(fleet, AuditLog(audit_path()), keymap=keymap, theme=_theme(settings.theme))
-        collecting = asyncio.create_task(garbage.whole_rounds(app.idle_s), name="collect garbage")
+        collecting = asyncio.create_task(garbage.rounds(app.idle_s), name="collect garbage")
         try:
             with garbage.kept_from_keys():
                 await app.run_async(

@@ -22,9 +22,10 @@ from tui.screens.requesting import open_request, speaks
 from tui.verdicts import Verdicts
 from tui.widgets.bar import Part
 from tui.widgets.plaintext import plain, wrap
-from tui.widgets.table import Row, Table
+from tui.widgets.table import Row, Rows, Table
 
 _AGE = [column.key for column in SERVICE_COLUMNS].index("age")
+_WELL = (Level.OK, Level.OFF)
 _WORDS = (
     (Level.FAILED, "failed", "failed"),
     (Level.DEGRADED, "degraded", "warn"),
@@ -45,7 +46,7 @@ class ServicesScreen(LiveScreen):
         self._filter = ""
         self._faults_only = False
         self._sort: tuple[str, bool] | None = None
-        self._rows: dict[str, tuple[ServiceStatus, Row]] = {}
+        self._made: dict[str, tuple[ServiceStatus, Row]] = {}
         self._verdicts: Verdicts | None = None
 
     def body(self) -> Iterator[Widget]:
@@ -69,36 +70,40 @@ class ServicesScreen(LiveScreen):
         self.query_one("#services", Table).focus()
 
     def show(self, snapshot: Snapshot) -> None:
-        rows = self._order([self._row(each) for each in sorted(snapshot.services, key=lambda s: (s.level, s.id))])
-        if len(self._rows) > len(snapshot.by_id):
-            self._rows = {key: value for key, value in self._rows.items() if key in snapshot.by_id}
+        rows = self._rows_of(snapshot)
+        if len(self._made) > len(snapshot.by_id):
+            self._made = {key: value for key, value in self._made.items() if key in snapshot.by_id}
         table = self.query_one("#services", Table)
         table.show(service_columns(snapshot.services), rows, empty=self._empty(snapshot))
         self.triton.fleet.look_at(table.keys_in_view)
         self._show_header(snapshot, len(rows))
         self._show_note()
 
+    def _rows_of(self, snapshot: Snapshot) -> Rows:
+        """The worst first. Rows are made only where they are seen, but to find or to sort by what stands in them."""
+        services = [each for each in snapshot.services if not self._faults_only or each.level not in _WELL]
+        services.sort(key=lambda each: (each.level, each.id))
+        if not self._filter and self._sort is None:
+            return Rows([each.id for each in services], lambda number: self._row(services[number]))
+        rows = [self._row(each) for each in services]
+        if self._filter:
+            rows = list(filter(matcher(self._filter), rows))
+        if self._sort is not None:
+            keys = [column.key for column in SERVICE_COLUMNS]
+            rows = sort_by(rows, keys.index(self._sort[0]), self._sort[1])
+        return Rows.of(rows)
+
     def _row(self, status: ServiceStatus) -> Row:
         """A status never changes, so neither does its row, but for the age of what is stale or has an age."""
-        kept = self._rows.get(status.id)
+        kept = self._made.get(status.id)
         note = self._verdicts.note(status) if self._verdicts is not None else status.note
         if kept is not None and kept[0] is status and not status.stale and kept[1].cells[-1] == note:
             created = status.service.created_at
             if created is None or kept[1].cells[_AGE] == age(time.time() - created):
                 return kept[1]
         row = service_row(status, note)
-        self._rows[status.id] = (status, row)
+        self._made[status.id] = (status, row)
         return row
-
-    def _order(self, rows: list[Row]) -> list[Row]:
-        if self._faults_only:
-            rows = [row for row in rows if row.state not in ("ok", "off")]
-        if self._filter:
-            rows = list(filter(matcher(self._filter), rows))
-        if self._sort is not None:
-            keys = [column.key for column in SERVICE_COLUMNS]
-            rows = sort_by(rows, keys.index(self._sort[0]), self._sort[1])
-        return rows
 
     def _show_header(self, snapshot: Snapshot, shown: int) -> None:
         total = len(snapshot.services)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,25 @@ class Row:
     state: str = ""
     dim: bool = False
     """Shown greyed, as what is known no longer; the state's sign stays."""
+
+
+class Rows:
+    """Rows that are known by their keys, each made when it is drawn: of hundreds most are never seen."""
+
+    def __init__(self, keys: Sequence[str], make: Callable[[int], Row]) -> None:
+        self.keys = tuple(keys)
+        self._make = make
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Rows:
+        """Of such as are made already."""
+        return cls([row.key for row in rows], rows.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> Row:
+        return self._make(number)
 
 
 class Table(Scroller, can_focus=True):
@@ -72,7 +91,7 @@ class Table(Scroller, can_focus=True):
     def __init__(self, *, id: str | None = None, classes: str | None = None, symbols: Symbols | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes, symbols=symbols)
         self._columns: tuple[Column, ...] = ()
-        self._rows: tuple[Row, ...] = ()
+        self._rows = Rows.of(())
         self._empty: tuple[str, ...] = ()
         self._cursor = 0
         self._marks: frozenset[str] = frozenset()
@@ -84,19 +103,17 @@ class Table(Scroller, can_focus=True):
 
     # What is shown
 
-    def show(self, columns: Sequence[Column], rows: Sequence[Row], *, empty: Sequence[str] = ()) -> None:
+    def show(self, columns: Sequence[Column], rows: Sequence[Row] | Rows, *, empty: Sequence[str] = ()) -> None:
         """Show these rows in this order; `empty` are the lines in place of rows when there are none.
 
         The cursor stays on its row by key, or on the nearest row that is left; marks of rows that are gone vanish.
         """
-        columns, rows, empty = tuple(columns), tuple(rows), tuple(empty)
-        if rows == self._rows and columns == self._columns and empty == self._empty:
-            return
-        before, self._rows, self._columns, self._empty = self._rows, rows, columns, empty
-        key = before[self._cursor].key if before else None
+        rows = rows if isinstance(rows, Rows) else Rows.of(tuple(rows))
+        before, self._rows, self._columns, self._empty = self._rows.keys, rows, tuple(columns), tuple(empty)
+        key = before[self._cursor] if before else None
         at_top = self.top == 0
-        if not _same_keys(before, rows):
-            places = {row.key: number for number, row in enumerate(rows)}
+        if before != rows.keys:
+            places = {each: number for number, each in enumerate(rows.keys)}
             cursor = _nearest(before, self._cursor, places)
             self.top += cursor - self._cursor
             self._cursor = cursor
@@ -130,12 +147,12 @@ class Table(Scroller, can_focus=True):
     @property
     def cursor_key(self) -> str | None:
         """Key of the row with the cursor, None in an empty table."""
-        return self._rows[self._cursor].key if self._rows else None
+        return self._rows.keys[self._cursor] if self._rows else None
 
     @property
     def keys_in_view(self) -> tuple[str, ...]:
         """Keys of the rows on screen."""
-        return tuple(row.key for row in self._rows[self.top : self.top + self.page])
+        return self._rows.keys[self.top : self.top + self.page]
 
     @property
     def marks(self) -> frozenset[str]:
@@ -166,9 +183,8 @@ class Table(Scroller, can_focus=True):
             here = number == self._cursor
             made_of = (row, here, here and self.has_focus, row.key in self._marks, end, layout, self._columns, width)
             kept = before.get(row.key)
-            line = (
-                kept[1] if kept is not None and kept[0] == made_of else self._line_of(number, layout, gap, width, end)
-            )
+            same = kept is not None and kept[0] == made_of
+            line = kept[1] if kept is not None and same else self._line_of(row, here, layout, gap, width, end)
             self._drawn[row.key] = (made_of, line)
             lines.append(line)
         return lines
@@ -184,10 +200,8 @@ class Table(Scroller, can_focus=True):
             texts.append(fit(title, cells, column.side, self.symbols.ellipsis))
         return ((fit(" " * GUTTER + gap.join(texts), width, ellipsis=" "), "header"),)
 
-    def _line_of(self, number: int, layout: Layout, gap: str, width: int, end: str) -> Line:
-        row = self._rows[number]
+    def _line_of(self, row: Row, here: bool, layout: Layout, gap: str, width: int, end: str) -> Line:
         symbols = self.symbols
-        here = number == self._cursor
         lit = here and self.has_focus
         base = "cursor" if lit else "stale" if row.dim or row.state in ("off", "stale") else ""
         runs: list[Run] = [
@@ -238,15 +252,14 @@ class Table(Scroller, can_focus=True):
         self._cursor = number
         self._keep_in_view(self.top, jump=True)
         self.paint()
-        self.post_message(self.RowHighlighted(self, self._rows[number].key))
+        self.post_message(self.RowHighlighted(self, self._rows.keys[number]))
 
     def move_to_key(self, key: str) -> bool:
         """The cursor on the row `key`; False when there is none."""
-        for number, row in enumerate(self._rows):
-            if row.key == key:
-                self.move_to(number)
-                return True
-        return False
+        if key not in self._rows.keys:
+            return False
+        self.move_to(self._rows.keys.index(key))
+        return True
 
     def _keep_in_view(self, top: int, *, jump: bool) -> None:
         """Scroll so that the cursor is in view; a `jump` goes a quarter page on, as a scroll repaints every line."""
@@ -296,9 +309,10 @@ class Table(Scroller, can_focus=True):
 
     def action_mark_range(self) -> None:
         """Mark the rows from the one marked last to the cursor."""
-        start = next((n for n, row in enumerate(self._rows) if row.key == self._range_from), self._cursor)
+        keys = self._rows.keys
+        start = keys.index(self._range_from) if self._range_from in keys else self._cursor
         first, last = sorted((start, self._cursor))
-        self._set_marks(self._marks | {row.key for row in self._rows[first : last + 1]})
+        self._set_marks(self._marks.union(keys[first : last + 1]))
 
     def action_clear_marks(self) -> None:
         """Take every mark away."""
@@ -335,13 +349,7 @@ class Table(Scroller, can_focus=True):
             start += cells + self._gap(self.size.width)
 
 
-def _same_keys(before: Sequence[Row], now: Sequence[Row]) -> bool:
-    return len(before) == len(now) and all(a.key == b.key for a, b in zip(before, now, strict=True))
-
-
-def _nearest(before: Sequence[Row], cursor: int, places: Mapping[str, int]) -> int:
+def _nearest(before: Sequence[str], cursor: int, places: Mapping[str, int]) -> int:
     """Where the cursor's row is now, else the next row below it that is left, else the next above, else 0."""
-    if not before:
-        return 0
     around = (*before[cursor:], *reversed(before[:cursor]))
-    return next((places[row.key] for row in around if row.key in places), 0)
+    return next((places[key] for key in around if key in places), 0)

@@ -163,6 +163,6 @@ class Renewed:
 
 def _bearer(token: str) -> Headers:
     if not token or not token.isascii() or not token.isprintable():
-        # httpx would quote it in its error, secret and all.
+        # It would be quoted in an error, secret and all.
         raise Forbidden("log in to the cluster", "the token is empty or holds what no header can carry", "log in again")
     return (("Authorization", f"Bearer {token}"),)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from urllib.parse import urlsplit
 
 from backends.kubernetes.client.access import Access
-from tritonctl.dial import ConnectTimeout, NotConnected
+from tritonctl import broken
+from tritonctl.broken import Advice
 from tritonctl.errors import TritonctlError, Unreachable
-from tritonctl.http1 import NotHttp
 
 CONNECT_S = 5.0
+_ADVICE = Advice(
+    timeout="nothing came back at all: a VPN that is off, a firewall, or a cluster that is stopped",
+    certificate="the cluster was made anew, or certificate-authority-data is another one's: fetch its kubeconfig again",
+    tls="is the server's address right?",
+    name="a private cluster's name is known inside its network only; or the cluster is stopped or gone",
+    refused="is the cluster running?",
+    garbage="is the server's address right?",
+    lost="is the cluster running?",
+)
 
 
 def name_of(access: Access) -> str:
@@ -21,32 +29,9 @@ def name_of(access: Access) -> str:
 
 def in_words(tried: str, access: Access, error: Exception) -> TritonctlError:
     """`error` is what the streams raised: an OSError, ssl.SSLError or EOFError."""
-    if isinstance(error, TritonctlError):
-        return error
     where = f"{name_of(access)}, of {access.source}"
-    said = str(error) or type(error).__name__
-    if isinstance(error, ConnectTimeout):
-        advice = "nothing came back at all: a VPN that is off, a firewall, or a cluster that is stopped"
-        return Unreachable(tried, f"no connection to {where} within {CONNECT_S:g} s", advice, kind="timeout")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Unreachable(
-            tried,
-            f"the certificate of {where} does not verify: {error.verify_message or said}",
-            "the cluster was made anew, or certificate-authority-data is another one's: fetch its kubeconfig again",
-            kind="tls",
-        )
-    if isinstance(error, ssl.SSLError):
-        reason = error.reason or said
-        if "ALERT" in reason.upper() and "CERTIFICATE" in reason.upper():
-            advice = "its client certificate has expired, or is another cluster's: fetch its kubeconfig again"
-            return Unreachable(tried, f"{where} refuses the client certificate: {reason}", advice, kind="tls")
-        return Unreachable(tried, f"TLS failed with {where}: {reason}", "is the server's address right?", kind="tls")
-    if isinstance(error, socket.gaierror):
-        advice = "a private cluster's name is known inside its network only; or the cluster is stopped or gone"
-        return Unreachable(tried, f"the name of {where} cannot be resolved", advice, kind="name")
-    if isinstance(error, NotHttp):
-        return Unreachable(tried, f"{where} sends {said}", "is the server's address right?", kind="garbage")
-    if isinstance(error, NotConnected) and error.refused:
-        return Unreachable(tried, f"nothing listens at {where}", "is the cluster running?", kind="refused")
-    said = getattr(error, "strerror", None) or said
-    return Unreachable(tried, f"the connection to {where} was lost: {said}", "is the cluster running?", kind="lost")
+    reason = (error.reason or "").upper() if isinstance(error, ssl.SSLError) else ""
+    if "ALERT" in reason and "CERTIFICATE" in reason:
+        advice = "its client certificate has expired, or is another cluster's: fetch its kubeconfig again"
+        return Unreachable(tried, f"{where} refuses the client certificate: {reason}", advice, kind="tls")
+    return broken.in_words(tried, where, error, _ADVICE)

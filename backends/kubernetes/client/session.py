@@ -15,7 +15,8 @@ from backends.kubernetes.client.plugin import Credential
 from backends.kubernetes.client.refusal import status_of
 from tritonctl.dial import dialler, proxy_for
 from tritonctl.errors import Forbidden
-from tritonctl.http1 import Reply, Wire
+from tritonctl.http1 import Reply
+from tritonctl.wire import Wire
 
 _LOGIN = "log in again, or fetch the kubeconfig anew"
 
