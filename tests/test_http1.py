@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tritonctl.http1 import NotHttp, StreamWriter, TooLarge
+from tritonctl.errors import UsageError
+from tritonctl.http1 import NotHttp, StreamWriter, TooLarge, read_head, request_head
 from tritonctl.wire import Wire
 
 LIMIT = 1000
@@ -131,3 +132,41 @@ async def test_a_name_that_comes_twice_and_answers_on_the_way(tmp_path: Path) ->
         assert (reply.status, reply.headers["warning"]) == (200, "a, b")
         assert await ask(wire, "GET", "/b") == (200, b"{}")
         assert there.connections == 2  # HTTP/1.0 ends with its answer
+
+
+@pytest.mark.parametrize(
+    ("target", "authority", "headers"),
+    [
+        ("/v2", "there", [("token", "secret\r\nX-Injected: 1")]),
+        ("/v2", "there", [("token\r\nX-Injected", "1")]),
+        ("/v2", "there\r\nX-Injected: 1", []),
+        ("/v2", "there\nX-Injected: 1", []),
+    ],
+)
+def test_nothing_that_is_given_becomes_another_header(
+    target: str, authority: str, headers: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        request_head("GET", target, authority, headers, None)
+    assert "secret" not in str(refused.value)
+
+
+def test_what_no_request_line_can_hold_is_encoded_and_all_else_stays() -> None:
+    head = request_head("GET", "/v2/models/a%2Fb/é\r\nX: y", "there", [], None)
+    assert head == b"GET /v2/models/a%2Fb/%C3%A9%0D%0AX:%20y HTTP/1.1\r\nHost: there\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "keeps"),
+    [
+        (b"HTTP/1.1 200 OK", True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close", False),
+        (b"HTTP/1.1 200 OK\r\nConnection: upgrade, Close", False),
+        (b"HTTP/1.0 200 OK", False),
+        (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive, x", True),
+    ],
+)
+async def test_whether_a_connection_can_be_used_again(head: bytes, keeps: bool) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(head + b"\r\n\r\n")
+    assert (await read_head(reader))[1] is keeps

@@ -316,6 +316,18 @@ async def test_the_right_ca_verifies(tls: Tls) -> None:
         await client.aclose()
 
 
+async def test_a_ca_that_is_given_is_trusted_besides_the_systems(
+    tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that inspects only some connections has a CA of its own."""
+    monkeypatch.setenv("SSL_CERT_FILE", tls.ca)  # the system's, as OpenSSL has it
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "proxy.pem"))
+    async with listening(always(), tls=tls.context) as port:
+        client = ServerClient(ServerAddress(f"https://localhost:{port}", ca=str(tmp_path / "proxy.pem")))
+        assert await client.ready()
+        await client.aclose()
+
+
 async def test_a_certificate_of_an_unknown_ca(tls: Tls) -> None:
     async with listening(always(), tls=tls.context) as port:
         error = await failure_of(ServerAddress(f"https://localhost:{port}"))

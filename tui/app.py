@@ -256,6 +256,7 @@ class TritonctlApp(CommandedApp):
         elif self._plan_at_work is not None:
             self.say("a change is at work already; it must end first", "warn")
         elif isinstance(self.screen, LiveScreen):
+            self.workers.cancel_group(self, "plan")  # one that is being made would come over them
             self.screen.offer_keys(service_id)
 
     @work(group="plan", exclusive=True, exit_on_error=False)

@@ -238,6 +238,37 @@ async def test_who_closes_the_panel_early_sees_no_key_afterwards(
         assert KEY not in shown.text
 
 
+async def test_a_plan_that_is_still_being_made_does_not_come_over_the_keys(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    """Its "Do it" would have shown the keys, and done nothing."""
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.faults.append(Fault("GET", "deployments/blue$", 1, delay_s=2.0))
+        await shown.command("scale triton-ep/blue 3")
+        await shown.sees("making the plan")
+        shown.app.offer_keys("ws/triton-ep/blue")  # typed it would take longer here than the plan
+        await shown.sees("[ Show them ]")
+        await asyncio.sleep(3.0)
+        assert "[ Show them ]" in shown.text
+        assert "--instance-count" not in shown.text
+        assert KEY not in shown.text
+
+
+async def test_keys_that_somebody_left_on_the_screen_are_hidden_again(
+    azure: Emulator, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.screens.base._KEYS_STAY_S", 1.5)
+    async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        await shown.command("keys triton-ep")
+        await shown.sees("[ Show them ]")
+        await shown.press("tab", "enter")
+        await shown.sees("primary", KEY)
+        await shown.sees("hidden again", ":keys shows them", "[ Close ]")
+        assert KEY not in shown.text
+
+
 async def test_why_keys_cannot_be_shown_is_said_in_the_panel(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
     async with dashboard(backend(azure), work=tmp_path, size=(120, 30)) as shown:
         await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))

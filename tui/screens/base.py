@@ -28,6 +28,7 @@ from tui.widgets.prompt import Prompt, no_candidates
 PLAN_S = 10.0  # at most, for making a plan
 _STAYS_S = 10.0  # how long a word is kept in the reserved line
 _FAULT_STAYS_S = 60.0
+_KEYS_STAY_S = 120.0  # a terminal that was left does not show a key all night
 _READ_S = 1.0  # a key takes it away, but not before it could be read
 
 
@@ -175,7 +176,7 @@ class LiveScreen(QuietScreen):
 
     def show_plan(self, plan: Plan, anew: MakeAnew | None = None) -> None:
         """Ask in the docked panel; Cancel has the focus. `anew` makes it with other ones of its choices."""
-        self._plan, self._anew = plan, anew
+        self._plan, self._anew, self._keys_of = plan, anew, ""
         self.query_one(Panel).open(plan.title, plan_lines(plan), expected=plan.typed)
 
     @on(Panel.Confirmed)
@@ -244,7 +245,7 @@ class LiveScreen(QuietScreen):
 
     @work(group="anew", exclusive=True, exit_on_error=False)
     async def _show_keys(self, service_id: str) -> None:
-        """On the screen alone: closing the panel forgets them, and ends the asking too."""
+        """On the screen alone: closing the panel forgets them, and ends the asking too. Who went away forgets them."""
         panel, title = self.query_one(Panel), f"Keys of {service_id}"
         panel.show(title, [PanelLine("asking for them …", state="busy")], cancel="Close", confirm=None)
         fleet = self.triton.fleet
@@ -260,6 +261,10 @@ class LiveScreen(QuietScreen):
         except Exception as caught:  # else it would say for ever that they are asked for
             lines = [PanelLine(fault(title, caught).headline, state="failed")]
         panel.show(title, lines, cancel="Close", confirm=None)
+        if any(line.secret is not None for line in lines):
+            await asyncio.sleep(_KEYS_STAY_S)
+            gone = PanelLine(f"hidden again after {_KEYS_STAY_S / 60:.0f} minutes; :keys shows them", state="ok")
+            panel.show(title, [gone], cancel="Close", confirm=None)
 
     # What the place of the service can do; bound where a screen is about one
 
