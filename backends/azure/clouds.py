@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,12 @@ _KNOWN = (
         "https://portal.azure.cn",
     ),
 )
+
+
+def bundle(environ: Mapping[str, str]) -> Path | None:
+    """The file that Azure's documentation tells people behind a proxy to name, for `az` and its libraries."""
+    given = Path(environ.get("REQUESTS_CA_BUNDLE", ""))
+    return given if given.is_file() else None
 
 
 def cloud_of(settings: CloudSettings, ca: Path | None = None) -> Cloud:

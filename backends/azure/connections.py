@@ -93,7 +93,7 @@ class Connections:
 
     def _read_authorities(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        # The variable is what Azure's documentation tells people behind a proxy to set, for `az` and its libraries.
+        # Where it is a folder, or no file at all: that must be told.
         given = str(self._cloud.ca) if self._cloud.ca is not None else os.environ.get("REQUESTS_CA_BUNDLE")
         if given:
             try:

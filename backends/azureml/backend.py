@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from backends.azure.arm import POLL_S, Arm
-from backends.azure.clouds import cloud_of
+from backends.azure.clouds import bundle, cloud_of
 from backends.azure.credentials import Logins
 from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
@@ -85,7 +85,7 @@ class AzureMlBackend(Backend):
         await self._find()
         watch = self._watch
         if watch is None or watch.workspaces != self._workspaces:
-            watch = Watch(place, self.name, self._workspaces, self._prefix, self._settings.ca, self._pace)
+            watch = Watch(place, self.name, self._workspaces, self._prefix, arm.cloud.ca, self._pace)
         self._watch = watch  # the same after an outage: meanwhile what it knows is all that actions and logs go by
         watch.look_at(self._in_view)
         async for update in watch.updates():
@@ -211,7 +211,7 @@ class AzureMlBackend(Backend):
 
     def _opened(self) -> Place:
         if self._place is None:
-            cloud = cloud_of(self._settings.cloud, self._settings.ca)
+            cloud = cloud_of(self._settings.cloud, self._settings.ca or bundle(os.environ))
             self._scope = scope_of(self._settings, os.environ, Path.cwd(), Path.home())
             login = self._logins.of(self._settings.credential, cloud, self._settings.tenant or self._scope.tenant)
             self._place = Place(Arm(cloud, login, poll_s=self._poll_s))

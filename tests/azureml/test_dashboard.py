@@ -191,6 +191,15 @@ async def test_the_charts_of_a_deployment_that_azure_measures(azure: Emulator, s
         assert "unknown: queue, batch, models; :8002" in shown.text
 
 
+async def test_the_authorities_of_the_environment_are_the_servers_too(
+    azure: Emulator, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not Azure's Resource Manager alone: the same proxy stands before what serves."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azure.ca))
+    async with dashboard(backend(azure, ca=None), work=tmp_path, size=(120, 34)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+
+
 def keys_asked_for(azure: Emulator) -> int:
     return len([each for each in azure.state.made if each.path.endswith("/listKeys")])
 
