@@ -267,7 +267,7 @@ async def test_a_plan_that_is_still_being_made_does_not_come_over_the_keys(
 async def test_keys_that_somebody_left_on_the_screen_are_hidden_again(
     azure: Emulator, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.screens.base._KEYS_STAY_S", 1.5)
+    monkeypatch.setattr("tui.screens.base._KEYS_STAY_S", 5.0)
     async with dashboard(backend(azure), work=tmp_path, size=(100, 30)) as shown:
         await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
         await shown.command("keys triton-ep")
