@@ -113,6 +113,19 @@ async def test_a_replica_shows_its_own_three_layers(tmp_path: Path) -> None:
         assert "No module named 'shapely'" in shown.notice
 
 
+async def test_a_models_note_stands_whole_below_a_narrow_table(tmp_path: Path) -> None:
+    """Which replicas lack a model is no reason of its server's, and NOTE is cut or gone at 80 columns."""
+    async with (
+        FakeTriton([FakeModel("summarize")]) as one,
+        FakeTriton([FakeModel("other")]) as two,
+    ):
+        backend = FakeBackend(service("pair", one, two))
+        async with dashboard(backend, work=tmp_path, size=(80, 24)) as shown:
+            await shown.until(lambda: "ready" in shown.line("fake/pair"))
+            await shown.press("enter", "/", *"summarize", "enter")
+            await shown.until(lambda: "summarize   r1 serves it, the others not" in shown.notice)
+
+
 async def test_filter(tmp_path: Path) -> None:
     async with fleet_of_four(tmp_path) as shown:
         for typed, left in (

@@ -11,7 +11,7 @@ from tritonctl.status import short_reason
 from tui.figures import duration_us
 from tui.messages import OpenModel
 from tui.panes.base import Pane
-from tui.rows import MODEL_COLUMNS, STATES, matcher, model_key, model_row, sort_by
+from tui.rows import MODEL_COLUMNS, STATES, matcher, model_key, model_note, model_row, sort_by
 from tui.screens.base import LiveScreen
 from tui.widgets.table import Row, Table
 from tui.widgets.trend import TrendLine
@@ -103,13 +103,10 @@ class ModelsPane(Pane):
         found = next((each for each in self._status.models if model_key(each) == key), None) if self._status else None
         if found is None:
             return
-        reason = found.worst.reason
-        if reason and found.level in (Level.FAILED, Level.DEGRADED):
-            screen.note(f"{found.name}   {short_reason(reason)}", STATES[found.level])
-        elif reason and reason != "unloaded":
-            screen.note(f"{found.name}   {short_reason(reason)}")
-        else:
-            screen.note("")
+        reason = found.worst.reason if found.worst.reason != "unloaded" else ""
+        words = model_note(found) or (short_reason(reason) if reason else "")
+        bad = found.level in (Level.FAILED, Level.DEGRADED)
+        screen.note(f"{found.name}   {words}" if words else "", STATES[found.level] if bad else "")
 
     @on(Table.RowHighlighted)
     def _moved(self, event: Table.RowHighlighted) -> None:
