@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.kubernetes.client import podlog
+from backends.kubernetes.client.api import Api
 from backends.kubernetes.client.podlog import MAX_LINE, Lines
 from tritonctl.backend import LogLine
 
@@ -75,3 +81,16 @@ def test_the_end_without_a_newline() -> None:
     assert lines.feed(b"2026-11-21T04:05:06Z last") == []
     assert [line.text for line in lines.end()] == ["last"]
     assert lines.end() == []
+
+
+async def test_of_a_log_of_endless_lines_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(podlog, "_TAIL_CHARACTERS", 10_000)
+
+    class Said:
+        async def raw(self, *_: object) -> AsyncIterator[bytes]:
+            for number in range(30):
+                yield f"2026-01-01T00:00:{number:02}Z {number} {'x' * 1000}\n".encode()
+            yield b"2026-01-01T00:01:00Z the end"
+
+    found = await podlog.tail(cast(Api, Said()), "n", "p", "c")
+    assert [line.split()[0] for line in found] == [*map(str, range(21, 30)), "the"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator
 
 from backends.kubernetes.client.api import Api
@@ -12,6 +13,7 @@ from tritonctl.backend import LogLine
 MAX_LINE = 64 * 1024
 _CUT = b" \xe2\x80\xa6 (the line is longer than 64 KiB)"
 _TAIL = 2000
+_TAIL_CHARACTERS = 8_000_000  # a tensor that a model prints makes lines of any length
 # The kubelet says it with status 200, as the log's only line and without a time (its GetContainerLogs).
 GONE = "unable to retrieve container logs for"
 
@@ -105,11 +107,15 @@ async def stream(
 
 
 async def tail(api: Api, namespace: str, pod: str, container: str, previous: bool = False) -> list[str]:
-    """The last lines' texts."""
-    lines, found = Lines(pod), []
+    """The last lines' texts, of 2,000 lines and 8 million characters at most."""
+    lines, found, size = Lines(pod), deque[str](), 0
     async for piece in stream(api, namespace, pod, container, previous=previous, tail=_TAIL):
-        found += lines.feed(piece)
-    return [line.text for line in [*found, *lines.end()]]
+        for line in lines.feed(piece):
+            found.append(line.text)
+            size += len(line.text)
+            while size > _TAIL_CHARACTERS:
+                size -= len(found.popleft())
+    return [*found, *(line.text for line in lines.end())]
 
 
 def _text(content: bytes) -> str:
