@@ -13,9 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
+from backends.embedded.backend import EmbeddedBackend
 from backends.embedded.server import LOADED, SAMPLES, ServerExited
 from backends.embedded.training import images
+from tests.fakes import service
 from tests.servers import Factory, Running, write_model
+from tritonctl.backend import Capability, Intent
+from tritonctl.errors import AlreadySo
 
 
 @pytest.fixture
@@ -242,3 +246,13 @@ def test_another_repository_and_mode(own_triton: Factory, tmp_path: Any) -> None
     server = own_triton(tmp_path, control_mode="none", flags=("--allow-metrics=false",))
     assert infer(server, "same", ("IN", "FP32", [1, 4], [1, 2, 3, 4]))["OUT"] == [1, 2, 3, 4]
     assert post(f"{server.http}/v2/repository/models/same/unload").status_code == 503
+
+
+async def test_a_switch_to_the_mode_that_it_has_restarts_nothing(demo: Running) -> None:
+    place = EmbeddedBackend("demo", demo.server)
+    pid = demo.server.pid
+    with pytest.raises(AlreadySo, match="control mode explicit already") as told:
+        await place.plan(Intent(Capability.MODE, service("demo"), "explicit"))
+    assert told.value.exit_code == 0
+    assert "Restart" in (await place.plan(Intent(Capability.RESTART, service("demo")))).title
+    assert demo.server.pid == pid

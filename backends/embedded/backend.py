@@ -15,7 +15,7 @@ from backends.embedded import filelog, records, wheel
 from backends.embedded.server import HOST, EmbeddedServer, Options, ServerExited, docker_advice
 from backends.embedded.server import ControlMode as Mode
 from tritonctl.backend import Backend, Capability, Intent, Listed, LogLine, Section, Update
-from tritonctl.errors import OperationFailed, UsageError
+from tritonctl.errors import AlreadySo, OperationFailed, UsageError
 from tritonctl.inventory import ControlMode, Level, Platform, Replica, Service
 from tritonctl.plan import Plan, Step
 from tritonctl.server.address import ServerAddress
@@ -158,6 +158,9 @@ class EmbeddedBackend(Backend):
         if server is None or intent.action not in self.capabilities:
             raise self._cannot(intent.action, intent.service)
         before = server.options
+        if intent.action is Capability.MODE and _mode(intent.value) == before.control_mode:
+            said = f"switch the control mode of {intent.service.id}"
+            raise AlreadySo(said, f"it is in control mode {before.control_mode} already")
         mode: Mode = before.control_mode if intent.action is Capability.RESTART else _mode(intent.value)
         after = replace(before, control_mode=mode, load=tuple(sorted(intent.loaded)) if mode == "explicit" else ())
         warnings = ["it serves nobody for about a second; its traffic fails until it is back"]
