@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from tritonctl.courtesy import make_way
 from tritonctl.errors import fault
 from tritonctl.inventory import Replica, ReplicaStatus
 from tritonctl.pace import Pace
@@ -175,6 +176,7 @@ class Lookout:
                 if dear:
                     await self._turn(service_id, hurry)
                 hurry.clear()
+                await make_way()
                 seen = await probe.look(
                     tracked.replicas[replica.name],
                     statistics=self._pace.detailed == service_id,

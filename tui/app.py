@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.css.query import NoMatches
 
 from tritonctl.backend import Capability
+from tritonctl.courtesy import make_way
 from tritonctl.errors import AlreadySo, TritonctlError, fault
 from tritonctl.fleet import Fleet
 from tritonctl.halfway import left_halfway
@@ -131,6 +132,7 @@ class TritonctlApp(CommandedApp):
                         await self.fleet.changed(snapshot)
                 if not struck:
                     await self._rest(_GATHER_S)
+                await make_way()
             snapshot = self.fleet.snapshot
             self.paint_now()
             struck = await self._rest(PAINT_S - _GATHER_S)

@@ -7,7 +7,11 @@ import os
 import sys
 import termios
 
+from textual import events
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+from tritonctl.courtesy import key_pressed
 
 
 class TerminalDriver(LinuxDriver):
@@ -19,6 +23,12 @@ class TerminalDriver(LinuxDriver):
         if sys.__stdout__ is not None and not (self._file is not None and self._file.isatty()):
             self._file = sys.__stdout__
         super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def process_message(self, message: Message) -> None:
+        """In the thread that reads: the event loop may be busy when a key comes."""
+        if isinstance(message, events.Key):
+            key_pressed()
+        super().process_message(message)
 
     def write(self, data: str) -> None:
         thread = self._writer_thread

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tritonctl.courtesy import make_way
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import Level, ServiceStatus
 
@@ -52,6 +53,7 @@ class Verdicts:
         while True:
             status = self._next(time.monotonic())
             if status is not None:
+                await make_way()
                 await self._ask(status)
             await asyncio.sleep(_PAUSE_S)
 

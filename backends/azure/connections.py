@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from backends.azure.clouds import Cloud
 from tritonctl.apart import apart
 from tritonctl.broken import Advice, in_words
+from tritonctl.courtesy import make_way
 from tritonctl.dial import dialler, proxy_for
 from tritonctl.errors import Unreachable
 from tritonctl.http1 import TooLarge
@@ -57,6 +58,7 @@ class Connections:
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, tried: str) -> Raw:
         """Of an https:// URL. Raises Unreachable, of kind "lost" where it may be tried again."""
+        await make_way()
         authority, _, target = url.removeprefix("https://").partition("/")
         if self._trust is None:
             await self._read_trust()
