@@ -6,28 +6,23 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from backends.azure.operations import Progress
-from backends.azureml.access import Access, access_to
 from backends.azureml.documents import Deployment, Endpoint
-from backends.azureml.place import AGAIN_S, Place
-from backends.azureml.services import Known, Protocol, service_of
+from backends.azureml.entry import Entry, Key, View
+from backends.azureml.meeting import Meeting
+from backends.azureml.place import Place
+from backends.azureml.services import Known, service_of
 from backends.azureml.workspaces import Workspace
 from tritonctl.backend import Changed, Listed, Removed, Told, Update
 from tritonctl.errors import NotFound, TritonctlError, fault
 from tritonctl.inventory import Service
 
-_MEET_TOGETHER = 6  # of the eight requests at once that Azure is asked with, so that what changes is not kept waiting
-_OTHERS_AFTER_S = 3.0
 _TICK_S = 1.0
 _TOGETHER_S = 0.1
 _SOON_S = 0.25  # between two parts of a list that takes long
-
-
-_Key = tuple[Workspace, str]
-"""A workspace and the name of an endpoint in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,54 +34,6 @@ class Pace:
     seen_s: float = 15.0
     slow_s: float = 90.0
     list_s: float = 15.0
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An endpoint with its deployments and all that was asked about them."""
-
-    workspace: Workspace
-    endpoint: Endpoint
-    deployments: tuple[Deployment, ...] = ()
-    trouble: str = ""
-    read_at: float = -1e9  # monotonic
-    due_early: bool = False
-    access: Access | None = None
-    progress: dict[str, Progress | None] = field(default_factory=dict)  # by operation
-    built: list[tuple[Known, Service]] | None = None  # None: something of it is new
-    protocols: dict[tuple[str, str, str], Protocol] = field(default_factory=dict)
-    guessed: dict[tuple[str, str, str], float] = field(default_factory=dict)  # monotonic: when they are asked again
-
-    @property
-    def under_way(self) -> bool:
-        return self.endpoint.under_way or any(each.under_way for each in self.deployments)
-
-    def protocol(self, deployment: Deployment) -> Protocol:
-        return self.protocols.get(_nature(deployment), Protocol.ASKED)
-
-    def wants_protocol(self, deployment: Deployment) -> bool:
-        """It was not asked for, or could not be told, a while ago."""
-        nature = _nature(deployment)
-        return nature not in self.protocols or time.monotonic() >= self.guessed.get(nature, float("inf"))
-
-    def known(self) -> list[Known]:
-        of_endpoint = self.progress.get(self.endpoint.operation)
-        if not self.deployments:
-            alone = Known(self.workspace, self.endpoint, None, endpoint_progress=of_endpoint, trouble=self.trouble)
-            return [alone]
-        return [
-            Known(
-                self.workspace,
-                self.endpoint,
-                each,
-                self.protocol(each),
-                self.access,
-                self.progress.get(each.operation),
-                of_endpoint,
-                self.trouble,
-            )
-            for each in self.deployments
-        ]
 
 
 class Watch:
@@ -107,22 +54,22 @@ class Watch:
         self._prefix = prefix
         self._ca = ca
         self._pace = pace
-        self._entries: dict[_Key, _Entry] = {}
+        self._entries: dict[Key, Entry] = {}
         self._services: dict[str, Service] = {}
-        self._in_view: frozenset[str] | None = None
         self._listed_at = -1e9
         self._fault: TritonctlError | None = None
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
-        self._unmet = asyncio.Event()
+        self._view = View(backend, prefix)
+        self._meeting = Meeting(place, lambda: self._entries, self._view, self._news.set, pace.seen_s)
         self._told = Told("")
         self.known: dict[str, Known] = {}  # by service id
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
-        if service_ids != self._in_view:
-            self._in_view = service_ids
+        if service_ids != self._view.ids:
+            self._view.ids = service_ids
             self._wake.set()
-            self._unmet.set()
+            self._meeting.look()
 
     def hurry(self, workspace: Workspace, endpoint: str) -> None:
         """Something was changed there just now, or will be gone."""
@@ -137,7 +84,7 @@ class Watch:
         entry = self._entries.get((workspace, endpoint))
         if entry is not None:
             entry.access = entry.built = None
-            self._unmet.set()
+            self._meeting.look()
             self._news.set()
 
     async def updates(self) -> AsyncIterator[Update]:
@@ -160,7 +107,7 @@ class Watch:
         yield Listed(tuple(self._services.values()))
         tasks = [
             asyncio.create_task(self._guarded(self._poll()), name=f"poll {self._backend}"),
-            asyncio.create_task(self._guarded(self._meet()), name=f"meet the endpoints of {self._backend}"),
+            asyncio.create_task(self._guarded(self._meeting.run()), name=f"meet the endpoints of {self._backend}"),
         ]
         try:
             while True:
@@ -241,28 +188,20 @@ class Watch:
         busy = any(each.under_way for each in self._entries.values())
         return self._pace.fast_s if busy else self._pace.list_s
 
-    def _every(self, entry: _Entry) -> float:
+    def _every(self, entry: Entry) -> float:
         if entry.under_way:
             return self._pace.fast_s
-        return self._pace.seen_s if self._is_seen(entry) else self._pace.slow_s
-
-    def _is_seen(self, entry: _Entry) -> bool:
-        if self._in_view is None:
-            return True
-        start = f"{self._backend}/{self._prefix(entry.workspace)}{entry.endpoint.name}"
-        if not entry.deployments:
-            return start in self._in_view
-        return any(f"{start}/{each.name}" in self._in_view for each in entry.deployments)
+        return self._pace.seen_s if self._view.shows(entry) else self._pace.slow_s
 
     async def _first(self) -> None:
         """Everything, the deployments of the first page of endpoints while the next page is on its way.
 
         Where nothing is known yet, what is read is known at once.
         """
-        here: dict[_Key, _Entry] = {}
+        here: dict[Key, Entry] = {}
         anew = not self._entries
 
-        async def read(entry: _Entry) -> None:
+        async def read(entry: Entry) -> None:
             await self._read_one(entry)
             if anew:
                 self._entries[entry.workspace, entry.endpoint.name] = entry
@@ -271,7 +210,7 @@ class Watch:
             async with asyncio.TaskGroup() as reading:
                 async for page in self._place.endpoint_pages(workspace):
                     for endpoint in page:
-                        entry = here[workspace, endpoint.name] = _Entry(workspace, endpoint)
+                        entry = here[workspace, endpoint.name] = Entry(workspace, endpoint)
                         reading.create_task(read(entry))
 
         try:
@@ -286,13 +225,13 @@ class Watch:
     async def _list(self) -> None:
         """All endpoints; one whose document differs is read again at once."""
         lists = await asyncio.gather(*(self._place.endpoints(each) for each in self.workspaces))
-        here: dict[_Key, _Entry] = {}
+        here: dict[Key, Entry] = {}
         for workspace, endpoints in zip(self.workspaces, lists, strict=True):
             for endpoint in endpoints:
                 key = (workspace, endpoint.name)
                 entry = self._entries.get(key)
                 if entry is None:
-                    entry = _Entry(workspace, endpoint)
+                    entry = Entry(workspace, endpoint)
                 elif entry.endpoint != endpoint:
                     entry.due_early = True
                     if (entry.endpoint.auth, entry.endpoint.scoring_uri) != (endpoint.auth, endpoint.scoring_uri):
@@ -301,13 +240,13 @@ class Watch:
                 here[key] = entry
         self._entries = here
         self._listed_at = time.monotonic()
-        self._unmet.set()
+        self._meeting.look()
 
-    async def _read(self, entries: Sequence[_Entry]) -> None:
+    async def _read(self, entries: Sequence[Entry]) -> None:
         await asyncio.gather(*(self._read_one(each) for each in entries))
-        self._unmet.set()
+        self._meeting.look()
 
-    async def _read_one(self, entry: _Entry) -> None:
+    async def _read_one(self, entry: Entry) -> None:
         entry.due_early = False
         try:
             entry.deployments = tuple(await self._place.deployments(entry.workspace, entry.endpoint.name))
@@ -320,7 +259,7 @@ class Watch:
         await self._follow(entry)
         entry.built = None
 
-    async def _follow(self, entry: _Entry) -> None:
+    async def _follow(self, entry: Entry) -> None:
         """The operations that are under way, and those that failed, until their end has been read."""
         wanted: dict[str, bool] = {}
         resources: list[Endpoint | Deployment] = [entry.endpoint, *entry.deployments]
@@ -332,83 +271,6 @@ class Watch:
         found = await asyncio.gather(*(self._place.progress(uri) for uri in uris))
         entry.progress = {uri: entry.progress.get(uri) for uri in wanted} | dict(zip(uris, found, strict=True))
 
-    # The way to the servers
-
-    async def _meet(self) -> None:
-        """Keys and natures of what is on screen first; what they cost is one or two requests for each endpoint."""
-        running: dict[asyncio.Task[None], _Key] = {}
-        waiting: list[_Key] = []
-        began = time.monotonic()
-        try:
-            while True:
-                # A command about one service is over before the others' keys are asked for.
-                early = self._in_view is not None and time.monotonic() < began + _OTHERS_AFTER_S
-                if self._unmet.is_set() or not waiting:
-                    self._unmet.clear()
-                    waiting = self._to_meet(early, frozenset(running.values()))
-                while waiting and len(running) < _MEET_TOGETHER:
-                    key = waiting.pop()
-                    entry = self._entries.get(key)
-                    if entry is not None:
-                        running[asyncio.create_task(self._guarded(self._meet_one(entry)), name=f"meet {key[1]}")] = key
-                if running:
-                    done, _ = await asyncio.wait(running, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        del running[task]
-                else:
-                    try:
-                        async with asyncio.timeout(_TICK_S if early else self._pace.seen_s):
-                            await self._unmet.wait()
-                    except TimeoutError:
-                        pass
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    def _to_meet(self, early: bool, at_work: frozenset[_Key]) -> list[_Key]:
-        """What is on screen last: the list is taken from its end."""
-        seen: list[_Key] = []
-        others: list[_Key] = []
-        for key, each in self._entries.items():
-            if key not in at_work and self._unmet_yet(each):
-                (seen if self._is_seen(each) else others).append(key)
-        return [*([] if early else reversed(others)), *reversed(seen)]
-
-    def _unmet_yet(self, entry: _Entry) -> bool:
-        if not entry.deployments:
-            return False
-        return self._is_old(entry) or any(map(entry.wants_protocol, entry.deployments))
-
-    def _is_old(self, entry: _Entry) -> bool:
-        """Somebody may have changed the key; who looks at the endpoint is to know soon."""
-        if entry.access is None:
-            return True
-        return time.time() >= (
-            min(entry.access.until, entry.access.renew_at) if self._is_seen(entry) else entry.access.until
-        )
-
-    async def _meet_one(self, entry: _Entry) -> None:
-        natures = {_nature(each): each for each in entry.deployments if entry.wants_protocol(each)}
-        for nature, deployment in natures.items():
-            entry.guessed.pop(nature, None)
-            try:
-                entry.protocols[nature] = await self._place.protocol(entry.workspace, deployment)
-                guess = self._place.was_refused(entry.workspace, deployment)
-            except TritonctlError:  # tried as what it most likely is: its server will tell
-                entry.protocols[nature] = Protocol.TRITON
-                guess = True
-            if guess:
-                entry.guessed[nature] = time.monotonic() + AGAIN_S
-        if self._is_old(entry):
-            fresh = await access_to(self._place.arm, entry.workspace, entry.endpoint)
-            old = entry.access
-            if fresh.header is None and old is not None and old.header is not None and not _is_over(old):
-                fresh = replace(old, until=fresh.until)  # what is in hand is good until somebody says otherwise
-            entry.access = fresh
-        entry.built = None
-        self._news.set()
-
 
 def _first_of(failed: BaseExceptionGroup[TritonctlError]) -> TritonctlError:
     """Of a group in groups, one for each workspace: they mostly say the same."""
@@ -419,13 +281,5 @@ def _first_of(failed: BaseExceptionGroup[TritonctlError]) -> TritonctlError:
     return first
 
 
-def _nature(deployment: Deployment) -> tuple[str, str, str]:
-    return (deployment.model, deployment.environment, deployment.script)
-
-
 def _has_ended(progress: Progress | None) -> bool:
     return progress is not None and progress.done
-
-
-def _is_over(access: Access) -> bool:
-    return access.expires_at is not None and time.time() >= access.expires_at
