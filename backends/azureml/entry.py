@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backends.azure.operations import Progress
 from backends.azureml.access import Access
@@ -24,10 +24,14 @@ class Entry:
     workspace: Workspace
     endpoint: Endpoint
     deployments: tuple[Deployment, ...] = ()
-    trouble: str = ""
+    trouble: str = ""  # why its deployments could not be listed
+    unlisted: str = ""  # why its workspace did not tell its endpoints
+    failures: int = 0  # of reading its deployments, in a row
+    known_at: float = 0.0  # seconds since the epoch; when all of it was told last, 0: never
     read_at: float = -1e9  # monotonic
     due_early: bool = False
     access: Access | None = None
+    forgotten: int = 0  # how often its access was
     progress: dict[str, Progress | None] = field(default_factory=dict)  # by operation
     built: list[tuple[Known, Service]] | None = None  # None: something of it is new
     protocols: dict[tuple[str, str, str], Protocol] = field(default_factory=dict)
@@ -36,6 +40,19 @@ class Entry:
     @property
     def under_way(self) -> bool:
         return self.endpoint.under_way or any(each.under_way for each in self.deployments)
+
+    def update(self, endpoint: Endpoint) -> None:
+        """What a list tells of it now; where that differs, its deployments are read again at once."""
+        if self.endpoint == endpoint:
+            return
+        if (self.endpoint.auth, self.endpoint.scoring_uri) != (endpoint.auth, endpoint.scoring_uri):
+            self.forget_access()
+        self.endpoint, self.due_early, self.built = endpoint, True, None
+
+    def forget_access(self) -> None:
+        """Its key is another one now; one that is being asked for may be the old one still."""
+        self.access = self.built = None
+        self.forgotten += 1
 
     def protocol(self, deployment: Deployment) -> Protocol:
         return self.protocols.get(nature_of(deployment), Protocol.ASKED)
@@ -46,20 +63,23 @@ class Entry:
         return nature not in self.protocols or time.monotonic() >= self.guessed.get(nature, float("inf"))
 
     def known(self) -> list[Known]:
-        of_endpoint = self.progress.get(self.endpoint.operation)
+        alone = Known(
+            self.workspace,
+            self.endpoint,
+            None,
+            endpoint_progress=self.progress.get(self.endpoint.operation),
+            trouble=self.trouble or self.unlisted,
+            known_at=self.known_at,
+        )
         if not self.deployments:
-            alone = Known(self.workspace, self.endpoint, None, endpoint_progress=of_endpoint, trouble=self.trouble)
             return [alone]
         return [
-            Known(
-                self.workspace,
-                self.endpoint,
-                each,
-                self.protocol(each),
-                self.access,
-                self.progress.get(each.operation),
-                of_endpoint,
-                self.trouble,
+            replace(
+                alone,
+                deployment=each,
+                protocol=self.protocol(each),
+                access=self.access,
+                progress=self.progress.get(each.operation),
             )
             for each in self.deployments
         ]

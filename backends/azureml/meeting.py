@@ -109,7 +109,10 @@ class Meeting:
             if guess:
                 entry.guessed[nature] = time.monotonic() + AGAIN_S
         if self._is_old(entry):
+            forgotten = entry.forgotten
             fresh = await access_to(self._place.arm, entry.workspace, entry.endpoint)
+            if entry.forgotten != forgotten:
+                return  # it may be the key before; still unmet, it has its turn again
             old = entry.access
             if fresh.header is None and old is not None and old.header is not None and not _is_over(old):
                 fresh = replace(old, until=fresh.until)  # what is in hand is good until somebody says otherwise

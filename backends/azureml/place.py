@@ -27,7 +27,9 @@ from backends.azureml.services import Protocol
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, NotFound, TritonctlError
 
-AGAIN_S = 300.0  # after a refusal: somebody may have granted the right; each costs a request of ARM's few
+# After a refusal, or where it is not there: somebody may have granted the right, and Azure errs for a while after a
+# change. Each costs a request of ARM's few.
+AGAIN_S = 300.0
 _ACTIVE = {"listViewType": "ActiveOnly"}
 
 
@@ -41,14 +43,13 @@ def version_path(workspace: Workspace, kind: str, name: str, version: str) -> st
 
 
 class Place:
-    """Keeps what never changes: the versions of models and environments. That one may not be read is kept for some
-    minutes only."""
+    """Keeps what never changes: the versions of models and environments. That one is not there or may not be read is
+    kept for some minutes only."""
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
         self._models: dict[tuple[Workspace, str], ModelVersion] = {}
         self._environments: dict[tuple[Workspace, str], EnvironmentVersion] = {}
-        self._gone: set[tuple[Workspace, str]] = set()
         self._refused: dict[tuple[Workspace, str], float] = {}  # monotonic
 
     async def endpoint_pages(self, workspace: Workspace) -> AsyncIterator[list[Endpoint]]:
@@ -122,16 +123,13 @@ class Place:
         is gone or may not be read."""
         found = asset_in(reference, kind)
         key = (workspace, reference)
-        if found is None or "/registries/" in reference or key in self._gone:
+        if found is None or "/registries/" in reference:
             return None
         if key in self._refused and time.monotonic() < self._refused[key] + AGAIN_S:
             return None
         try:
             document = await self.arm.get(version_path(workspace, kind, *found), API)
-        except NotFound:
-            self._gone.add(key)
-            return None
-        except Forbidden:
+        except (NotFound, Forbidden):
             self._refused[key] = time.monotonic()
             return None
         self._refused.pop(key, None)

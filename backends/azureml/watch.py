@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.azure import header
 from backends.azure.operations import Progress
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.entry import Entry, Key, View
@@ -57,6 +58,8 @@ class Watch:
         self._entries: dict[Key, Entry] = {}
         self._services: dict[str, Service] = {}
         self._listed_at = -1e9
+        self._list_early = False
+        self._refused: dict[Workspace, TritonctlError] = {}  # those whose endpoints could not be listed
         self._fault: TritonctlError | None = None
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
@@ -76,19 +79,20 @@ class Watch:
         entry = self._entries.get((workspace, endpoint))
         if entry is not None:
             entry.due_early = True
-        self._listed_at = -1e9
+        self._list_early = True
         self._wake.set()
 
     def forget_access(self, workspace: Workspace, endpoint: str) -> None:
         """Its key is another one now."""
         entry = self._entries.get((workspace, endpoint))
         if entry is not None:
-            entry.access = entry.built = None
+            entry.forget_access()
             self._meeting.look()
             self._news.set()
 
     async def updates(self) -> AsyncIterator[Update]:
-        """Ends only by an error of the list of endpoints. After it what was known stays until all is read anew."""
+        """Ends only by an error of the list of endpoints, where no workspace tells them. After it what was known stays
+        until all is read anew."""
         self._fault = None
         self._told = Told("")
         listing = asyncio.create_task(self._first(), name=f"list {self._backend}")
@@ -111,7 +115,7 @@ class Watch:
         ]
         try:
             while True:
-                told = self._of_login()
+                told = self._tell()
                 if told != self._told:
                     self._told = told
                     yield told
@@ -143,17 +147,12 @@ class Watch:
         changed = (each for key, each in services.items() if (old := before.get(key)) is not each and old != each)
         return updates + [Changed(each) for each in changed]
 
-    def _of_login(self) -> Told:
-        """A login that cannot be renewed any more is told before it ends."""
-        login, scope, tenant = self._place.arm.login, self._place.arm.cloud.arm_scope, self._place.arm.tenant
-        until = login.expires_at(scope, tenant)
-        trouble = login.trouble(scope, tenant)
-        if until is None:
-            return Told("")
-        clock = time.strftime("%H:%M", time.localtime(until))
-        if trouble is not None:
-            return Told(f"login ends at {clock}: {trouble.headline}", trouble.advice, warning=True)
-        return Told(f"login until {clock}")
+    def _tell(self) -> Told:
+        refused = (
+            header.of_error(f"workspace {self._prefix(each).rstrip('/') or each.name}", error)
+            for each, error in self._refused.items()
+        )
+        return header.together((*refused, header.of_login(self._place.arm)))
 
     async def _guarded(self, work: Coroutine[object, object, None]) -> None:
         """An error of a task of ours ends the watch, in words."""
@@ -171,7 +170,7 @@ class Watch:
         while True:
             self._wake.clear()
             now = time.monotonic()
-            if now - self._listed_at >= self._list_interval():
+            if self._list_early or now - self._listed_at >= self._list_interval():
                 await self._list()
                 self._news.set()
             due = [each for each in self._entries.values() if each.due_early or now - each.read_at >= self._every(each)]
@@ -191,6 +190,8 @@ class Watch:
     def _every(self, entry: Entry) -> float:
         if entry.under_way:
             return self._pace.fast_s
+        if entry.failures:
+            return min(self._pace.seen_s * 2.0 ** (entry.failures - 1), self._pace.slow_s)
         return self._pace.seen_s if self._view.shows(entry) else self._pace.slow_s
 
     async def _first(self) -> None:
@@ -199,6 +200,7 @@ class Watch:
         Where nothing is known yet, what is read is known at once.
         """
         here: dict[Key, Entry] = {}
+        refused: dict[Workspace, TritonctlError] = {}
         anew = not self._entries
 
         async def read(entry: Entry) -> None:
@@ -208,39 +210,60 @@ class Watch:
 
         async def of(workspace: Workspace) -> None:
             async with asyncio.TaskGroup() as reading:
-                async for page in self._place.endpoint_pages(workspace):
-                    for endpoint in page:
-                        entry = here[workspace, endpoint.name] = Entry(workspace, endpoint)
-                        reading.create_task(read(entry))
+                try:
+                    async for page in self._place.endpoint_pages(workspace):
+                        for endpoint in page:
+                            entry = here[workspace, endpoint.name] = self._entry(workspace, endpoint)
+                            reading.create_task(read(entry))
+                except TritonctlError as error:
+                    refused[workspace] = error
 
-        try:
-            async with asyncio.TaskGroup() as together:
-                for each in self.workspaces:
-                    together.create_task(of(each))
-        except* TritonctlError as failed:
-            raise _first_of(failed) from None
-        self._entries = here
+        async with asyncio.TaskGroup() as together:
+            for each in self.workspaces:
+                together.create_task(of(each))
         self._listed_at = time.monotonic()
+        self._keep(here, refused)
 
     async def _list(self) -> None:
         """All endpoints; one whose document differs is read again at once."""
-        lists = await asyncio.gather(*(self._place.endpoints(each) for each in self.workspaces))
-        here: dict[Key, Entry] = {}
-        for workspace, endpoints in zip(self.workspaces, lists, strict=True):
-            for endpoint in endpoints:
-                key = (workspace, endpoint.name)
-                entry = self._entries.get(key)
-                if entry is None:
-                    entry = Entry(workspace, endpoint)
-                elif entry.endpoint != endpoint:
-                    entry.due_early = True
-                    if (entry.endpoint.auth, entry.endpoint.scoring_uri) != (endpoint.auth, endpoint.scoring_uri):
-                        entry.access = None
-                    entry.endpoint, entry.built = endpoint, None
-                here[key] = entry
-        self._entries = here
-        self._listed_at = time.monotonic()
+        self._list_early, self._listed_at = False, time.monotonic()
+        refused: dict[Workspace, TritonctlError] = {}
+
+        async def of(workspace: Workspace) -> list[Endpoint]:
+            try:
+                return await self._place.endpoints(workspace)
+            except TritonctlError as error:
+                refused[workspace] = error
+                return []
+
+        async with asyncio.TaskGroup() as together:
+            lists = {each: together.create_task(of(each)) for each in self.workspaces}
+        here = {(each, one.name): self._entry(each, one) for each, asked in lists.items() for one in asked.result()}
+        self._keep(here, refused)
         self._meeting.look()
+
+    def _entry(self, workspace: Workspace, endpoint: Endpoint) -> Entry:
+        known = self._entries.get((workspace, endpoint.name))
+        if known is None:
+            return Entry(workspace, endpoint)
+        known.update(endpoint)
+        return known
+
+    def _keep(self, here: dict[Key, Entry], refused: dict[Workspace, TritonctlError]) -> None:
+        """What was listed, and, of a workspace that did not tell or not all, also what was known of it before.
+
+        Raises the error where none told: then what was known stays as a whole.
+        """
+        if refused and len(refused) == len(self.workspaces):
+            raise next(iter(refused.values()))
+        for key, entry in self._entries.items():
+            if key[0] in refused:
+                here.setdefault(key, entry)
+        for (workspace, _), entry in here.items():
+            why = refused[workspace].headline if workspace in refused else ""
+            if why or entry.unlisted:
+                entry.unlisted, entry.built = why, None
+        self._entries, self._refused = here, refused
 
     async def _read(self, entries: Sequence[Entry]) -> None:
         await asyncio.gather(*(self._read_one(each) for each in entries))
@@ -250,11 +273,14 @@ class Watch:
         entry.due_early = False
         try:
             entry.deployments = tuple(await self._place.deployments(entry.workspace, entry.endpoint.name))
-            entry.trouble = ""
+            entry.trouble, entry.failures = "", 0
+            if not entry.unlisted:
+                entry.known_at = time.time()
         except NotFound:
             entry.deployments = ()  # the next list will no longer have the endpoint
         except TritonctlError as error:
             entry.trouble = error.headline
+            entry.failures += 1
         entry.read_at = time.monotonic()
         await self._follow(entry)
         entry.built = None
@@ -270,15 +296,6 @@ class Watch:
         uris = [uri for uri, moving in wanted.items() if moving or not _has_ended(entry.progress.get(uri))]
         found = await asyncio.gather(*(self._place.progress(uri) for uri in uris))
         entry.progress = {uri: entry.progress.get(uri) for uri in wanted} | dict(zip(uris, found, strict=True))
-
-
-def _first_of(failed: BaseExceptionGroup[TritonctlError]) -> TritonctlError:
-    """Of a group in groups, one for each workspace: they mostly say the same."""
-    first: BaseException = failed
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    assert isinstance(first, TritonctlError)
-    return first
 
 
 def _has_ended(progress: Progress | None) -> bool:
