@@ -13,6 +13,7 @@ from tests.azure.emulator import Emulator
 from tests.azure.sample import Sample
 from tests.azure.state import Fault, refuse
 from tests.azureml.place import watched
+from tests.commands.process import Tritonctl
 from tritonctl.inventory import BackendState, Level
 from tritonctl.server.address import Speaks
 
@@ -187,3 +188,17 @@ async def test_a_list_that_breaks_off_takes_nothing_away(azure: Emulator) -> Non
         await place.until(lambda: place.fleet.snapshot.backends[0].warning)
         await asyncio.sleep(0.5)
         assert place.names == ["ws1/a-ep", "ws1/b-ep", "ws1/c-ep", "ws2/d-ep"]
+
+
+@pytest.mark.parametrize("ails", ["deployment", "endpoint"])
+def test_waiting_for_what_went_wrong_ends_with_1(azure: Emulator, tritonctl: Tritonctl, ails: str) -> None:
+    """Cancelled, or left behind by an operation of its endpoint that failed: it is over, and not well."""
+    sample = Sample(azure)
+    path = sample.endpoint("ep", traffic={"blue": 100}, crowd=True)
+    sample.deployment("ep", "blue", state="Canceled" if ails == "deployment" else "Succeeded")
+    if ails == "endpoint":
+        document = azure.state.get(path)
+        assert document is not None
+        document["properties"]["provisioningState"] = "Failed"
+    ended = tritonctl("wait", "ep/blue", "--for", "settled", code=1)
+    assert ("Canceled" if ails == "deployment" else "its endpoint is Failed") in ended.err
