@@ -66,6 +66,7 @@ def service_of(backend: str, prefix: str, known: Known, ca: Path | None) -> Serv
         state,
         () if deployment is None else (_replica(known, deployment, state, ca),),
         (deployment or endpoint).created_at,
+        part_of=f"{backend}/{prefix}{endpoint.name}" if deployment is not None else "",
     )
 
 

@@ -202,3 +202,17 @@ def test_waiting_for_what_went_wrong_ends_with_1(azure: Emulator, tritonctl: Tri
         document["properties"]["provisioningState"] = "Failed"
     ended = tritonctl("wait", "ep/blue", "--for", "settled", code=1)
     assert ("Canceled" if ails == "deployment" else "its endpoint is Failed") in ended.err
+
+
+def test_a_workspaces_name_means_none_of_its_endpoints(azure: Emulator, tritonctl: Tritonctl) -> None:
+    """Not even where one that is empty stands right under it: its key would be made anew."""
+    for name in ("one", "two"):
+        sample = Sample(azure, name)
+        sample.endpoint(f"{name}-a-ep", crowd=True)
+        sample.endpoint(f"{name}-b-ep", crowd=True)
+    tritonctl.settings(azure.config({"ws": "one"}, {}).replace('workspace = "one"', ""))
+    assert "one/one-a-ep" in tritonctl("services").out
+    changes = (("keys", "one", "--regenerate", "primary", "--yes"), ("traffic", "one", "blue=100", "--yes"))
+    for words in (*changes, ("keys", "ws"), ("infer", "one", "m")):
+        assert "no such service" in tritonctl(*words, code=3).err
+    assert not azure.state.requests("POST", "regenerateKeys")
