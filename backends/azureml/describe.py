@@ -261,8 +261,8 @@ async def of_place(place: Place, workspace: Workspace) -> tuple[Section, ...]:
     """The workspace itself, with what is registered and attached there. What may not be read is said so."""
     facts, models, environments, computes = await asyncio.gather(
         _part(_facts(place, workspace)),
-        _part(_registered(place, workspace, "models")),
-        _part(_registered(place, workspace, "environments")),
+        _part(_models(place, workspace)),
+        _part(_environments(place, workspace)),
         _part(_computes(place, workspace)),
     )
     name = workspace.name
@@ -300,20 +300,20 @@ async def _facts(place: Place, workspace: Workspace) -> Rows:
     return rows
 
 
-async def _registered(place: Place, workspace: Workspace, kind: str) -> Rows:
-    names = sorted(await place.names(workspace, kind))
+async def _models(place: Place, workspace: Workspace) -> Rows:
     rows: Rows = []
-    if kind == "models":
-        versions = await asyncio.gather(*(place.model_versions(workspace, name) for name in names))
-        for name, found in zip(names, versions, strict=True):
-            for each in sorted(found, key=lambda one: _order(one.version)):
-                mark = "Triton" if each.triton else each.type or "unknown type"
-                rows.append((f"{name}:{each.version}", f"{mark}, {_when(each.created_at)}"))
-        return rows
-    all_of_them = await asyncio.gather(*(place.environment_versions(workspace, name) for name in names))
-    for name, environments in zip(names, all_of_them, strict=True):
-        for one in sorted(environments, key=lambda each: _order(each.version)):
-            rows.append((f"{name}:{one.version}", one.image or (f"built from {one.build}" if one.build else "")))
+    for name, versions in (await place.models.of(workspace)).items():
+        for each in sorted(versions, key=lambda one: _order(one.version)):
+            mark = "Triton" if each.triton else each.type or "unknown type"
+            rows.append((f"{name}:{each.version}", f"{mark}, {_when(each.created_at)}"))
+    return rows
+
+
+async def _environments(place: Place, workspace: Workspace) -> Rows:
+    rows: Rows = []
+    for name, versions in (await place.environments.of(workspace)).items():
+        for each in sorted(versions, key=lambda one: _order(one.version)):
+            rows.append((f"{name}:{each.version}", each.image or (f"built from {each.build}" if each.build else "")))
     return rows
 
 

@@ -23,6 +23,7 @@ from backends.azureml.documents import (
     model_of,
 )
 from backends.azureml.fields import asset_in
+from backends.azureml.registered import Registered
 from backends.azureml.services import Protocol
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, NotFound, TritonctlError
@@ -30,7 +31,6 @@ from tritonctl.errors import Forbidden, NotFound, TritonctlError
 # After a refusal, or where it is not there: somebody may have granted the right, and Azure errs for a while after a
 # change. Each costs a request of ARM's few.
 AGAIN_S = 300.0
-_ACTIVE = {"listViewType": "ActiveOnly"}
 
 
 def deployment_path(workspace: Workspace, endpoint: str, deployment: str) -> str:
@@ -48,6 +48,8 @@ class Place:
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
+        self.models = Registered(arm, "models", model_of)
+        self.environments = Registered(arm, "environments", environment_of)
         self._models: dict[tuple[Workspace, str], ModelVersion] = {}
         self._environments: dict[tuple[Workspace, str], EnvironmentVersion] = {}
         self._refused: dict[tuple[Workspace, str], float] = {}  # monotonic
@@ -134,19 +136,6 @@ class Place:
             return None
         self._refused.pop(key, None)
         return document if isinstance(document, Mapping) else None
-
-    async def model_versions(self, workspace: Workspace, name: str) -> list[ModelVersion]:
-        listed = await self.arm.collect(f"{workspace.path}{path_of('models', name, 'versions')}", API, _ACTIVE)
-        return [each for document in listed if (each := model_of(document)) is not None]
-
-    async def environment_versions(self, workspace: Workspace, name: str) -> list[EnvironmentVersion]:
-        listed = await self.arm.collect(f"{workspace.path}{path_of('environments', name, 'versions')}", API, _ACTIVE)
-        return [each for document in listed if (each := environment_of(document)) is not None]
-
-    async def names(self, workspace: Workspace, kind: str) -> list[str]:
-        """Of all models or environments."""
-        listed = await self.arm.collect(f"{workspace.path}{path_of(kind)}", API, _ACTIVE)
-        return [str(each["name"]) for each in listed if isinstance(each.get("name"), str)]
 
     async def computes(self, workspace: Workspace) -> list[Compute]:
         listed = await self.arm.collect(f"{workspace.path}/computes", API)
