@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from backends.kubernetes.client.credentials import Credentials
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import TritonctlError, fault
 from tritonctl.inventory import Level, Platform, Service
+from tritonctl.retries import Retries
 from tritonctl.settings_backends import AksSettings, KubernetesSettings
 
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -97,12 +97,13 @@ class Member:
 
     async def _follow(self) -> None:
         """For ever. While the API server is not reached, what it told is kept and shown as unknown."""
-        failures = 0
+        retries = Retries(_BACKOFF_S)
         while True:
             error: TritonctlError | None = None
+            retries.begin()
             try:
                 async for update in self.kubernetes.watch():
-                    self.trouble, failures = None, 0
+                    self.trouble = None
                     self._take(update)
                     self.looked.set()
                     self._told(self)
@@ -119,9 +120,7 @@ class Member:
                     for key, each in self.services.items()
                 }
                 self._told(self)
-            pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-            failures += 1
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            await asyncio.sleep(retries.pause_s())
 
     def _take(self, update: Listed | Changed | Removed | Told) -> None:
         if isinstance(update, Listed):
