@@ -75,13 +75,8 @@ class Member:
         await self.kubernetes.aclose()
 
     def own(self, service: Service) -> Service:
-        """The service as its Kubernetes backend knows it."""
-        name = service.name.removeprefix(self._prefix)
-        return replace(service, id=f"{self.kubernetes.name}/{name}", backend=self.kubernetes.name, name=name)
-
-    def own_ids(self, service_ids: frozenset[str]) -> frozenset[str]:
-        """Those of them that are this cluster's, as its Kubernetes backend knows them."""
-        return frozenset(self.own(each).id for key, each in self.services.items() if key in service_ids)
+        """The service as its Kubernetes backend knows it. Its id is the same: that backend is named after the cluster."""
+        return replace(service, backend=self.kubernetes.name, name=service.name.removeprefix(self._prefix))
 
     def _shown(self, service: Service) -> Service:
         lacking = tuple(
@@ -92,8 +87,7 @@ class Member:
         shown = replace(service, denied=(*service.denied, *lacking))
         if not self._prefix:
             return shown
-        name = f"{self._prefix}{service.name}"
-        return replace(shown, id=f"{self._settings.name}/{name}", backend=self._settings.name, name=name)
+        return replace(shown, backend=self._settings.name, name=f"{self._prefix}{service.name}")
 
     async def _follow(self) -> None:
         """For ever. While the API server is not reached, what it told is kept and shown as unknown."""
@@ -129,9 +123,6 @@ class Member:
             shown = self._shown(update.service)
             self.services = {**self.services, shown.id: shown}
         elif isinstance(update, Removed):
-            gone = update.service_id
-            if self._prefix:
-                gone = f"{self._settings.name}/{self._prefix}{gone.removeprefix(self.kubernetes.name + '/')}"
-            self.services = {key: each for key, each in self.services.items() if key != gone}
+            self.services = {key: each for key, each in self.services.items() if key != update.service_id}
         else:
             self.header = update
