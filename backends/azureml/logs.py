@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from backends.azure.arm import Arm, passes
-from backends.azureml.fields import text
+from backends.azure.fields import text
 from backends.azureml.place import deployment_path
 from backends.azureml.services import Known
 from backends.azureml.workspaces import API

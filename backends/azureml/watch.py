@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.azure import header
-from backends.azure.operations import Progress
+from backends.azure.operations import Progress, ended_badly
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.entry import Entry, Key, View
 from backends.azureml.meeting import Meeting
@@ -290,7 +290,7 @@ class Watch:
         wanted: dict[str, bool] = {}
         resources: list[Endpoint | Deployment] = [entry.endpoint, *entry.deployments]
         for each in resources:
-            bad = each.state.lower() in ("failed", "canceled")
+            bad = ended_badly(each.state)
             if each.operation and (each.under_way or bad):
                 wanted[each.operation] = each.under_way
         uris = [uri for uri, moving in wanted.items() if moving or not _has_ended(entry.progress.get(uri))]
