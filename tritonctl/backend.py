@@ -190,6 +190,7 @@ class Backend(ABC):
 
     kind: str
     capabilities: frozenset[Capability] = frozenset()
+    place_every_s = 5.0
 
     def __init__(self, name: str, *, read_only: bool = False, optional: bool = False) -> None:
         self.name = name
@@ -231,7 +232,8 @@ class Backend(ABC):
         return ()
 
     async def describe_place(self) -> tuple[Section, ...]:
-        """The place itself, and what is there beside services: registered models, environments, computes, nodes."""
+        """The place itself, and what is there beside services: registered models, environments, computes, nodes. Asked
+        again every `place_every_s` seconds while somebody looks."""
         return ()
 
     async def measured(self, service: Service) -> Measured | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -26,11 +25,11 @@ from tritonctl.inventory import (
 from tritonctl.lookout import Lookout
 from tritonctl.pace import INTERVAL_S, phase
 from tritonctl.probe import LOOK_DEADLINE_S
+from tritonctl.retries import Retries
 from tritonctl.server.address import Secret
 from tritonctl.tracked import Tracked
 
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-_HELD_S = 30.0  # a watch that held so long was well; one that lists and dies at once is not
 _CLOSE_S = 1.0
 _HOST_DEADLINE_S = 5.0
 
@@ -220,11 +219,11 @@ class Fleet:
 
     async def _watch(self, backend: Backend) -> None:
         """Watch for ever; a backend that fails is watched again after a growing pause, and what it told is kept."""
-        failures = 0
+        retries = Retries(_BACKOFF_S)
         while True:
             error: TritonctlError | None = None
             told = False
-            began = time.monotonic()
+            retries.begin()
             try:
                 async for update in backend.watch():
                     told = True
@@ -242,11 +241,7 @@ class Fleet:
             self._set_backend(backend, BackendState.LOST, error)
             self._listed.add(backend.name)
             self._publish()
-            if time.monotonic() - began > _HELD_S:
-                failures = 0
-            pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-            failures += 1
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            await asyncio.sleep(retries.pause_s())
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
         """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once, a driver that went away

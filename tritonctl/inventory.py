@@ -88,7 +88,8 @@ class Replica:
 class Service:
     """What somebody deployed and means by a name; `id` is BACKEND/NAME.
 
-    `denied` names what the user may not do there (a capability) with the right that lacks.
+    `denied` names what the user may not do there (a capability) with the right that lacks. `part_of` is the address of
+    the one thing that it is one of several of, as an endpoint's deployments are; "" where it is no part.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Service:
     replicas: tuple[Replica, ...] = ()
     created_at: float | None = None  # seconds since the epoch
     denied: tuple[tuple[str, str], ...] = ()
+    part_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

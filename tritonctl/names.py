@@ -28,12 +28,12 @@ def resolve(snapshot: Snapshot, name: str) -> ServiceStatus:
 
 
 def below(snapshot: Snapshot, name: str) -> tuple[ServiceStatus, ...]:
-    """The services that stand under `name`, as an endpoint's deployments do.
+    """The services that are parts of the one thing that `name` means, as an endpoint's deployments are.
 
     Raises UsageError where it could mean several.
     """
-    found = [each for each in snapshot.services if _is_end_of(name, each.id.rpartition("/")[0])]
-    parents = dict.fromkeys(each.id.rpartition("/")[0] for each in found)
+    found = [each for each in snapshot.services if _is_end_of(name, each.service.part_of)]
+    parents = dict.fromkeys(each.service.part_of for each in found)
     if len(parents) > 1:
         raise UsageError(f"service {name!r}", "this name matches " + ", ".join(parents), "write one in full")
     return tuple(found)
@@ -46,5 +46,4 @@ def _has_replica(status: ServiceStatus, name: str) -> bool:
 
 
 def _is_end_of(name: str, address: str) -> bool:
-    """Not of a backend's own name: nothing there is one thing."""
-    return "/" in address and (address == name or address.endswith("/" + name))
+    return bool(address) and (address == name or address.endswith("/" + name))

@@ -101,7 +101,10 @@ class Tracked:
 
 
 def _is_another(before: Replica, now: Replica) -> bool:
-    """Whether another process answers than before: elsewhere, or started anew; it may be loading its models again."""
+    """Whether another process answers than before: elsewhere, or started anew; it may be loading its models again. So
+    it is where one becomes several behind an address, or the other way round."""
+    if (before.instances == 1) != (now.instances == 1):
+        return True
     return before.address != now.address or now.started_at not in (None, before.started_at)
 
 

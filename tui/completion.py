@@ -99,18 +99,16 @@ class CompletingApp(App[int]):
 
     def _parents(self) -> list[str]:
         """What several services may stand under, such as endpoints."""
-        ids = (each.id.rpartition("/")[0] for each in self.fleet.snapshot.services)
-        return sorted({each for each in ids if "/" in each})
+        return sorted({part_of for each in self.fleet.snapshot.services if (part_of := each.service.part_of)})
 
     def _siblings(self) -> list[str]:
         """The last parts of the names beside the service that is meant: the deployments of its endpoint."""
         try:
-            here = self.fleet.resolve(self._service_here()).id
+            here = self.fleet.resolve(self._service_here()).service.part_of
         except TritonctlError:
             return []
-        parent = here.rpartition("/")[0]
-        ids = [each.id for each in self.fleet.snapshot.services]
-        return [each.rpartition("/")[2] for each in ids if each.rpartition("/")[0] == parent]
+        beside = (each for each in self.fleet.snapshot.services if here and each.service.part_of == here)
+        return [each.id.rpartition("/")[2] for each in beside]
 
     def _service_here(self) -> str:
         service_id = getattr(self.screen, "service_id", None)

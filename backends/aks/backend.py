@@ -97,10 +97,6 @@ class AksBackend(Backend):
             return {}
         return member.kubernetes.programs(member.own(service)) if member is not None else {}
 
-    def look_at(self, service_ids: frozenset[str] | None) -> None:
-        for member in self._opened().members.values():
-            member.kubernetes.look_at(None if service_ids is None else member.own_ids(service_ids))
-
     async def plan(self, intent: Intent) -> Plan:
         from backends.aks import actions
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backends.azure.fields import mapping, number, text
+from backends.azure.operations import ended_badly
 from tritonctl.inventory import Level, Platform
 
 _CHANGING = ("creating", "updating", "upgrading", "starting", "stopping", "deleting", "scaling", "migrating")
@@ -71,7 +73,7 @@ class Cluster:
         word = self.provisioning.lower()
         if self.changing:
             return Level.CHANGING
-        if word in ("failed", "canceled"):
+        if ended_badly(word):
             return Level.FAILED
         if self.power.lower() == "stopped":
             return Level.OFF
@@ -108,39 +110,30 @@ def read(document: Mapping[str, Any]) -> Cluster | None:
     parts = path.strip("/").split("/") if isinstance(path, str) else []
     if len(parts) != 8 or parts[0].lower() != "subscriptions" or parts[6].lower() != "managedclusters":
         return None
-    properties = _mapping(document.get("properties"))
+    properties = mapping(document, "properties")
     pools = properties.get("agentPoolProfiles")
     return Cluster(
         path=str(path),
         name=parts[7],
         group=parts[3],
         subscription=parts[1],
-        location=_text(document.get("location")),
-        version=_text(properties.get("currentKubernetesVersion")) or _text(properties.get("kubernetesVersion")),
-        power=_text(_mapping(properties.get("powerState")).get("code")),
-        provisioning=_text(properties.get("provisioningState")),
-        tier=_text(_mapping(document.get("sku")).get("tier")),
-        fqdn=_text(properties.get("fqdn")) or _text(properties.get("privateFQDN")),
-        private=_mapping(properties.get("apiServerAccessProfile")).get("enablePrivateCluster") is True,
-        node_group=_text(properties.get("nodeResourceGroup")),
+        location=text(document, "location"),
+        version=text(properties, "currentKubernetesVersion") or text(properties, "kubernetesVersion"),
+        power=text(mapping(properties, "powerState"), "code"),
+        provisioning=text(properties, "provisioningState"),
+        tier=text(mapping(document, "sku"), "tier"),
+        fqdn=text(properties, "fqdn") or text(properties, "privateFQDN"),
+        private=mapping(properties, "apiServerAccessProfile").get("enablePrivateCluster") is True,
+        node_group=text(properties, "nodeResourceGroup"),
         pools=tuple(_pool(each) for each in pools if isinstance(each, Mapping)) if isinstance(pools, list) else (),
     )
 
 
 def _pool(document: Mapping[str, Any]) -> Pool:
-    count = document.get("count")
     return Pool(
-        _text(document.get("name")) or "a pool",
-        _text(document.get("vmSize")) or "machines of unknown size",
-        count if isinstance(count, int) and not isinstance(count, bool) else None,
-        _text(document.get("mode")),
-        _text(_mapping(document.get("powerState")).get("code")).lower() == "stopped",
+        text(document, "name") or "a pool",
+        text(document, "vmSize") or "machines of unknown size",
+        number(document, "count"),
+        text(document, "mode"),
+        text(mapping(document, "powerState"), "code").lower() == "stopped",
     )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from backends.kubernetes.client.credentials import Credentials
 from tritonctl.backend import Capability, Changed, Listed, Removed, Told
 from tritonctl.errors import TritonctlError, fault
 from tritonctl.inventory import Level, Platform, Service
+from tritonctl.retries import Retries
 from tritonctl.settings_backends import AksSettings, KubernetesSettings
 
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -75,13 +75,8 @@ class Member:
         await self.kubernetes.aclose()
 
     def own(self, service: Service) -> Service:
-        """The service as its Kubernetes backend knows it."""
-        name = service.name.removeprefix(self._prefix)
-        return replace(service, id=f"{self.kubernetes.name}/{name}", backend=self.kubernetes.name, name=name)
-
-    def own_ids(self, service_ids: frozenset[str]) -> frozenset[str]:
-        """Those of them that are this cluster's, as its Kubernetes backend knows them."""
-        return frozenset(self.own(each).id for key, each in self.services.items() if key in service_ids)
+        """The service as its Kubernetes backend knows it. Its id is the same: that backend is named after the cluster."""
+        return replace(service, backend=self.kubernetes.name, name=service.name.removeprefix(self._prefix))
 
     def _shown(self, service: Service) -> Service:
         lacking = tuple(
@@ -92,17 +87,17 @@ class Member:
         shown = replace(service, denied=(*service.denied, *lacking))
         if not self._prefix:
             return shown
-        name = f"{self._prefix}{service.name}"
-        return replace(shown, id=f"{self._settings.name}/{name}", backend=self._settings.name, name=name)
+        return replace(shown, backend=self._settings.name, name=f"{self._prefix}{service.name}")
 
     async def _follow(self) -> None:
         """For ever. While the API server is not reached, what it told is kept and shown as unknown."""
-        failures = 0
+        retries = Retries(_BACKOFF_S)
         while True:
             error: TritonctlError | None = None
+            retries.begin()
             try:
                 async for update in self.kubernetes.watch():
-                    self.trouble, failures = None, 0
+                    self.trouble = None
                     self._take(update)
                     self.looked.set()
                     self._told(self)
@@ -119,9 +114,7 @@ class Member:
                     for key, each in self.services.items()
                 }
                 self._told(self)
-            pause = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
-            failures += 1
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            await asyncio.sleep(retries.pause_s())
 
     def _take(self, update: Listed | Changed | Removed | Told) -> None:
         if isinstance(update, Listed):
@@ -130,9 +123,6 @@ class Member:
             shown = self._shown(update.service)
             self.services = {**self.services, shown.id: shown}
         elif isinstance(update, Removed):
-            gone = update.service_id
-            if self._prefix:
-                gone = f"{self._settings.name}/{self._prefix}{gone.removeprefix(self.kubernetes.name + '/')}"
-            self.services = {key: each for key, each in self.services.items() if key != gone}
+            self.services = {key: each for key, each in self.services.items() if key != update.service_id}
         else:
             self.header = update

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from backends.aks import access
 from backends.aks.cluster import Cluster, read
 from backends.aks.member import Member
+from backends.azure import header
 from backends.azure.arm import Arm, path_of
 from backends.kubernetes.client.access import Access
 from backends.kubernetes.client.credentials import Credentials
@@ -67,7 +68,7 @@ class Watch:
 
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error: where the clusters cannot be listed at first, or the one cluster is gone."""
-        async for prompt in self._arm.login.sign_in(self._arm.cloud.arm_scope):
+        async for prompt in self._arm.login.sign_in(self._arm.cloud.arm_scope, self._arm.tenant):
             yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
         await self._apply(await self._list())
         polling = asyncio.create_task(self._poll(), name=f"clusters of {self._settings.name}")
@@ -211,28 +212,18 @@ class Watch:
         )
 
     def _tell(self) -> Told:
-        login, scope = self._arm.login, self._arm.cloud.arm_scope
-        until = login.expires_at(scope, self._arm.tenant)
-        clock = time.strftime("%H:%M", time.localtime(until)) if until is not None else ""
-        parts, advice, warning = [f"login until {clock}"] if clock else [], "", False
-        failed = login.trouble(scope, self._arm.tenant) or self._trouble
-        if failed is not None:
-            parts, advice, warning = [failed.headline], failed.advice, True
-            if clock and failed is not self._trouble:
-                parts.append(f"the login ends at {clock}")
-        # Before the rest: a header is cut at its end.
-        troubles = [f"subscription {each}: {error.headline}" for each, error in self._refused.items()]
-        for error in self._refused.values():
-            advice, warning = advice or error.advice, True
+        of_login, one = header.of_login(self._arm), self._settings.cluster is not None
+        parts = [header.of_error(f"subscription {each}", error) for each, error in self._refused.items()]
         for name, member in self.members.items():
-            one = self._settings.cluster is not None
             if member.trouble is not None:
-                troubles.append(member.trouble.headline if one else f"{name}: {member.trouble.headline}")
-                advice, warning = advice or member.trouble.advice, True
-            elif member.header is not None and member.header.text:
-                parts.append(member.header.text if one else f"{name}: {member.header.text}")
-                advice, warning = advice or member.header.advice, warning or member.header.warning
-        return Told(" · ".join((*troubles, *parts)), advice, warning)
+                parts.append(header.of_error("" if one else name, member.trouble))
+        if self._trouble is not None and not of_login.warning:  # it most often is the login's then
+            parts.append(header.of_error("", self._trouble))
+        parts.append(of_login)
+        for name, member in self.members.items():
+            if member.trouble is None and member.header is not None and member.header.text:
+                parts.append(member.header if one else replace(member.header, text=f"{name}: {member.header.text}"))
+        return header.together(parts)
 
 
 def _id(subscription: Mapping[str, object]) -> str | None:

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import tritonctl
 from backends.azure.clouds import Cloud
 from backends.azure.connections import Connections, Raw
-from backends.azure.credentials import Login, Token
+from backends.azure.credentials import Login, LoginLost, Token
 from backends.azure.errors import ArmFailed, ErrorTree, hygienic, refusal
 from backends.azure.operations import Operation, Progress, operation_of, progress_of
 from tritonctl.errors import OperationFailed, TritonctlError, Unreachable
@@ -28,7 +28,6 @@ REQUEST_S = 30.0
 MAX_PAGES = 500
 _TRIES = 4
 POLL_S = 5.0  # where an operation does not say when to ask again; what Microsoft's own client takes
-_POLL_FAULTS = 6  # in a row, before an operation that cannot be asked for is given up
 _LONGEST_PAUSE_S = 120.0
 _BUSY = (500, 502, 503, 504)
 _TENANT = re.compile(r'authorization_uri="https://[^/"]+/([^/"]+)')
@@ -133,21 +132,18 @@ class Arm:
     async def follow(self, operation: Operation) -> AsyncIterator[Progress]:
         """How far it is, each time it was asked, until it is done, well or not. Pauses as long as Azure asks for.
 
-        Closing the iterator leaves the operation going on there. The caller brings the deadline, where it wants one.
-        Raises where the operation cannot be asked for any more; a fault in between is waited out.
+        Closing the iterator leaves the operation going on there. The caller brings the deadline, where it wants one:
+        what keeps us from asking is waited out, since Azure is at work meanwhile. Raises where the operation is not
+        there, or may not be asked for.
         """
-        faults = 0
         while True:
             pause = self._poll_s
             try:
                 progress = await self.progress(operation)
-            except (Unreachable, OperationFailed) as error:
-                faults += 1
-                status = error.status if isinstance(error, OperationFailed) else None
-                if faults >= _POLL_FAULTS or (status is not None and status not in (408, 429, *_BUSY)):
+            except TritonctlError as error:
+                if not passes(error):
                     raise
             else:
-                faults = 0
                 yield progress
                 if progress.done:
                     return
@@ -175,7 +171,8 @@ class Arm:
         headers: Mapping[str, str] | None = None,
         deadline_s: float = REQUEST_S,
     ) -> Answer:
-        """One request, whole within `deadline_s` with all its waiting. `path` starts with / or is a URL of ARM itself.
+        """One request, whole within `deadline_s` with all its waiting, but for that in our own queue, where nothing is
+        asked yet. `path` starts with / or is a URL of ARM itself.
 
         429 is waited out as long as ARM asks, by every request of this client; where that is longer than the deadline
         it is raised at once. A GET is tried again where ARM itself fails.
@@ -185,24 +182,24 @@ class Arm:
         if given:
             url += ("&" if "?" in url else "?") + urlencode(given)
         tried = f"{method} {urlsplit(url).path}"
-        deadline = time.monotonic() + deadline_s
         try:
-            async with asyncio.timeout(deadline_s):
-                return await self._tries(method, url, body, headers or {}, tried, deadline)
+            async with asyncio.timeout(deadline_s) as limit:
+                return await self._tries(method, url, body, headers or {}, tried, limit)
         except TimeoutError:
             advice = "Azure is slow or a proxy hangs; give it longer with --timeout"
             raise Unreachable(tried, f"no answer within {deadline_s:g} s", advice, kind="timeout") from None
 
     async def _tries(
-        self, method: str, url: str, body: object, headers: Mapping[str, str], tried: str, deadline: float
+        self, method: str, url: str, body: object, headers: Mapping[str, str], tried: str, limit: asyncio.Timeout
     ) -> Answer:
-        renewed = False
-        for count in range(1, _TRIES + 1):
-            token = await self._token(deadline)
+        renewed, count = False, 0
+        while True:
+            count += 1
+            token = await self._token(limit)
             try:
                 # The pause is looked at with the slot in hand: who queues for one has passed no gate yet.
-                async with self._slots:
-                    await self._quiet(tried, deadline)
+                async with self._slot(limit):
+                    await self._quiet(tried, limit)
                     answer = await self._send(method, url, body, headers, token, tried)
             except Unreachable as error:
                 if method != "GET" or count == _TRIES or error.kind != "lost":
@@ -212,6 +209,7 @@ class Arm:
             status, said = answer.status, answer.headers
             if status == 401 and not renewed:
                 renewed = True  # once: a token that was revoked, or one of another tenant than the subscription's
+                count -= 1  # it says nothing of what was asked for
                 self.login.rejected(self.cloud.arm_scope, self.tenant, token)
                 self._learn_tenant(said.get("www-authenticate", ""))
                 continue
@@ -225,16 +223,23 @@ class Arm:
                 await asyncio.sleep(_backoff(count) if wait is None else min(wait, _LONGEST_PAUSE_S))
                 continue
             return _judged(answer, tried)
-        raise AssertionError("the last try returns or raises")
 
-    async def _token(self, deadline: float) -> Token:
-        left = max(0.1, deadline - time.monotonic())
-        return await self.login.token(self.cloud.arm_scope, self.tenant, deadline_s=left)
+    @asynccontextmanager
+    async def _slot(self, limit: asyncio.Timeout) -> AsyncIterator[None]:
+        """One of the few; `limit` stands still until it is had."""
+        left = _left(limit)
+        limit.reschedule(None)
+        async with self._slots:
+            limit.reschedule(asyncio.get_running_loop().time() + left)
+            yield
 
-    async def _quiet(self, tried: str, deadline: float) -> None:
+    async def _token(self, limit: asyncio.Timeout) -> Token:
+        return await self.login.token(self.cloud.arm_scope, self.tenant, deadline_s=max(0.1, _left(limit)))
+
+    async def _quiet(self, tried: str, limit: asyncio.Timeout) -> None:
         """Wait while ARM wants to be left alone. Raises where that is longer than there is time."""
         while (wait := self._quiet_until - time.monotonic()) > 0:
-            if time.monotonic() + wait > deadline:
+            if wait > _left(limit):
                 advice = f"wait {wait:.0f} s; fewer dashboards on this subscription help"
                 raise OperationFailed(tried, f"Azure throttles: it asks for {wait:.0f} s of quiet", advice, status=429)
             await asyncio.sleep(wait)
@@ -281,6 +286,14 @@ class Arm:
         return path
 
 
+def passes(error: TritonctlError) -> bool:
+    """Whether it tells nothing of what was asked for, only of the way there: a connection, a login, Azure's own
+    trouble. Asking again may bring an answer."""
+    if isinstance(error, OperationFailed):
+        return error.status is not None and (error.status in (408, 429) or error.status >= 500)
+    return isinstance(error, LoginLost) or (isinstance(error, Unreachable) and error.kind != "redirect")
+
+
 def failure_of(progress: Progress, tried: str) -> TritonctlError:
     """The exception for an operation that ended, and not well."""
     tree = progress.error or ErrorTree("", f"the operation ended as {progress.state}")
@@ -319,6 +332,11 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     with suppress(ValueError, TypeError):
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     return None
+
+
+def _left(limit: asyncio.Timeout) -> float:
+    """Seconds."""
+    return (limit.when() or 0.0) - asyncio.get_running_loop().time()
 
 
 def _backoff(count: int) -> float:

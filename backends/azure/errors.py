@@ -129,8 +129,7 @@ def _tree(node: Mapping[str, Any], depth: int, left: list[int]) -> ErrorTree:
             elif isinstance(each, str) and each.strip():
                 left[0] -= 1
                 inner.append(ErrorTree("", _text(each)))
-    for each in _additional(node.get("additionalInfo")):
-        inner.append(each)
+    inner += _additional(node.get("additionalInfo"), depth, left)
     return ErrorTree(_text(node.get("code")), _message(node.get("message")), _text(node.get("target")), tuple(inner))
 
 
@@ -138,17 +137,20 @@ def _tree(node: Mapping[str, Any], depth: int, left: list[int]) -> ErrorTree:
 _NOISE = ("ComponentName", "Correlation", "Environment", "Location", "Time", "MessageFormat", "MessageParameters")
 
 
-def _additional(entries: Any) -> list[ErrorTree]:
+def _additional(entries: Any, depth: int, left: list[int]) -> list[ErrorTree]:
     """Policies and quota tell the useful part here: [{"type": "PolicyViolation", "info": {…}}], and Azure ML its
     chain of codes: [{"type": "InnerError", "info": {"value": {"code", "innerError"}}}]."""
     found = []
     for each in entries[:20] if isinstance(entries, list) else []:
         if not isinstance(each, Mapping) or not each.get("info") or each.get("type") in _NOISE:
             continue
+        if left[0] <= 0 or depth >= _MAX_DEPTH:
+            break
         info = each["info"]
         if each.get("type") == "InnerError" and isinstance(info, Mapping) and isinstance(info.get("value"), Mapping):
-            found.append(_tree(info["value"], 0, [_MAX_DEPTH]))
+            found.append(_tree(info["value"], depth + 1, left))
             continue
+        left[0] -= 1
         said = info if isinstance(info, str) else json.dumps(info, ensure_ascii=False, default=str)
         found.append(ErrorTree(_text(each.get("type")), _text(said)))
     return found

@@ -12,6 +12,11 @@ from backends.azure.errors import ErrorTree, tree_of
 _ENDED = ("succeeded", "failed", "canceled", "cancelled")
 
 
+def ended_badly(state: str) -> bool:
+    """Of an operation, or of what it was about: it failed or was cancelled."""
+    return state.lower() in _ENDED[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`uri` alone is enough to take it up again, also after a restart (`Arm.progress`).
@@ -108,7 +113,7 @@ def seconds(value: Any) -> float | None:
 
 
 def _failure(state: str, body: Any) -> ErrorTree | None:
-    if state.lower() not in _ENDED[1:]:
+    if not ended_badly(state):
         return None
     return tree_of(body) or ErrorTree("", f"the operation ended as {state}, and Azure gave no reason")
 

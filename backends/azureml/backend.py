@@ -40,6 +40,7 @@ class AzureMlBackend(Backend):
     """Opened on first use; nothing of Azure is asked before it is watched."""
 
     kind = "azureml"
+    place_every_s = 30.0  # a dozen requests and more of the few that ARM gives everybody together
     capabilities = frozenset(
         {
             Capability.LOGS,

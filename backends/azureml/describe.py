@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from backends.azure.operations import Progress, seconds
+from backends.azure.fields import mapping, text
+from backends.azure.operations import Progress, ended_badly, seconds
 from backends.azureml import monitor
 from backends.azureml.documents import Deployment, Endpoint, Probe
-from backends.azureml.fields import mapping, text
 from backends.azureml.place import Place
 from backends.azureml.services import CHOOSE, Known, Protocol, so_far
 from backends.azureml.workspaces import API, Workspace
@@ -21,7 +21,6 @@ from tritonctl.errors import TritonctlError
 Rows = list[tuple[str, str]]
 # What Azure takes where a deployment says nothing (its YAML reference, "managed online deployment").
 _TIMEOUT_S, _CONCURRENT = 5.0, 1
-_FAILED = ("failed", "canceled")  # states in which the last operation's error is what is wrong now
 _PROTOCOLS = {
     Protocol.TRITON: "Triton's own: /v2/…",
     Protocol.SCORING: "Azure ML's scoring protocol: POST /score",
@@ -72,8 +71,9 @@ async def evidence(place: Place, known: Known) -> tuple[Section, ...]:
         if each is None:
             continue
         rows.append((f"{what} {each.name}", each.state))
-        progress = await place.progress(each.operation) if each.state.lower() in _FAILED else None
-        if progress is not None and progress.error is not None:  # that of a change before is history
+        # That of a change before is history: what is wrong now is told by what ended badly.
+        progress = await place.progress(each.operation) if ended_badly(each.state) else None
+        if progress is not None and progress.error is not None:
             rows.append((f"{what} error", progress.error.text()))  # whole: what lies deep says why
     if deployment is not None:
         rows.append(("maxConcurrentRequestsPerInstance", str(deployment.concurrent or _CONCURRENT)))
@@ -102,7 +102,7 @@ async def events(place: Place, known: Known) -> tuple[Event, ...]:
         if progress.ended_at is not None or progress.error is not None:
             at = progress.ended_at or progress.started_at or 0.0
             why = f": {progress.error.text()}" if progress.error is not None else ""
-            bad = progress.error is not None and each.state.lower() in _FAILED
+            bad = progress.error is not None and ended_badly(each.state)
             found.append(Event(at, progress.state.lower(), f"{what} {each.name}{why}", bad))
     return tuple(sorted(found, key=lambda event: event.at))
 
@@ -111,7 +111,7 @@ def operation_rows(progress: Progress | None, state: str, uri: str) -> Rows:
     """How far it is, or what it failed with: code, message, details and inner errors."""
     rows: Rows = []
     if progress is None:
-        if uri and state.lower() in _FAILED:
+        if uri and ended_badly(state):
             rows.append(("error", "Azure no longer keeps the operation's error; the log may tell"))
         return rows
     rows.append(("state", so_far(progress.state, progress)))
@@ -261,8 +261,8 @@ async def of_place(place: Place, workspace: Workspace) -> tuple[Section, ...]:
     """The workspace itself, with what is registered and attached there. What may not be read is said so."""
     facts, models, environments, computes = await asyncio.gather(
         _part(_facts(place, workspace)),
-        _part(_registered(place, workspace, "models")),
-        _part(_registered(place, workspace, "environments")),
+        _part(_models(place, workspace)),
+        _part(_environments(place, workspace)),
         _part(_computes(place, workspace)),
     )
     name = workspace.name
@@ -300,20 +300,20 @@ async def _facts(place: Place, workspace: Workspace) -> Rows:
     return rows
 
 
-async def _registered(place: Place, workspace: Workspace, kind: str) -> Rows:
-    names = sorted(await place.names(workspace, kind))
+async def _models(place: Place, workspace: Workspace) -> Rows:
     rows: Rows = []
-    if kind == "models":
-        versions = await asyncio.gather(*(place.model_versions(workspace, name) for name in names))
-        for name, found in zip(names, versions, strict=True):
-            for each in sorted(found, key=lambda one: _order(one.version)):
-                mark = "Triton" if each.triton else each.type or "unknown type"
-                rows.append((f"{name}:{each.version}", f"{mark}, {_when(each.created_at)}"))
-        return rows
-    all_of_them = await asyncio.gather(*(place.environment_versions(workspace, name) for name in names))
-    for name, environments in zip(names, all_of_them, strict=True):
-        for one in sorted(environments, key=lambda each: _order(each.version)):
-            rows.append((f"{name}:{one.version}", one.image or (f"built from {one.build}" if one.build else "")))
+    for name, versions in (await place.models.of(workspace)).items():
+        for each in sorted(versions, key=lambda one: _order(one.version)):
+            mark = "Triton" if each.triton else each.type or "unknown type"
+            rows.append((f"{name}:{each.version}", f"{mark}, {_when(each.created_at)}"))
+    return rows
+
+
+async def _environments(place: Place, workspace: Workspace) -> Rows:
+    rows: Rows = []
+    for name, versions in (await place.environments.of(workspace)).items():
+        for each in sorted(versions, key=lambda one: _order(one.version)):
+            rows.append((f"{name}:{each.version}", each.image or (f"built from {each.build}" if each.build else "")))
     return rows
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from backends.azure.fields import mapping, number, text
 from backends.azure.operations import seconds
-from backends.azureml.fields import asset_in, mapping, name_in, number, numbers, seconds_of, text, texts
+from backends.azureml.fields import asset_in, name_in, numbers, seconds_of, texts
 
 UNDER_WAY = frozenset(("creating", "updating", "scaling", "deleting"))
 OPERATION_KEY = (

@@ -1,27 +1,14 @@
-"""Fields of Azure's JSON, where any may be missing, null or of another type than documented."""
+"""Fields of Azure ML's documents: maps, durations and the ids of what they refer to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+
+from backends.azure.fields import mapping, number, text
+
+__all__ = ["asset_in", "duration_of", "mapping", "name_in", "number", "numbers", "seconds_of", "text", "texts"]
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
-
-
-def mapping(document: object, key: str) -> Mapping[str, Any]:
-    found = document.get(key) if isinstance(document, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def text(document: object, key: str) -> str:
-    found = document.get(key) if isinstance(document, Mapping) else None
-    return found if isinstance(found, str) else ""
-
-
-def number(document: object, key: str) -> int | None:
-    found = document.get(key) if isinstance(document, Mapping) else None
-    return int(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def texts(document: object, key: str) -> dict[str, str]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from backends.azure.arm import Arm
-from backends.azureml.fields import text
+from backends.azure.arm import Arm, passes
+from backends.azure.fields import text
 from backends.azureml.place import deployment_path
 from backends.azureml.services import Known
 from backends.azureml.workspaces import API
 from tritonctl.backend import LogLine
-from tritonctl.errors import OperationFailed
+from tritonctl.errors import OperationFailed, TritonctlError
 
 SERVER, STORAGE = "InferenceServer", "StorageInitializer"
 NAMES = {SERVER: "inference-server", STORAGE: "storage-initializer"}  # as the containers are called
 MOST = 20_000
 _FOLLOW_TAIL = 2_000
 EVERY_S = 3.0
+_TELL_FAULTS = 3  # in a row
 _HEAD = "Container logs:\n"
 _NOT_UP = ("unable to get logs", "try again later", "container is not", "not ready to")
 
@@ -27,7 +28,8 @@ async def read(
 ) -> AsyncIterator[Sequence[LogLine]]:
     """The last `tail` lines, then, with `follow`, what is added, asked for every `every_s` seconds.
 
-    A container that is not up yet has no lines. Raises what Azure refuses.
+    A container that is not up yet has no lines. Raises what Azure refuses; while it follows, what only stands in the
+    way is waited out, and told where it lasts.
     """
     assert known.deployment is not None
     path = deployment_path(known.workspace, known.endpoint.name, known.deployment.name)
@@ -36,9 +38,20 @@ async def read(
     last = await _lines(arm, path, container, min(max(tail, _FOLLOW_TAIL if follow else 1), MOST))
     if tail > 0 and last:
         yield [LogLine(replica, line) for line in last[-tail:]]
+    faults = 0
     while follow:
         await asyncio.sleep(every_s)
-        now = await _lines(arm, path, container, _FOLLOW_TAIL)
+        try:
+            now = await _lines(arm, path, container, _FOLLOW_TAIL)
+        except TritonctlError as error:
+            if not passes(error):
+                raise
+            faults += 1
+            if faults == _TELL_FAULTS:
+                words = f"… it cannot be read now, and is asked for again every {every_s:g} s: {error.headline}"
+                yield [LogLine(replica, words)]
+            continue
+        faults = 0
         added, lost = fresh(last, now)
         if lost:
             words = f"… lines were lost here: more than {_FOLLOW_TAIL} came within {every_s:g} s"

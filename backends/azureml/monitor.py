@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.azure.arm import Arm
+from backends.azure.fields import mapping, text
 from backends.azure.operations import seconds
 from backends.azureml.documents import Deployment, Endpoint
-from backends.azureml.fields import mapping, text
 from tritonctl.backend import Figure, Measured
 from tritonctl.errors import TritonctlError
 

@@ -23,12 +23,14 @@ from backends.azureml.documents import (
     model_of,
 )
 from backends.azureml.fields import asset_in
+from backends.azureml.registered import Registered
 from backends.azureml.services import Protocol
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, NotFound, TritonctlError
 
-AGAIN_S = 300.0  # after a refusal: somebody may have granted the right; each costs a request of ARM's few
-_ACTIVE = {"listViewType": "ActiveOnly"}
+# After a refusal, or where it is not there: somebody may have granted the right, and Azure errs for a while after a
+# change. Each costs a request of ARM's few.
+AGAIN_S = 300.0
 
 
 def deployment_path(workspace: Workspace, endpoint: str, deployment: str) -> str:
@@ -41,14 +43,15 @@ def version_path(workspace: Workspace, kind: str, name: str, version: str) -> st
 
 
 class Place:
-    """Keeps what never changes: the versions of models and environments. That one may not be read is kept for some
-    minutes only."""
+    """Keeps what never changes: the versions of models and environments. That one is not there or may not be read is
+    kept for some minutes only."""
 
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
+        self.models = Registered(arm, "models", model_of)
+        self.environments = Registered(arm, "environments", environment_of)
         self._models: dict[tuple[Workspace, str], ModelVersion] = {}
         self._environments: dict[tuple[Workspace, str], EnvironmentVersion] = {}
-        self._gone: set[tuple[Workspace, str]] = set()
         self._refused: dict[tuple[Workspace, str], float] = {}  # monotonic
 
     async def endpoint_pages(self, workspace: Workspace) -> AsyncIterator[list[Endpoint]]:
@@ -122,33 +125,17 @@ class Place:
         is gone or may not be read."""
         found = asset_in(reference, kind)
         key = (workspace, reference)
-        if found is None or "/registries/" in reference or key in self._gone:
+        if found is None or "/registries/" in reference:
             return None
         if key in self._refused and time.monotonic() < self._refused[key] + AGAIN_S:
             return None
         try:
             document = await self.arm.get(version_path(workspace, kind, *found), API)
-        except NotFound:
-            self._gone.add(key)
-            return None
-        except Forbidden:
+        except (NotFound, Forbidden):
             self._refused[key] = time.monotonic()
             return None
         self._refused.pop(key, None)
         return document if isinstance(document, Mapping) else None
-
-    async def model_versions(self, workspace: Workspace, name: str) -> list[ModelVersion]:
-        listed = await self.arm.collect(f"{workspace.path}{path_of('models', name, 'versions')}", API, _ACTIVE)
-        return [each for document in listed if (each := model_of(document)) is not None]
-
-    async def environment_versions(self, workspace: Workspace, name: str) -> list[EnvironmentVersion]:
-        listed = await self.arm.collect(f"{workspace.path}{path_of('environments', name, 'versions')}", API, _ACTIVE)
-        return [each for document in listed if (each := environment_of(document)) is not None]
-
-    async def names(self, workspace: Workspace, kind: str) -> list[str]:
-        """Of all models or environments."""
-        listed = await self.arm.collect(f"{workspace.path}{path_of(kind)}", API, _ACTIVE)
-        return [str(each["name"]) for each in listed if isinstance(each.get("name"), str)]
 
     async def computes(self, workspace: Workspace) -> list[Compute]:
         listed = await self.arm.collect(f"{workspace.path}/computes", API)

@@ -39,8 +39,9 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A deployment, or an endpoint without one, with all that was asked about it. `trouble` kept its deployments from
-    being listed; `progress` is of the operation that is under way, or that failed."""
+    """A deployment, or an endpoint without one, with all that was asked about it. `trouble` keeps it from being known
+    now, `known_at` is when it was last (seconds since the epoch, 0: never); `progress` is of the operation that is
+    under way, or that failed."""
 
     workspace: Workspace
     endpoint: Endpoint
@@ -50,6 +51,7 @@ class Known:
     progress: Progress | None = None
     endpoint_progress: Progress | None = None
     trouble: str = ""
+    known_at: float = 0.0
 
 
 def service_of(backend: str, prefix: str, known: Known, ca: Path | None) -> Service:
@@ -64,11 +66,27 @@ def service_of(backend: str, prefix: str, known: Known, ca: Path | None) -> Serv
         state,
         () if deployment is None else (_replica(known, deployment, state, ca),),
         (deployment or endpoint).created_at,
+        part_of=f"{backend}/{prefix}{endpoint.name}" if deployment is not None else "",
     )
 
 
 def platform(known: Known) -> Platform:
-    """The deployment's provisioning state and what it means; what ails its endpoint counts too."""
+    """The deployment's provisioning state and what it means; what ails its endpoint counts too.
+
+    What is not told any more keeps its last state, with its age; what was wrong or under way is not called better.
+    """
+    found = _told(known)
+    if not known.trouble:
+        return found
+    if not known.known_at:
+        return Platform(found.state, Level.UNKNOWN, f"its deployments could not be listed: {known.trouble}")
+    words = f"not known for {_span(max(0.0, time.time() - known.known_at))}: {known.trouble}"
+    if found.level < Level.UNKNOWN and found.reason:
+        words += f"; before that: {found.reason}"
+    return Platform(found.state, min(found.level, Level.UNKNOWN), words)
+
+
+def _told(known: Known) -> Platform:
     if known.deployment is None:
         return _empty(known)
     state, progress = known.deployment.state, known.progress
@@ -91,8 +109,6 @@ def platform(known: Known) -> Platform:
 def _empty(known: Known) -> Platform:
     endpoint = known.endpoint
     level = _LEVELS.get(endpoint.state.lower(), Level.UNKNOWN)
-    if known.trouble:
-        return Platform(endpoint.state, Level.UNKNOWN, f"its deployments could not be listed: {known.trouble}")
     if level is Level.CHANGING:
         return Platform(endpoint.state, level, so_far(endpoint.state, known.endpoint_progress))
     if level in (Level.FAILED, Level.DEGRADED):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from backends.azure.arm import Arm, path_of
-from backends.azureml.fields import name_in, text
+from backends.azure.fields import text
+from backends.azureml.fields import name_in
 from tritonctl.errors import NotFound, UsageError
 from tritonctl.settings_backends import AzureMlSettings
 

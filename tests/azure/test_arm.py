@@ -98,6 +98,25 @@ async def test_a_failing_get_is_tried_again(azure: Emulator, workspace: Sample, 
     assert len(azure.state.made) == 3
 
 
+@pytest.mark.parametrize("renewed_first", [True, False])
+async def test_a_token_is_renewed_beside_the_tries(azure: Emulator, workspace: Sample, renewed_first: bool) -> None:
+    """Three times busy, and a token that was revoked: the fourth try is made all the same."""
+    busy = Fault("GET", ".*", 3, Response(503, None, {"Retry-After": "0"}))
+    stale = Fault("GET", ".*", 1, refuse(401, "ExpiredAuthenticationToken", "it was revoked"))
+    azure.state.faults += [stale, busy] if renewed_first else [busy, stale]
+    async with arm(azure) as client:
+        assert (await client.get(workspace.path, API))["name"] == "ws1"
+    assert len(azure.state.made) == 5
+
+
+async def test_the_time_in_our_own_queue_is_not_azures(azure: Emulator, workspace: Sample) -> None:
+    """Nothing was asked yet: only what Azure takes is its own."""
+    azure.state.latency_s = 0.4
+    async with arm(azure, at_once=2) as client:
+        asked = (client.get(workspace.path, API, deadline_s=1.5) for _ in range(16))
+        assert len(await asyncio.gather(*asked)) == 16
+
+
 async def test_a_failing_change_is_not_tried_again(azure: Emulator, workspace: Sample) -> None:
     workspace.endpoint("the-ep")
     azure.state.faults.append(Fault("DELETE", ".*", None, refuse(500, "InternalServerError", "Something broke")))

@@ -147,3 +147,21 @@ def test_no_bytes_break_it(body: bytes) -> None:
 
 def test_an_empty_tree_has_no_lines() -> None:
     assert ErrorTree("", "").text() == ""
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Errors in the additionalInfo of errors."""
+    found: dict[str, Any] = {"code": "Deepest"}
+    for level in range(depth):
+        found = {"code": f"C{level}", "additionalInfo": [{"type": "InnerError", "info": {"value": found}}] * 2}
+    return found
+
+
+def test_what_is_nested_in_additional_info_is_bounded_too() -> None:
+    """Each level doubles what is below it."""
+    tree = tree_of({"error": nested(16)})
+    assert tree is not None
+    found = tree.walk()
+    assert len(found) <= 400
+    assert "Deepest" not in tree.codes
+    assert "C15" in tree.codes

@@ -17,7 +17,8 @@ from tests.azure.emulator import Emulator
 from tests.azure.http import Response
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
 from tests.azure.state import Fault, Script, refuse
-from tritonctl.errors import NotFound, Unreachable
+from tests.waiting import until
+from tritonctl.errors import NotFound, TritonctlError, Unreachable
 
 
 async def began(client: Arm, workspace: Sample) -> Operation:
@@ -125,12 +126,37 @@ async def test_faults_on_the_way_are_waited_out(azure: Emulator, workspace: Samp
         assert (await client.finish(operation, "deploy blue")).succeeded
 
 
-async def test_an_operation_that_cannot_be_asked_for_is_given_up(azure: Emulator, workspace: Sample) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [Response(drop=True), Response(200, b"<html>"), *(refuse(status, "Odd", "odd") for status in (401, 408, 500, 503))],
+    ids=["cut", "no JSON", "401", "408", "500", "503"],
+)
+async def test_a_fault_that_lasts_is_waited_out_too(
+    azure: Emulator, workspace: Sample, monkeypatch: pytest.MonkeyPatch, fault: Response
+) -> None:
+    """Azure is at work meanwhile: who gave up would take back what goes on there. The caller has the deadline."""
+    monkeypatch.setattr("backends.azure.arm._backoff", lambda _count: 0.01)
     async with arm(azure) as client:
         operation = await began(client, workspace)
-        azure.state.faults.append(Fault("GET", "mfeOperationsStatus", None, Response(200, b"<html>")))
-        with pytest.raises(Unreachable, match="not JSON"):
+        lasting = Fault("GET", "mfeOperationsStatus", None, fault)
+        azure.state.faults.append(lasting)
+        following = asyncio.create_task(client.finish(operation, "deploy blue"))
+        await until(lambda: following.done() or len(azure.state.requests("GET", "mfeOperationsStatus")) > 30, 60.0)
+        assert not following.done()
+        azure.state.faults.remove(lasting)
+        assert (await following).succeeded
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_an_operation_that_may_not_be_asked_for_is_given_up(
+    azure: Emulator, workspace: Sample, status: int
+) -> None:
+    async with arm(azure) as client:
+        operation = await began(client, workspace)
+        azure.state.faults.append(Fault("GET", "mfeOperationsStatus", None, refuse(status, "No", "none of it")))
+        with pytest.raises(TritonctlError, match="none of it"):
             await client.finish(operation, "deploy blue")
+    assert len(azure.state.requests("GET", "mfeOperationsStatus")) == 1
 
 
 async def test_an_operation_that_azure_has_forgotten(azure: Emulator, workspace: Sample) -> None:

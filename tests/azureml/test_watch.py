@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from backends.azureml import meeting as meeting_module
 from backends.azureml import place as place_module
-from backends.azureml import watch as watch_module
 from backends.azureml.watch import Pace
 from tests.azure.emulator import Emulator
 from tests.azure.http import Response
@@ -164,7 +164,7 @@ async def test_without_the_right_to_list_keys_the_rest_is_told(azure: Emulator) 
 
 async def test_a_right_that_is_granted_later_is_noticed(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is Triton its model's type tells: a model that may not be read is not taken for one for ever."""
-    for module in (place_module, watch_module):
+    for module in (place_module, meeting_module):
         monkeypatch.setattr(module, "AGAIN_S", 0.5)
     sample = Sample(azure)
     sample.endpoint("ep", traffic={"blue": 100})

@@ -31,7 +31,7 @@ class Able(FakeBackend):
 @pytest.mark.parametrize("on_its_page", [False, True])
 async def test_each_has_a_key(tmp_path: Path, on_its_page: bool) -> None:
     async with FakeTriton([FakeModel("a")]) as server:
-        place = Able(service("ep/blue", server), service("ep/green", server))
+        place = Able(*(replace(service(f"ep/{name}", server), part_of="fake/ep") for name in ("blue", "green")))
         async with dashboard(place, work=tmp_path, size=(200, 50)) as shown:
             await shown.sees("ready")
             if on_its_page:

@@ -15,7 +15,7 @@ from tui.commands.session import Session
 async def deployments(session: Session, fleet: Fleet) -> tuple[ServiceStatus, ...]:
     """Those of the endpoint that the command names; none where it names a service.
 
-    Raises as `Session.named` does, and NotFound where what stands under the name is not one endpoint's: a namespace.
+    Raises as `Session.named` does.
     """
     try:
         await session.named(fleet)
@@ -23,11 +23,6 @@ async def deployments(session: Session, fleet: Fleet) -> tuple[ServiceStatus, ..
         below = fleet.below(session.arguments.service)
         if not below:
             raise
-        if any(_header(replica) is None for each in below for replica in each.replicas if replica.replica.address):
-            names = ", ".join(each.id for each in below[:10])
-            raise NotFound(
-                f"service {session.arguments.service!r}", "several services stand under this name", f"services: {names}"
-            ) from None
         return below
     return ()
 
@@ -51,12 +46,6 @@ def through_its_shares(target: ReplicaStatus) -> ReplicaStatus:
     assert address is not None
     headers = {name: value for name, value in address.headers.items() if name.lower() != DEPLOYMENT}
     return replace(target, replica=replace(target.replica, address=replace(address, headers=headers)))
-
-
-def _header(replica: ReplicaStatus) -> str | None:
-    """The one that chooses the deployment, as it is written there."""
-    address = replica.replica.address
-    return next((name for name in address.headers if name.lower() == DEPLOYMENT), None) if address else None
 
 
 def nobody_answered(endpoint: str, below: Sequence[ServiceStatus], error: TritonctlError) -> TritonctlError:

@@ -41,7 +41,7 @@ class _Condition:
         """
         platform = status.service.platform
         if self.text == "settled":
-            if platform.level is Level.FAILED:
+            if platform.level in (Level.FAILED, Level.DEGRADED):
                 raise OperationFailed(
                     f"{status.id} is {platform.state}", platform.reason or "its place gives no reason"
                 )

@@ -18,7 +18,6 @@ from tui.screens.base import LiveScreen
 from tui.widgets.bar import Part
 from tui.widgets.sheet import Block, Heading, Pair, Piece, Sheet
 
-_AGAIN_S = 5.0
 _DEADLINE_S = 15.0
 
 
@@ -80,9 +79,10 @@ class PlaceScreen(LiveScreen):
     @work(group="ask", exclusive=True, exit_on_error=False)
     async def _ask(self) -> None:
         fault: list[Piece] = []
+        backend = self.triton.fleet.backends[self._place_name]
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                sections = await self.triton.fleet.backends[self._place_name].describe_place()
+                sections = await backend.describe_place()
             self._told = [Block("it tells nothing beside its services", "muted")]
             if sections:
                 self._told = []
@@ -93,7 +93,7 @@ class PlaceScreen(LiveScreen):
         except TritonctlError as error:
             fault = [Block(str(error), "failed")]
         finally:
-            self._ask_after = time.monotonic() + _AGAIN_S
+            self._ask_after = time.monotonic() + backend.place_every_s
         self._show([*fault, *self._told])
 
     def _show(self, told: Sequence[Piece]) -> None:
