@@ -205,6 +205,10 @@ class Backend(ABC):
         """What is on screen now, None being everything: only that needs to be measured."""
         return None
 
+    def turned_away(self, service_id: str) -> None:
+        """Its server refused what the address has to show: where that may be another key by now, it is asked for."""
+        return None
+
     def list_all(self, everything: bool) -> bool:
         """List also what is not Triton, or no longer; whether this place can."""
         return False

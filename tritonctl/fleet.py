@@ -268,9 +268,11 @@ class Fleet:
             self._publish()
 
     def _set_backend(self, backend: Backend, state: BackendState, error: TritonctlError | None = None) -> None:
+        before = self._backend_status[backend.name]
         self._backend_status[backend.name] = replace(
-            self._backend_status[backend.name],
+            before,
             state=state,
+            lost_at=(before.lost_at or time.time()) if state is BackendState.LOST else None,
             detail=error.answer if error else "",
             advice=error.advice if error else "",
             warning=False,
@@ -329,6 +331,8 @@ class Fleet:
             return
         self._publish()
         backend = self.backend_of(tracked.service)
+        if seen.error_kind == "forbidden":
+            backend.turned_away(tracked.service.id)
         if tracked.reasons.are_wanted(backend, tracked.replicas.values()):
             self._start(self._read_log(tracked, backend), f"log {tracked.service.id}")
 

@@ -41,12 +41,15 @@ class ModelState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Platform:
     """The first layer: what the place says of a service or a replica, `state` in the place's own words. `final`: it
-    runs no more, and nothing there starts it again by itself."""
+    runs no more, and nothing there starts it again by itself. Of an operation that is under way `since` is when it
+    began (seconds since the epoch), and `doing` its word where that is not the state itself."""
 
     state: str
     level: Level
     reason: str | None = None
     final: bool = False
+    since: float | None = None
+    doing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class Service:
     """What somebody deployed and means by a name; `id` is BACKEND/NAME.
 
     `denied` names what the user may not do there (a capability) with the right that lacks. `part_of` is the address of
-    the one thing that it is one of several of, as an endpoint's deployments are; "" where it is no part.
+    the one thing that it is one of several of, as an endpoint's deployments are, and `share` what it takes of that
+    one's requests, as "90%"; "" where it is no part.
     """
 
     id: str
@@ -101,6 +105,7 @@ class Service:
     created_at: float | None = None  # seconds since the epoch
     denied: tuple[tuple[str, str], ...] = ()
     part_of: str = ""
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +338,7 @@ class BackendStatus:
     read_only: bool = False
     forbidden: bool = False  # it is lost since the login is, or lacks the rights
     optional: bool = False  # tried because it is often there; its absence is no fault
+    lost_at: float | None = None  # seconds since the epoch; what it told before is as old as that
 
 
 @dataclass(frozen=True, slots=True)

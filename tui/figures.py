@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from math import isfinite
 
 from tritonctl.errors import UsageError
+from tritonctl.inventory import Platform
 
 UNKNOWN = "–"
 
@@ -47,6 +49,16 @@ def duration_us(value: float | None) -> str:
     if value < 1_000_000:
         return f"{_digits(value / 1000)} ms"
     return f"{_digits(value / 1_000_000)} s"
+
+
+def platform_word(platform: Platform, lost_at: float | None = None) -> str:
+    """The state, with the time that an operation takes so far, or since when its place is lost (both seconds since the
+    epoch)."""
+    if lost_at is not None:
+        return f"{age(time.time() - lost_at)} ago: {platform.state}"  # in a narrow column its end is cut
+    if platform.since is not None:
+        return f"{platform.doing or platform.state} {age(time.time() - platform.since)}"
+    return platform.state
 
 
 def percent(value: float | None) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tritonctl.inventory import JoinedModel, Level, ModelState, ServiceStatus
 from tritonctl.server.rates import ModelRates
 from tritonctl.status import server_word, short_reason
-from tui.figures import age, cpu_cores, duration_us, percent, rate, size_bytes
+from tui.figures import age, cpu_cores, duration_us, percent, platform_word, rate, size_bytes
 from tui.widgets.columns import Column
 from tui.widgets.plaintext import plain, width_of
 from tui.widgets.table import Cell, Row
@@ -27,7 +27,7 @@ STATES = {
 # At 80 columns these go, in this order; the note is in the reserved line for the row with the cursor.
 SERVICE_COLUMNS = (
     Column("service", "SERVICE", None, minimum=16, weight=2),
-    Column("platform", "PLATFORM", 11, widest=24),
+    Column("platform", "PLATFORM", 12, widest=24),
     Column("server", "SERVER", 11),
     Column("models", "MODELS", 6, numeric=True),
     Column("rate", "REQ/S", 7, numeric=True),
@@ -66,7 +66,7 @@ def service_columns(services: Sequence[ServiceStatus]) -> tuple[Column, ...]:
         *(() if used else ("cpu", "ram")),
     }
     # Names are told apart by their ends, so they are cut last.
-    name = max([16, *(min(40, _cells(each.id)) for each in services)])
+    name = max([16, *(min(40, _cells(_name(each))) for each in services)])
     columns = (replace(column, minimum=name) if column.key == "service" else column for column in SERVICE_COLUMNS)
     return tuple(replace(column, hidden=True) if column.key in without else column for column in columns)
 
@@ -76,8 +76,9 @@ def _cells(name: str) -> int:
     return len(name) if name.isascii() and name.isprintable() else width_of(plain(name))
 
 
-def service_row(status: ServiceStatus, note: str) -> Row:
-    """`note` is what is said of it in the last column."""
+def service_row(status: ServiceStatus, note: str, lost_at: float | None = None) -> Row:
+    """`note` is what is said of it in the last column, `lost_at` when its place was lost (seconds since the epoch)."""
+    platform = status.service.platform
     total = status.rates.total if status.rates is not None else None
     gpus = status.rates.gpus if status.rates is not None else ()
     used = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
@@ -95,8 +96,8 @@ def service_row(status: ServiceStatus, note: str) -> Row:
     return Row(
         status.id,
         (
-            status.id,
-            (status.service.platform.state, STATES[status.service.platform.level]),
+            _name(status),
+            (platform_word(platform, lost_at), "stale" if lost_at is not None else STATES[platform.level]),
             (server_word(status), level),
             (f"{status.counts.ready}/{status.counts.total}", "warn" if status.counts.failed else "")
             if models_known
@@ -115,6 +116,11 @@ def service_row(status: ServiceStatus, note: str) -> Row:
         state=level,
         dim=status.stale,
     )
+
+
+def _name(status: ServiceStatus) -> str:
+    share = status.service.share
+    return f"{status.id}  {share}" if share else status.id
 
 
 def model_row(status: ServiceStatus, joined: JoinedModel) -> Row:

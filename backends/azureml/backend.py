@@ -97,6 +97,10 @@ class AzureMlBackend(Backend):
         if self._watch is not None:
             self._watch.look_at(service_ids)
 
+    def turned_away(self, service_id: str) -> None:
+        if self._watch is not None:
+            self._watch.turned_away(service_id)
+
     async def logs(
         self,
         service: Service,

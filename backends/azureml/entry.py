@@ -13,6 +13,8 @@ from backends.azureml.services import Known, Protocol
 from backends.azureml.workspaces import Workspace
 from tritonctl.inventory import Service
 
+_DOUBTED_S = 30.0
+
 Key = tuple[Workspace, str]
 """A workspace and the name of an endpoint in it."""
 
@@ -32,6 +34,7 @@ class Entry:
     due_early: bool = False
     access: Access | None = None
     forgotten: int = 0  # how often its access was
+    doubted_at: float = -1e9  # monotonic
     progress: dict[str, Progress | None] = field(default_factory=dict)  # by operation
     built: list[tuple[Known, Service]] | None = None  # None: something of it is new
     protocols: dict[tuple[str, str, str], Protocol] = field(default_factory=dict)
@@ -53,6 +56,15 @@ class Entry:
         """Its key is another one now; one that is being asked for may be the old one still."""
         self.access = self.built = None
         self.forgotten += 1
+
+    def doubt_access(self) -> bool:
+        """It was refused: asked for again, but not for each refusal; whether it is."""
+        now = time.monotonic()
+        if self.access is None or self.access.header is None or now < self.doubted_at + _DOUBTED_S:
+            return False
+        self.doubted_at = now
+        self.access = replace(self.access, until=0.0)
+        return True
 
     def protocol(self, deployment: Deployment) -> Protocol:
         return self.protocols.get(nature_of(deployment), Protocol.ASKED)

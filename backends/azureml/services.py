@@ -67,6 +67,7 @@ def service_of(backend: str, prefix: str, known: Known, ca: Path | None) -> Serv
         () if deployment is None else (_replica(known, deployment, state, ca),),
         (deployment or endpoint).created_at,
         part_of=f"{backend}/{prefix}{endpoint.name}" if deployment is not None else "",
+        share=_short_share(endpoint, deployment.name) if deployment is not None else "",
     )
 
 
@@ -92,7 +93,7 @@ def _told(known: Known) -> Platform:
     state, progress = known.deployment.state, known.progress
     level = _LEVELS.get(state.lower(), Level.UNKNOWN)
     if level is Level.CHANGING:
-        return Platform(state, level, so_far(state, progress))
+        return Platform(state, level, so_far(state, progress), since=_since(progress))
     if level in (Level.FAILED, Level.DEGRADED):
         return Platform(state, level, failure(progress) or f"{state}, and Azure no longer knows why: see its log")
     of_endpoint = _LEVELS.get(known.endpoint.state.lower(), Level.UNKNOWN)
@@ -101,8 +102,9 @@ def _told(known: Known) -> Platform:
         return Platform(state, Level.DEGRADED, f"its endpoint is {known.endpoint.state}: {why}")
     words = share(known.endpoint, known.deployment.name)
     if of_endpoint is Level.CHANGING:  # its traffic, say: who waits for it waits for that too
-        words = f"{words}; its endpoint: {so_far(known.endpoint.state, known.endpoint_progress)}"
-        return Platform(state, Level.CHANGING, words)
+        doing, operation = known.endpoint.state, known.endpoint_progress
+        words = f"{words}; its endpoint: {so_far(doing, operation)}"
+        return Platform(state, Level.CHANGING, words, since=_since(operation), doing=doing)
     return Platform(state, level, words)
 
 
@@ -110,10 +112,15 @@ def _empty(known: Known) -> Platform:
     endpoint = known.endpoint
     level = _LEVELS.get(endpoint.state.lower(), Level.UNKNOWN)
     if level is Level.CHANGING:
-        return Platform(endpoint.state, level, so_far(endpoint.state, known.endpoint_progress))
+        words, since = so_far(endpoint.state, known.endpoint_progress), _since(known.endpoint_progress)
+        return Platform(endpoint.state, level, words, since=since)
     if level in (Level.FAILED, Level.DEGRADED):
         return Platform(endpoint.state, level, failure(known.endpoint_progress) or "Azure no longer knows why")
     return Platform(endpoint.state, Level.OFF, "an endpoint without a deployment: nothing serves, nothing is billed")
+
+
+def _since(progress: Progress | None) -> float | None:
+    return progress.started_at if progress is not None and not progress.done else None
 
 
 def so_far(state: str, progress: Progress | None) -> str:
@@ -143,6 +150,11 @@ def share(endpoint: Endpoint, deployment: str) -> str:
     percent, mirrored = endpoint.traffic.get(deployment, 0), endpoint.mirror.get(deployment, 0)
     words = f"{percent} % of the traffic" if percent else "no traffic"
     return f"{words}, a copy of {mirrored} %" if mirrored else words
+
+
+def _short_share(endpoint: Endpoint, deployment: str) -> str:
+    mirrored = endpoint.mirror.get(deployment, 0)
+    return f"copy {mirrored}%" if mirrored else f"{endpoint.traffic.get(deployment, 0)}%"
 
 
 def _replica(known: Known, deployment: Deployment, state: Platform, ca: Path | None) -> Replica:

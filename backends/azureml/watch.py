@@ -90,6 +90,13 @@ class Watch:
             self._meeting.look()
             self._news.set()
 
+    def turned_away(self, service_id: str) -> None:
+        """A server there refused the key that is in hand: somebody may have made another one."""
+        known = self.known.get(service_id)
+        entry = self._entries.get((known.workspace, known.endpoint.name)) if known is not None else None
+        if entry is not None and entry.doubt_access():
+            self._meeting.look()
+
     async def updates(self) -> AsyncIterator[Update]:
         """Ends only by an error of the list of endpoints, where no workspace tells them. After it what was known stays
         until all is read anew."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from backends.azureml.watch import Pace
+from tests.azure import shapes
 from tests.azure.emulator import Emulator
+from tests.azure.http import Request
 from tests.azure.sample import BUILD_FAILED, Sample
 from tests.azure.shapes import TENANT
 from tests.azure.state import Fault, Script, refuse
@@ -162,9 +165,6 @@ async def test_two_hundred_endpoints(azure: Emulator, tmp_path: Path) -> None:
 
 def _begin(azure: Emulator, sample: Sample, script: Script) -> None:
     """Somebody else deploys: an operation of Azure that this dashboard did not start."""
-    from tests.azure import shapes
-    from tests.azure.http import Request
-
     path = sample.deployment("triton-ep", "red", state="Creating")
     azure.state.scripts.insert(0, ("PUT", ".*", script))
     document = azure.state.get(path)
@@ -419,3 +419,53 @@ async def test_a_login_that_is_lost_later_leads_to_the_line(azure: Emulator, sam
 def unwrapped(shown: Dashboard) -> str:
     """The screen's text with the lines that were broken put together."""
     return " ".join(" ".join(line.split()) for line in shown.lines)
+
+
+async def test_a_key_that_somebody_else_made_anew_is_asked_for_when_the_old_one_is_refused(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    """Not two minutes later: until then a service that is well would stand there as one that nobody reaches."""
+    path = f"{sample.path}/onlineEndpoints/triton-ep".lower()
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 34)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        before = azure.state.keys[path]
+        azure.state.keys[path] = ("MadeElsewhere0123456789", before[1])
+        asked = keys_asked_for(azure)
+        await shown.until(lambda: keys_asked_for(azure) > asked)
+        seen = shown.app.fleet.snapshot.by_id["ws/triton-ep/blue"].seen_at or 0.0
+        await shown.until(lambda: (shown.app.fleet.snapshot.by_id["ws/triton-ep/blue"].seen_at or 0.0) > seen + 1.0)
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        # A key that is refused for another reason is not asked for at each look.
+        azure.state.keys[path] = before
+        await asyncio.sleep(6.0)
+        assert keys_asked_for(azure) <= asked + 2
+
+
+async def test_shares_and_operations_are_seen_beside_whatever_else_is_wrong(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    async with dashboard(backend(azure), work=tmp_path, size=(80, 24)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        assert "triton-ep/blue  90%" in shown.text
+        assert "triton-ep/green  10%" in shown.text
+        path = f"{sample.path}/onlineEndpoints/triton-ep"
+        azure.state.scripts.insert(0, ("PUT", ".*", Script(60.0)))
+        asked = Request("PUT", path, path, {"api-version": "2024-10-01"}, {}, b"", 0)
+        running, _ = azure.state.begin("oe", asked, shapes.ML, lambda _well: None)
+        document = azure.state.get(path)
+        assert document is not None
+        document["properties"]["provisioningState"] = "Updating"
+        document["properties"]["properties"]["AzureAsyncOperationUri"] = running.uri
+        await shown.until(lambda: re.search(r"Updating \d+s", shown.line("triton-ep/blue")) is not None)
+        before = re.findall(r"Updating \d+s", shown.text)
+        await shown.until(lambda: re.findall(r"Updating \d+s", shown.text) not in ([], before))
+
+
+async def test_what_a_lost_place_told_is_old(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    """The servers may answer all the same; what Azure says of them is of the time before."""
+    async with dashboard(backend(azure), work=tmp_path, size=(120, 34)) as shown:
+        await shown.until(lambda: "ready" in shown.line("triton-ep/blue"))
+        azure.state.faults.append(Fault("GET", ".*", None, refuse(403, "AuthorizationFailed", "no longer")))
+        await shown.until(lambda: re.search(r"\d+s ago: Suc", shown.line("triton-ep/blue")) is not None)
+        azure.state.faults.clear()
+        await shown.until(lambda: "ago" not in shown.line("triton-ep/blue"))

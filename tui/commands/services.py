@@ -10,6 +10,7 @@ from tritonctl.status import server_word
 from tui.commands import documents, text
 from tui.commands.session import Session, is_lost, service_error, trouble, warn_lost
 from tui.commands.streams import say, tell
+from tui.figures import platform_word
 
 
 async def services(session: Session) -> int:
@@ -42,7 +43,7 @@ def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
             (
                 style.symbol(each.level),
                 each.id,
-                each.service.platform.state,
+                " ".join(filter(None, (platform_word(each.service.platform), each.service.share))),
                 server_word(each),
                 f"{each.counts.ready}/{each.counts.total}" if any(r.models_known for r in each.replicas) else "–",
                 f"{each.replicas_ready}/{len(each.replicas)}",

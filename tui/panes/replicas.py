@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 
 from tritonctl.inventory import ReplicaStatus, ServiceStatus, Usage
 from tritonctl.status import of_replica, server_word
-from tui.figures import age, cpu_cores, duration_us, number, size_bytes
+from tui.figures import age, cpu_cores, duration_us, number, platform_word, size_bytes
 from tui.panes.base import Pane
 from tui.rows import STATES
 from tui.screens.base import LiveScreen
@@ -93,7 +93,7 @@ def _row(own: ServiceStatus) -> Row:
         replica.name,
         (
             replica.name,
-            (replica.platform.state, STATES[replica.platform.level]),
+            (platform_word(replica.platform), STATES[replica.platform.level]),
             (server_word(own), STATES[own.level]),
             (f"{own.counts.ready}/{own.counts.total}", "warn" if own.counts.failed else "")
             if status.models_known

@@ -47,6 +47,7 @@ class ServicesScreen(LiveScreen):
         self._faults_only = False
         self._sort: tuple[str, bool] | None = None
         self._made: dict[str, tuple[ServiceStatus, Row]] = {}
+        self._lost: dict[str, float] = {}  # seconds since the epoch, by backend
         self._verdicts: Verdicts | None = None
 
     def body(self) -> Iterator[Widget]:
@@ -83,6 +84,7 @@ class ServicesScreen(LiveScreen):
         """The worst first. Rows are made only where they are seen, but to find or to sort by what stands in them."""
         services = [each for each in snapshot.services if not self._faults_only or each.level not in _WELL]
         services.sort(key=lambda each: (each.level, each.id))
+        self._lost = {each.name: each.lost_at for each in snapshot.backends if each.lost_at is not None}
         if not self._filter and self._sort is None:
             return Rows([each.id for each in services], lambda number: self._row(services[number]))
         rows = [self._row(each) for each in services]
@@ -94,14 +96,16 @@ class ServicesScreen(LiveScreen):
         return Rows.of(rows)
 
     def _row(self, status: ServiceStatus) -> Row:
-        """A status never changes, so neither does its row, but for the age of what is stale or has an age."""
+        """A status never changes, so neither does its row, but for the ages in it."""
         kept = self._made.get(status.id)
         note = self._verdicts.note(status) if self._verdicts is not None else status.note
-        if kept is not None and kept[0] is status and not status.stale and kept[1].cells[-1] == note:
+        lost_at = self._lost.get(status.service.backend)
+        steady = not status.stale and status.service.platform.since is None and lost_at is None
+        if kept is not None and kept[0] is status and steady and kept[1].cells[-1] == note:
             created = status.service.created_at
             if created is None or kept[1].cells[_AGE] == age(time.time() - created):
                 return kept[1]
-        row = service_row(status, note)
+        row = service_row(status, note, lost_at)
         self._made[status.id] = (status, row)
         return row
 
