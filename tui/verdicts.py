@@ -84,6 +84,10 @@ class Verdicts:
             diagnosis = await triage(status, backend, self._catalogues[backend.kind])
         except Exception:  # the others are asked all the same; the triage tab of this one shows what is wrong
             return
+        now = self._fleet.snapshot.by_id.get(status.id)
+        if now is None or _state(now) != verdict.state:  # what was gathered may be of the state that came since
+            verdict.asked = None
+            return
         headline = diagnosis.headline
         causes = [each for each in diagnosis.findings if each.weight in (Weight.FAILED, Weight.DEGRADED)]
         if headline is None or headline.confidence is not Confidence.SURE or headline not in causes:
