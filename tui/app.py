@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual import events, on, work
@@ -37,6 +38,7 @@ _WARNED_S = 10.0  # within these the same key leaves, past a change that is at w
 _GATHER_S = 0.06  # looks that end together are drawn together
 _STRUCK_AGAIN_S = 0.5
 _BEGIN_AT_LATEST_S = 0.3
+_LOST_AFTER_S = 5.0
 _HEARTBEAT_S = 2.0  # ages go on when nothing is told
 
 
@@ -85,6 +87,8 @@ class TritonctlApp(CommandedApp):
         loop = asyncio.get_running_loop()
         for name in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(name, self._leave_by, name)
+        if isinstance(self._driver, TerminalDriver):
+            self.set_interval(_LOST_AFTER_S, partial(self._leave_if_lost, self._driver))
         self.call_after_refresh(self._begin)
         # That waits for the first screen to be drawn: a key that was typed ahead may have covered it before.
         self.set_timer(_BEGIN_AT_LATEST_S, self._begin)
@@ -109,6 +113,10 @@ class TritonctlApp(CommandedApp):
     def idle_s(self) -> float:
         """Seconds since a key was pressed."""
         return time.monotonic() - self._touched_at
+
+    def _leave_if_lost(self, driver: TerminalDriver) -> None:
+        if driver.is_lost:
+            self._leave_by(signal.SIGHUP)
 
     def _leave_by(self, name: signal.Signals) -> None:
         let_go_of_a_lost_terminal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 import termios
 
@@ -23,6 +24,14 @@ class TerminalDriver(LinuxDriver):
         if sys.__stdout__ is not None and not (self._file is not None and self._file.isatty()):
             self._file = sys.__stdout__
         super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the terminal is gone. One that is not the session's own sends no SIGHUP, and Textual would read its
+        end for ever."""
+        asked = select.poll()
+        asked.register(self.fileno, 0)
+        return bool(asked.poll(0))
 
     def process_message(self, message: Message) -> None:
         """In the thread that reads: the event loop may be busy when a key comes."""

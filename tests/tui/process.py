@@ -96,11 +96,12 @@ async def running(
     home: Path,
     size: tuple[int, int] = (120, 34),
     ignore_hangup: bool = False,
+    controlling: bool = True,
     errors: Path | None = None,
     **environ: str,
 ) -> AsyncIterator[Running]:
     """`tritonctl ARGUMENTS` with a home of its own, stderr to the terminal or to the file `errors`; killed when left,
-    if it still runs."""
+    if it still runs. A terminal that is not the `controlling` one of the session sends no SIGHUP when it goes away."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TRITONCTL_ASCII")}
@@ -108,7 +109,8 @@ async def running(
     own |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUTF8": "1", "XDG_RUNTIME_DIR": str(home)}
 
     def prepare() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if controlling:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         if ignore_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

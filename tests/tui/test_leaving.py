@@ -64,6 +64,18 @@ async def test_leaving_takes_a_second_at_most_also_while_a_server_hangs(
         assert min(took) < 1, took
 
 
+async def test_a_lost_terminal_that_sends_no_signal_ends_it_too(tmp_path: Path) -> None:
+    """As under setsid: without one it was read for ever, at half a core."""
+    async with (
+        FakeTriton([FakeModel("m")]) as server,
+        running("--url", f"http://127.0.0.1:{server.port}", home=tmp_path, controlling=False) as shown,
+    ):
+        await opened(shown)
+        shown.hang_up()
+        assert await shown.ends() < 15
+        assert shown.child.returncode == 129
+
+
 @pytest.mark.parametrize("ignored", [False, True])  # it hung one time in three
 async def test_a_lost_terminal_ends_it(tmp_path: Path, ignored: bool) -> None:
     async with FakeTriton([FakeModel("m")]) as server:
