@@ -68,10 +68,13 @@ class Ground(PlanGround):
             )
         return self.deployment
 
-    def need_quiet(self) -> None:
-        """Azure refuses a change while another is under way; that is told before anything is asked."""
-        for what, each in (("deployment", self.deployment), ("endpoint", self.endpoint)):
-            if each is not None and each.under_way:
+    def need_quiet(self, *others: Deployment) -> None:
+        """Azure refuses a change while another is under way; that is told before anything is asked. `others` are those
+        that are changed with it."""
+        mine = [self.deployment] if self.deployment is not None else []
+        concerned = [*(("deployment", each) for each in (*mine, *others)), ("endpoint", self.endpoint)]
+        for what, each in concerned:
+            if each.under_way:
                 raise OperationFailed(
                     f"{self.intent.action} of {self.service_id}",
                     f"the {what} {each.name} is {each.state} already: Azure takes one change at a time",
