@@ -9,7 +9,7 @@ from functools import partial
 from backends.azureml import edit
 from backends.azureml.documents import Deployment
 from backends.azureml.fields import mapping, number
-from backends.azureml.ground import OPERATION_S, Ground
+from backends.azureml.ground import Ground
 from backends.azureml.workspaces import API
 from backends.secrets import MASK
 from tritonctl.errors import AlreadySo, OperationFailed, UsageError
@@ -51,7 +51,7 @@ async def scale(ground: Ground) -> Plan:
         run=partial(_put_scale, ground, deployment, count),
         replica=deployment.name,
         undo_call=f"{call} {deployment.instances} {ground.workspace.az}" if deployment.instances else "",
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
     return ground.plan(
         f"Scale {ground.service_id} to {count}",
@@ -66,7 +66,7 @@ async def scale(ground: Ground) -> Plan:
 async def _put_scale(ground: Ground, deployment: Deployment, count: int) -> str:
     """PATCH takes tags and sku alone (azure-rest-api-specs, OnlineDeployments_Update), and so loses nothing else."""
     body = {"sku": {"name": deployment.sku or "Default", "capacity": count}}
-    return await ground.patch(ground.sibling_path(deployment.name), body, f"scale {ground.service_id}")
+    return await ground.calls.patch(ground.calls.path_of(deployment.name), body, f"scale {ground.service_id}")
 
 
 # Settings
@@ -104,15 +104,17 @@ def _put_step(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]
         f"{ground.workspace.az}",
         run=partial(_put_edits, ground, deployment, edits),
         replica=deployment.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 async def _put_edits(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> str:
     """On the document as it is by then."""
     fresh = await ground.place.deployment(ground.workspace, ground.endpoint.name, deployment.name)
-    path = ground.sibling_path(deployment.name)
-    return await ground.put(path, edit.applied(fresh.document, edits), f"{ground.intent.action} of {ground.service_id}")
+    path = ground.calls.path_of(deployment.name)
+    return await ground.calls.put(
+        path, edit.applied(fresh.document, edits), f"{ground.intent.action} of {ground.service_id}"
+    )
 
 
 async def restart(ground: Ground) -> Plan:
@@ -156,7 +158,7 @@ async def regenerate(ground: Ground) -> Plan:
         f"{ground.workspace.az}",
         run=partial(_regenerate, ground, which.capitalize()),
         replica=ground.endpoint.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
     return ground.plan(
         f"Regenerate the {which} key of {ground.endpoint_id}",
@@ -172,8 +174,8 @@ async def regenerate(ground: Ground) -> Plan:
 async def _regenerate(ground: Ground, which: str) -> str:
     """The new key is not in the answer, and is fetched only by whoever asks for it."""
     arm = ground.place.arm
-    changed = await arm.change("POST", f"{ground.endpoint_path}/regenerateKeys", API, {"keyType": which})
-    answer = await ground.ended(changed, f"regenerate the key of {ground.endpoint_id}")
+    changed = await arm.change("POST", f"{ground.calls.path}/regenerateKeys", API, {"keyType": which})
+    answer = await ground.calls.ended(changed, f"regenerate the key of {ground.endpoint_id}")
     if ground.watch is not None:
         ground.watch.forget_access(ground.workspace, ground.endpoint.name)
     return answer

@@ -10,7 +10,7 @@ from functools import partial
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.edit import applied
 from backends.azureml.fields import asset_in
-from backends.azureml.ground import CALL_S, OPERATION_S, Ground
+from backends.azureml.ground import CALL_S, Ground
 from backends.azureml.place import version_path
 from backends.azureml.traffic import Shares, spread, traffic_step, unfit_warnings
 from backends.azureml.workspaces import API
@@ -178,18 +178,18 @@ def _deployment_step(ground: Ground, deployment: Deployment) -> Step:
     return Step(
         call=f"az ml online-deployment delete -n {deployment.name} -e {ground.endpoint.name} --yes "
         f"{ground.workspace.az}",
-        run=partial(_remove, ground, ground.sibling_path(deployment.name), f"delete {deployment.name}"),
+        run=partial(_remove, ground, ground.calls.path_of(deployment.name), f"delete {deployment.name}"),
         replica=deployment.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 def _endpoint_step(ground: Ground) -> Step:
     return Step(
         call=f"az ml online-endpoint delete -n {ground.endpoint.name} --yes {ground.workspace.az}",
-        run=partial(_remove, ground, ground.endpoint_path, f"delete {ground.endpoint.name}"),
+        run=partial(_remove, ground, ground.calls.path, f"delete {ground.endpoint.name}"),
         replica=ground.endpoint.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
@@ -223,13 +223,13 @@ def _compute_step(ground: Ground, whole: bool, around: _Around, warnings: list[s
         call=f"az ml compute detach -n {endpoint.compute} --yes {ground.workspace.az}",
         run=partial(_detach, ground, endpoint.compute),
         replica=endpoint.compute,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 async def _remove(ground: Ground, path: str, tried: str) -> str:
     try:
-        return await ground.remove(path, tried)
+        return await ground.calls.remove(path, tried)
     except NotFound:
         return "was gone already"
 
@@ -239,7 +239,7 @@ async def _detach(ground: Ground, compute: str) -> str:
     if users := _beside(ground.endpoint, await ground.place.endpoints(ground.workspace)):
         raise OperationFailed(f"detach {compute}", f"{', '.join(users)} runs there by now", "leave it attached")
     path = f"{ground.workspace.path}/computes/{compute}"
-    return await ground.remove(path, f"detach {compute}", {"underlyingResourceAction": "Detach"})
+    return await ground.calls.remove(path, f"detach {compute}", {"underlyingResourceAction": "Detach"})
 
 
 async def _archive(ground: Ground, path: str, *, archived: bool) -> str:

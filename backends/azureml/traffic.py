@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backends.azureml import edit
 from backends.azureml.documents import Deployment, Endpoint
-from backends.azureml.ground import OPERATION_S, Ground
+from backends.azureml.ground import Ground
 from tritonctl.backend import MIRROR
 from tritonctl.errors import AlreadySo, NotFound, OperationFailed, UsageError
 from tritonctl.plan import NotAsBefore, Plan, Step
@@ -81,7 +81,7 @@ def traffic_step(ground: Ground, after: Shares, before: Shares) -> Step:
         replica=ground.endpoint.name,
         undo_call=_az(ground, before, after),
         undo=shift.take_back,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
@@ -132,7 +132,7 @@ class _Shift:
 
     async def _put(self, fresh: Endpoint, shares: Shares) -> str:
         document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
-        return await self._ground.put(self._ground.endpoint_path, document, f"traffic of {self._ground.endpoint_id}")
+        return await self._ground.calls.put(self._ground.calls.path, document, f"traffic of {self._ground.endpoint_id}")
 
 
 def _among(shares: Shares, here: Collection[str]) -> Shares:

@@ -23,6 +23,7 @@ from tui.commands.streams import answered, say, say_left, tell
 
 _SETTLES = ("deploy", Capability.SCALE, Capability.SETTINGS, Capability.TRAFFIC, Capability.RESTART)
 _MAX_FILE_BYTES = 512 * 1024 * 1024
+_SO_FAR_S = 10.0  # between two lines about what takes long
 
 
 async def load(session: Session) -> int:
@@ -237,25 +238,39 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
     told: dict[int, StepState] = {}
     newest: tuple[StepResult, ...] = ()
 
+    def where(place: int) -> str:
+        step = plan.steps[place]
+        if not plan.parallel and len(plan.steps) > 1:
+            return f"{place + 1} {text.shortened(step.call)}: "
+        return f"{step.replica}: " if step.replica and plan.parallel else ""
+
     def progress(results: tuple[StepResult, ...]) -> None:
         nonlocal newest
         newest = results
         for place, result in enumerate(results):
             if told.get(place) is not result.state and result.state is not StepState.WAITING:
                 told[place] = result.state
-                where = f"{result.step.replica}: " if result.step.replica and plan.parallel else ""
-                if not plan.parallel and len(results) > 1:
-                    where = f"{place + 1} {text.shortened(result.step.call)}: "
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 answer = f": {result.answer}" if result.state is StepState.UNDONE and result.answer else ""
-                say(f"{where}{result.state}{seconds}{answer}")
+                say(f"{where(place)}{result.state}{seconds}{answer}")
 
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(_SO_FAR_S)
+            for place, result in enumerate(newest):
+                if result.state is StepState.RUNNING and (words := result.step.so_far()):
+                    say(f"{where(place)}{words}")
+
+    ticking = asyncio.create_task(tick(), name="tell how far it is")
     try:
         outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     except asyncio.CancelledError:
         whole = ("interrupted: what was asked of a server goes on there, and nobody waits for it any more",)
         say_left((*(left_halfway(plan, newest) or whole), *_taken_up_by(plan)))
         raise
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
     if session.json:
         tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]
