@@ -205,6 +205,12 @@ class Backend(ABC):
     def watch(self) -> AsyncIterator[Update]:
         """First what exists, as one Listed, then what changes, for as long as somebody listens."""
 
+    async def sign_in(self) -> AsyncIterator[Told]:
+        """Ends when the place can be asked; tells before what a person must do for it, where something."""
+        nothing: tuple[Told, ...] = ()
+        for told in nothing:
+            yield told
+
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         """What is on screen now, None being everything: only that needs to be measured."""
         return None

@@ -79,10 +79,8 @@ class AzureMlBackend(Backend):
 
     async def watch(self) -> AsyncIterator[Update]:
         place = self._opened()
-        arm = place.arm
-        # A person is slower than any deadline: who must type a code is told so, and waited for.
-        async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
-            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
+        async for told in self.sign_in():
+            yield told
         await self._find()
         watch = self._watch
         if watch is None or watch.workspaces != self._workspaces:
@@ -91,6 +89,12 @@ class AzureMlBackend(Backend):
         watch.look_at(self._in_view)
         async for update in watch.updates():
             yield update
+
+    async def sign_in(self) -> AsyncIterator[Told]:
+        arm = self._opened().arm
+        # A person is slower than any deadline: who must type a code is told so, and waited for.
+        async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
+            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         self._in_view = service_ids

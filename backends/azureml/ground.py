@@ -104,6 +104,12 @@ class Ground(PlanGround):
         """How long a step that Azure takes long for may take."""
         return OPERATION_S if self.intent.ready_s is None else self.intent.ready_s
 
+    @property
+    def typed(self) -> str:
+        """What must be typed to take from the deployment, or to replace it: its name while requests go to it."""
+        deployment = self.deployment.name if self.deployment is not None else ""
+        return self.intent.service.name if self.endpoint.traffic.get(deployment) else ""
+
     def need_deployment(self) -> Deployment:
         if self.deployment is None:
             raise OperationFailed(

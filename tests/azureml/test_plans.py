@@ -96,22 +96,23 @@ async def test_only_traffic_of_our_own_is_taken_back(azure: Emulator, sample: Sa
 
 
 @pytest.mark.parametrize(
-    ("shares", "says"),
+    ("shares", "error", "says"),
     [
-        (("green=20",), "add up to 110 %"),
-        (("red=10", "blue=90"), "no such deployment"),
-        (("blue=101",), "0 to 100"),
-        (("blue=5.5",), "whole number"),
-        (("blue=50", "blue=50"), "twice"),
-        ((), "no share"),
-        (("blue=90", "green=10"), "so already"),
+        (("green=20",), UsageError, "add up to 110 %"),
+        (("red=10", "blue=90"), UsageError, "no such deployment"),
+        (("blue=101",), UsageError, "0 to 100"),
+        (("blue=5.5",), UsageError, "whole number"),
+        (("blue=50", "blue=50"), UsageError, "twice"),
+        ((), UsageError, "no share"),
+        (("blue=90", "green=10"), AlreadySo, "so already"),
     ],
 )
-async def test_shares_that_cannot_be(azure: Emulator, sample: Sample, shares: tuple[str, ...], says: str) -> None:
+async def test_shares_that_cannot_be(
+    azure: Emulator, sample: Sample, shares: tuple[str, ...], error: type[Exception], says: str
+) -> None:
     async with watched(azure) as place:
-        with pytest.raises((UsageError, OperationFailed, AlreadySo)) as caught:
+        with pytest.raises(error, match=says):
             await place.plan(Capability.TRAFFIC, "tri/blue", *shares)
-        assert says in str(caught.value)
 
 
 async def test_requests_are_mirrored_to_a_deployment_without_any(
@@ -273,6 +274,61 @@ async def test_another_key_is_taken_up_by_ourselves(azure: Emulator, sample: Sam
 def _key(place: Place, name: str) -> str:
     address = place.service(name).replicas[0].address
     return address.headers["Authorization"].reveal() if address is not None else ""
+
+
+async def test_another_key_is_looked_for_also_where_its_making_failed(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    azure.state.scripts.append(("POST", "regenerateKeys", Script(0.1, "Failed", OUT_OF_QUOTA)))
+    async with watched(azure) as place:
+        await place.until(lambda: place.service("tri/blue").replicas[0].address is not None)
+        old = _key(place, "tri/blue")
+        outcome = await done(await place.plan(Capability.KEYS, "tri/blue", value="primary"), audit)
+        assert outcome.error is not None
+        await place.until(lambda: _key(place, "tri/blue") not in ("", old))
+
+
+async def test_keys_that_azure_leaves_empty_are_none(azure: Emulator, sample: Sample) -> None:
+    async with watched(azure) as place:
+        azure.state.keys[f"{sample.path}/onlineEndpoints/tri".lower()] = ("", "")
+        with pytest.raises(OperationFailed, match="Azure gave none"):
+            await place.backend.keys(place.service("tri/blue"))
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "value", "typed"),
+    [
+        (Capability.SCALE, (), "1", "tri/blue"),
+        (Capability.SCALE, (), "3", ""),
+        (Capability.RESTART, (), "", "tri/blue"),
+        (Capability.SETTINGS, ("env.A=1",), "", "tri/blue"),
+    ],
+)
+async def test_what_serves_requests_is_lessened_or_replaced_only_when_its_name_is_typed(
+    azure: Emulator, sample: Sample, action: Capability, words: tuple[str, ...], value: str, typed: str
+) -> None:
+    for name in ("blue", "green"):
+        document(azure, sample, f"onlineEndpoints/tri/deployments/{name}")["sku"]["capacity"] = 2
+    document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] = {"blue": 100, "green": 0}
+    async with watched(azure) as place:
+        assert (await place.plan(action, "tri/blue", *words, value=value)).typed == typed
+        assert (await place.plan(action, "tri/green", *words, value=value)).typed == ""
+
+
+async def test_a_setting_that_was_not_there_goes_back_by_az_alone(azure: Emulator, sample: Sample) -> None:
+    properties = document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]
+    del properties["requestSettings"]["requestTimeout"]
+    properties["livenessProbe"] = None
+    words = ("requests.timeout=90", "liveness.failure=5", "requests.concurrent=4")
+    async with watched(azure) as place:
+        alone = await place.plan(Capability.SETTINGS, "tri/blue", *words[:2])
+        beside = await place.plan(Capability.SETTINGS, "tri/blue", *words)
+    default = (
+        "requests.timeout, liveness.failure back to Azure's default only by az ml online-deployment update -n blue "
+        "-e tri --remove request_settings.request_timeout_ms liveness_probe.failure_threshold -w ws1 "
+    )
+    assert alone.undo.startswith(default)
+    assert beside.undo.startswith(f"tritonctl set ws/tri/blue requests.concurrent=10   ({default}")
 
 
 @pytest.mark.parametrize(

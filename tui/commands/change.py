@@ -149,7 +149,11 @@ async def register(session: Session) -> int:
     """A model repository of this machine becomes a model of a place that has a registry."""
     arguments = session.arguments
     wanted = Registration(
-        arguments.folder, arguments.name or "", arguments.model_version or "", arguments.workspace or ""
+        arguments.folder,
+        arguments.name or "",
+        arguments.model_version or "",
+        arguments.workspace or "",
+        session.settings.timeout_s,
     )
     return await _of_a_place(session, f"register {arguments.folder}", lambda place: place.plan_register(wanted))
 
@@ -157,7 +161,7 @@ async def register(session: Session) -> int:
 async def deploy(session: Session) -> int:
     arguments = session.arguments
     place, name = split_place(arguments.service, [each.name for each in session.settings.backends])
-    wanted = serving(arguments, name)
+    wanted = serving(arguments, name, session.settings.timeout_s)
     return await _of_a_place(session, f"deploy {arguments.model}", lambda it: it.plan_deploy(wanted), place)
 
 
@@ -172,6 +176,8 @@ async def _of_a_place(
         read_only = session.settings.read_only or place.read_only
         if read_only and not session.arguments.dry_run:
             raise Refused(what, "read-only mode", f"set read_only = false for the backend {place.name}")
+        async for told in place.sign_in():
+            say(f"backend {place.name}: {told.advice or told.text}")
         return await _execute(session, await make(place), read_only=read_only)
     finally:
         await asyncio.gather(*(each.aclose() for each in backends), return_exceptions=True)
