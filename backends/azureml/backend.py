@@ -84,7 +84,7 @@ class AzureMlBackend(Backend):
         await self._find()
         watch = self._watch
         if watch is None or watch.workspaces != self._workspaces:
-            watch = Watch(place, self.name, self._workspaces, self._prefix, arm.cloud.ca, self._pace)
+            watch = Watch(place, self.name, self._workspaces, self._prefix, place.arm.cloud.ca, self._pace)
         self._watch = watch  # the same after an outage: meanwhile what it knows is all that actions and logs go by
         watch.look_at(self._in_view)
         async for update in watch.updates():
