@@ -154,7 +154,7 @@ async def test_a_load_past_its_deadline(server: Running, audit: AuditLog) -> Non
         assert isinstance(error, Unreachable)
         assert error.kind == "timeout"
         assert "0.5 s" in error.answer
-        assert "watch the model's state" in error.advice
+        assert "watch the state of what it changes" in error.advice
         assert (await look()).note == "loading slow"
 
 

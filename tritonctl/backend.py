@@ -139,8 +139,8 @@ class Intent:
     """A change somebody wants of a service that is the place's to make: `value` is the mode, the number, …
 
     `loaded` are the models that are loaded now, for a change that must keep them; `options` are the ids of the plan's
-    choices that are chosen, `("all",)` being every one. `ready_s` is how long a server may take to get ready, None
-    being the place's own.
+    choices that are chosen, `("all",)` being every one. `ready_s` is how long a server may take to get ready, or a step
+    that ends when it is, None being the place's own.
     """
 
     action: Capability
@@ -155,13 +155,15 @@ class Intent:
 class Registration:
     """A model repository of this machine that is to become a model of the place: no `version` is the next one.
 
-    `within` is the part of the place, where it has several: a workspace.
+    `within` is the part of the place, where it has several: a workspace. `deadline_s` is how long a step may take, None
+    being the place's own.
     """
 
     folder: Path
     name: str = ""
     version: str = ""
     within: str = ""
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ class Serving:
     """A registered model (NAME:VERSION) that is to be served as the service `name`, in the place's own terms.
 
     None leaves a setting as it is, or to the place where the service is new. With `code`, a folder, its `script`
-    answers instead of Triton, in the registered `environment` (NAME:VERSION).
+    answers instead of Triton, in the registered `environment` (NAME:VERSION). `ready_s` is how long a step may take,
+    None being the place's own.
     """
 
     model: str
@@ -183,6 +186,7 @@ class Serving:
     script: str | None = None
     environment: str | None = None
     traffic: bool = False
+    ready_s: float | None = None
 
 
 class Backend(ABC):
@@ -200,6 +204,12 @@ class Backend(ABC):
     @abstractmethod
     def watch(self) -> AsyncIterator[Update]:
         """First what exists, as one Listed, then what changes, for as long as somebody listens."""
+
+    async def sign_in(self) -> AsyncIterator[Told]:
+        """Ends when the place can be asked; tells before what a person must do for it, where something."""
+        nothing: tuple[Told, ...] = ()
+        for told in nothing:
+            yield told
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         """What is on screen now, None being everything: only that needs to be measured."""

@@ -33,6 +33,7 @@ class Step:
     `settles`: once it is done, what the steps up to it made is to stay; what was before them is gone. A failure after
     it is undone as far as to here.
     `ours`: it is done from this machine, as an upload is, and ends with who stops waiting for it.
+    `so_far`: how far it is, in words, while it runs; "" where it is not known.
     """
 
     call: str
@@ -43,6 +44,7 @@ class Step:
     deadline_s: float = 300.0
     settles: bool = False
     ours: bool = False
+    so_far: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ async def _run(place: int, step: Step, put: _Put) -> bool:
         late = Unreachable(
             step.call,
             f"not done after {step.deadline_s:g} s",
-            "it may still end well there: watch the model's state",
+            "it may still end well there: watch the state of what it changes",
             kind="timeout",
         )
         put(place, StepResult(step, StepState.FAILED, time.monotonic() - began, error=late))

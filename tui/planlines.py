@@ -43,6 +43,8 @@ def progress_lines(results: Sequence[StepResult], log: Sequence[str]) -> list[Pa
             lines += [PanelLine(result.error.advice, label="→")] if result.error.advice else []
         elif result.state is not StepState.RUNNING:
             lines.append(PanelLine(f"{result.answer or result.state}{seconds}"))
+        elif words := result.step.so_far():
+            lines.append(PanelLine(words))
     if log:
         lines.append(PanelLine("log", style="muted"))
         lines += [PanelLine(text, style="muted") for text in log[-LOG_LINES:]]

@@ -79,18 +79,22 @@ class AzureMlBackend(Backend):
 
     async def watch(self) -> AsyncIterator[Update]:
         place = self._opened()
-        arm = place.arm
-        # A person is slower than any deadline: who must type a code is told so, and waited for.
-        async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
-            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
+        async for told in self.sign_in():
+            yield told
         await self._find()
         watch = self._watch
         if watch is None or watch.workspaces != self._workspaces:
-            watch = Watch(place, self.name, self._workspaces, self._prefix, arm.cloud.ca, self._pace)
+            watch = Watch(place, self.name, self._workspaces, self._prefix, place.arm.cloud.ca, self._pace)
         self._watch = watch  # the same after an outage: meanwhile what it knows is all that actions and logs go by
         watch.look_at(self._in_view)
         async for update in watch.updates():
             yield update
+
+    async def sign_in(self) -> AsyncIterator[Told]:
+        arm = self._opened().arm
+        # A person is slower than any deadline: who must type a code is told so, and waited for.
+        async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
+            yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         self._in_view = service_ids

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from backends.azureml import edit
 from backends.azureml.documents import Deployment
 from backends.azureml.fields import mapping, number
-from backends.azureml.ground import OPERATION_S, Ground
+from backends.azureml.ground import Ground
 from backends.azureml.workspaces import API
 from backends.secrets import MASK
 from tritonctl.errors import AlreadySo, OperationFailed, UsageError
@@ -51,7 +52,7 @@ async def scale(ground: Ground) -> Plan:
         run=partial(_put_scale, ground, deployment, count),
         replica=deployment.name,
         undo_call=f"{call} {deployment.instances} {ground.workspace.az}" if deployment.instances else "",
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
     return ground.plan(
         f"Scale {ground.service_id} to {count}",
@@ -60,13 +61,14 @@ async def scale(ground: Ground) -> Plan:
         f"{deployment.instance_type or 'the default instance'}",
         warnings=warnings,
         undo=f"tritonctl scale {ground.service_id} {deployment.instances}" if deployment.instances else "",
+        typed=ground.typed if deployment.instances is None or count < deployment.instances else "",
     )
 
 
 async def _put_scale(ground: Ground, deployment: Deployment, count: int) -> str:
     """PATCH takes tags and sku alone (azure-rest-api-specs, OnlineDeployments_Update), and so loses nothing else."""
     body = {"sku": {"name": deployment.sku or "Default", "capacity": count}}
-    return await ground.patch(ground.sibling_path(deployment.name), body, f"scale {ground.service_id}")
+    return await ground.calls.patch(ground.calls.path_of(deployment.name), body, f"scale {ground.service_id}")
 
 
 # Settings
@@ -95,24 +97,35 @@ async def settings(ground: Ground) -> Plan:
         warnings.append("WORKER_COUNT is for scoring scripts; Triton's is instance_group in the model's config.pbtxt")
     step = _put_step(ground, deployment, new)
     title = f"Set {', '.join(each.shown for each in new)} of {ground.service_id}"
-    return ground.plan(title, [step], now=now, warnings=warnings, undo=edit.undo_words(ground.service_id, back))
+    undo = edit.undo_words(ground.service_id, back)
+    if lost := [each for each in new if each.key not in before]:
+        removed = edit.az_words([replace(each, value=None) for each in lost])
+        line = f"{_az_update(ground)} {removed} {ground.workspace.az}"
+        default = f"{', '.join(each.key for each in lost)} back to Azure's default only by {line}"
+        undo = f"{undo}   ({default})" if undo else default
+    return ground.plan(title, [step], now=now, warnings=warnings, undo=undo, typed=ground.typed)
+
+
+def _az_update(ground: Ground) -> str:
+    return f"az ml online-deployment update -n {ground.need_deployment().name} -e {ground.endpoint.name}"
 
 
 def _put_step(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> Step:
     return Step(
-        call=f"az ml online-deployment update -n {deployment.name} -e {ground.endpoint.name} {edit.az_words(edits)} "
-        f"{ground.workspace.az}",
+        call=f"{_az_update(ground)} {edit.az_words(edits)} {ground.workspace.az}",
         run=partial(_put_edits, ground, deployment, edits),
         replica=deployment.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 async def _put_edits(ground: Ground, deployment: Deployment, edits: Sequence[edit.Edit]) -> str:
     """On the document as it is by then."""
     fresh = await ground.place.deployment(ground.workspace, ground.endpoint.name, deployment.name)
-    path = ground.sibling_path(deployment.name)
-    return await ground.put(path, edit.applied(fresh.document, edits), f"{ground.intent.action} of {ground.service_id}")
+    path = ground.calls.path_of(deployment.name)
+    return await ground.calls.put(
+        path, edit.applied(fresh.document, edits), f"{ground.intent.action} of {ground.service_id}"
+    )
 
 
 async def restart(ground: Ground) -> Plan:
@@ -136,6 +149,7 @@ async def restart(ground: Ground) -> Plan:
         warnings=warnings,
         undo=f"a restart cannot be taken back; the variable stays until tritonctl set {ground.service_id} "
         f"env.{RESTARTED}-",
+        typed=ground.typed,
     )
 
 
@@ -156,7 +170,7 @@ async def regenerate(ground: Ground) -> Plan:
         f"{ground.workspace.az}",
         run=partial(_regenerate, ground, which.capitalize()),
         replica=ground.endpoint.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
     return ground.plan(
         f"Regenerate the {which} key of {ground.endpoint_id}",
@@ -170,10 +184,12 @@ async def regenerate(ground: Ground) -> Plan:
 
 
 async def _regenerate(ground: Ground, which: str) -> str:
-    """The new key is not in the answer, and is fetched only by whoever asks for it."""
+    """The new key is not in the answer, and is fetched only by whoever asks for it. Where the answer does not come, the
+    key may be another one all the same."""
     arm = ground.place.arm
-    changed = await arm.change("POST", f"{ground.endpoint_path}/regenerateKeys", API, {"keyType": which})
-    answer = await ground.ended(changed, f"regenerate the key of {ground.endpoint_id}")
-    if ground.watch is not None:
-        ground.watch.forget_access(ground.workspace, ground.endpoint.name)
-    return answer
+    try:
+        changed = await arm.change("POST", f"{ground.calls.path}/regenerateKeys", API, {"keyType": which})
+        return await ground.calls.ended(changed, f"regenerate the key of {ground.endpoint_id}")
+    finally:
+        if ground.watch is not None:
+            ground.watch.forget_access(ground.workspace, ground.endpoint.name)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 
 from backends.azureml.documents import Deployment, Endpoint
 from backends.azureml.edit import applied
 from backends.azureml.fields import asset_in
-from backends.azureml.ground import CALL_S, OPERATION_S, Ground
+from backends.azureml.ground import CALL_S, Ground
 from backends.azureml.place import version_path
-from backends.azureml.traffic import Shares, traffic_step, unfit_warnings
+from backends.azureml.traffic import Shares, spread, traffic_step, unfit_warnings
 from backends.azureml.workspaces import API
-from tritonctl.errors import NotFound
+from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.plan import Choice, Plan, Step, choose
 
 ENDPOINT, MODEL, ENVIRONMENT, COMPUTE = "endpoint", "model", "environment", "compute"
@@ -23,9 +24,9 @@ ENDPOINT, MODEL, ENVIRONMENT, COMPUTE = "endpoint", "model", "environment", "com
 class _Around:
     """All endpoints of the workspace with their deployments: what else uses a thing."""
 
-    endpoints: Sequence[Endpoint]
+    endpoints: Sequence[Endpoint] | None  # None: they could not be listed
     deployments: Sequence[Deployment]
-    partial: bool  # not everything could be read
+    partial: bool  # not everything was read
 
     def using(self, deployment: Deployment, field: str) -> list[str]:
         """ENDPOINT/DEPLOYMENT of the others with the same model or environment."""
@@ -36,9 +37,19 @@ class _Around:
             if getattr(each, field).lower() == wanted and (each.endpoint, each.name) != _key(deployment)
         ]
 
+    def on_compute(self, endpoint: Endpoint) -> list[str] | None:
+        """The other endpoints there; None where that is not known."""
+        return None if self.endpoints is None else _beside(endpoint, self.endpoints)
+
 
 def _key(deployment: Deployment) -> tuple[str, str]:
     return deployment.endpoint, deployment.name
+
+
+def _beside(endpoint: Endpoint, all_there: Iterable[Endpoint]) -> list[str]:
+    """The others on its compute."""
+    compute = endpoint.compute.lower()
+    return [each.name for each in all_there if each.name != endpoint.name and each.compute.lower() == compute]
 
 
 async def plan(ground: Ground) -> Plan:
@@ -54,11 +65,14 @@ async def plan(ground: Ground) -> Plan:
     steps: list[Step] = []
     warnings: list[str] = []
     doomed = [*([deployment] if deployment is not None else []), *(others if whole else [])]
+    ground.need_quiet(*doomed)
     if any(endpoint.traffic.get(each.name) or endpoint.mirror.get(each.name) for each in doomed):
         steps.append(_stop_traffic(ground, siblings, doomed, warnings))
     steps += [_deployment_step(ground, each) for each in doomed]
     if whole:
         steps.append(_endpoint_step(ground))
+    # With the last deletion nobody is left to take the traffic back to.
+    steps[-1] = replace(steps[-1], settles=True)
     if deployment is not None and MODEL in chosen:
         steps.append(_archive_step(ground, "models", deployment.model, "model"))
         _warn_of_users(warnings, "the model", around.using(deployment, "model"), whole, endpoint)
@@ -92,42 +106,41 @@ async def plan(ground: Ground) -> Plan:
 
 
 async def _around(ground: Ground, siblings: Sequence[Deployment]) -> _Around:
-    """From what the watch knows, which may be a minute old; siblings are fresh."""
-    watch = ground.watch
+    """The endpoints and the siblings afresh, other endpoints' deployments from what the watch knows, which may be a
+    minute old, and during its first listing is a part."""
+    watch, mine = ground.watch, ground.endpoint.name
     known = [each for each in watch.known.values() if each.workspace == ground.workspace] if watch is not None else []
-    mine = ground.endpoint.name
-    endpoints = {each.endpoint.name: each.endpoint for each in known} | {mine: ground.endpoint}
     deployments = [each.deployment for each in known if each.deployment is not None and each.endpoint.name != mine]
-    return _Around(tuple(endpoints.values()), (*deployments, *siblings), any(each.trouble for each in known))
+    endpoints: list[Endpoint] | None = None
+    with suppress(TritonctlError):
+        endpoints = await ground.place.endpoints(ground.workspace)
+    read = {each.endpoint.name for each in known if not each.trouble} | {mine}
+    partial = endpoints is None or any(each.name not in read for each in endpoints)
+    return _Around(endpoints, (*deployments, *siblings), partial)
 
 
 def _choices(ground: Ground, others: Sequence[Deployment], around: _Around) -> list[Choice]:
     endpoint, deployment = ground.endpoint, ground.deployment
     found = []
+    nobody = "what else uses it is not all known" if around.partial else "nothing else uses it"
     if deployment is not None:
         also = ", ".join(each.name for each in others)
         found.append(Choice(ENDPOINT, f"endpoint {endpoint.name}", why=f"{also} goes too" if also else "then empty"))
         if asset_in(deployment.model, "models") and "/registries/" not in deployment.model:
             users = around.using(deployment, "model")
-            why = f"also used by {', '.join(users)}" if users else "nothing else uses it; its files stay"
+            why = f"also used by {', '.join(users)}" if users else f"{nobody}; its files stay"
             found.append(Choice(MODEL, f"model {deployment.model_name}, archived", why=why))
         if asset_in(deployment.environment, "environments") and "/registries/" not in deployment.environment:
             users = around.using(deployment, "environment")
-            why = f"also used by {', '.join(users)}" if users else "nothing else uses it; its image stays"
+            why = f"also used by {', '.join(users)}" if users else f"{nobody}; its image stays"
             found.append(Choice(ENVIRONMENT, f"environment {deployment.environment_name}, archived", why=why))
     if endpoint.compute:
-        others_there = _on_compute(around, endpoint)
+        others_there = around.on_compute(endpoint)
         why = f"also used by {', '.join(others_there)}" if others_there else "the cluster itself stays"
+        if others_there is None:
+            why = "what else runs there could not be read"
         found.append(Choice(COMPUTE, f"compute {endpoint.compute}, detached", why=why))
     return found
-
-
-def _on_compute(around: _Around, endpoint: Endpoint) -> list[str]:
-    return [
-        each.name
-        for each in around.endpoints
-        if each.name != endpoint.name and each.compute.lower() == endpoint.compute.lower()
-    ]
 
 
 def _warn_of_users(warnings: list[str], what: str, users: list[str], whole: bool, endpoint: Endpoint) -> None:
@@ -142,12 +155,13 @@ def _stop_traffic(
     """Azure deletes no deployment that has traffic: the others with a share take its, each as much as it has."""
     names = [each.name for each in siblings]
     gone, before = {each.name for each in doomed}, Shares.of(ground.endpoint, names)
-    mirror = {name: share for name, share in before.mirror.items() if name not in gone}
+    left = {name: share for name, share in before.live.items() if name not in gone and share}
+    # Without requests there is nothing to copy.
+    mirror = {name: share for name, share in before.mirror.items() if left and name not in gone}
     if mirror != before.mirror:
         warnings.append(f"{next(iter(before.mirror))} gets no copies of the requests any more")
     if not any(before.live.get(name) for name in gone):
         return traffic_step(ground, Shares(before.live, mirror), before)
-    left = {name: share for name, share in before.live.items() if name not in gone and share}
     after = dict.fromkeys(names, 0) | spread(left)
     if left:
         told = ", ".join(f"{name} {share} %" for name, share in after.items() if share)
@@ -155,41 +169,27 @@ def _stop_traffic(
         warnings += unfit_warnings(siblings, before.live, after)
     else:
         warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
-        mirror = {}
     return traffic_step(
         ground, Shares(after, mirror), Shares(dict.fromkeys(names, 0) | dict(before.live), before.mirror)
     )
-
-
-def spread(shares: Mapping[str, int]) -> dict[str, int]:
-    """The shares made 100 together, each in its proportion; what rounding leaves goes to the largest remainders."""
-    whole = sum(shares.values())
-    if whole == 0:
-        return {}
-    exact = {name: 100 * share / whole for name, share in shares.items()}
-    rounded = {name: int(value) for name, value in exact.items()}
-    by_rest = sorted(exact, key=lambda name: rounded[name] - exact[name])
-    for name in by_rest[: 100 - sum(rounded.values())]:
-        rounded[name] += 1
-    return rounded
 
 
 def _deployment_step(ground: Ground, deployment: Deployment) -> Step:
     return Step(
         call=f"az ml online-deployment delete -n {deployment.name} -e {ground.endpoint.name} --yes "
         f"{ground.workspace.az}",
-        run=partial(_remove, ground, ground.sibling_path(deployment.name), f"delete {deployment.name}"),
+        run=partial(_remove, ground, ground.calls.path_of(deployment.name), f"delete {deployment.name}"),
         replica=deployment.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 def _endpoint_step(ground: Ground) -> Step:
     return Step(
         call=f"az ml online-endpoint delete -n {ground.endpoint.name} --yes {ground.workspace.az}",
-        run=partial(_remove, ground, ground.endpoint_path, f"delete {ground.endpoint.name}"),
+        run=partial(_remove, ground, ground.calls.path, f"delete {ground.endpoint.name}"),
         replica=ground.endpoint.name,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
@@ -212,34 +212,41 @@ def _archive_step(ground: Ground, kind: str, reference: str, what: str) -> Step:
 def _compute_step(ground: Ground, whole: bool, around: _Around, warnings: list[str]) -> Step | None:
     """Only what nothing stands on any more."""
     endpoint = ground.endpoint
-    users = _on_compute(around, endpoint)
-    if users or not whole:
+    users = around.on_compute(endpoint)
+    if users or users is None or not whole:
         why = f"{', '.join(users)} runs there" if users else "the endpoint stays"
+        if users is None:
+            why = "what else runs there could not be read"
         warnings.append(f"the compute {endpoint.compute} stays: {why}")
         return None
     return Step(
         call=f"az ml compute detach -n {endpoint.compute} --yes {ground.workspace.az}",
         run=partial(_detach, ground, endpoint.compute),
         replica=endpoint.compute,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
 async def _remove(ground: Ground, path: str, tried: str) -> str:
     try:
-        return await ground.remove(path, tried)
+        return await ground.calls.remove(path, tried)
     except NotFound:
         return "was gone already"
 
 
 async def _detach(ground: Ground, compute: str) -> str:
+    """An hour may have gone by since the plan was made."""
+    if users := _beside(ground.endpoint, await ground.place.endpoints(ground.workspace)):
+        raise OperationFailed(f"detach {compute}", f"{', '.join(users)} runs there by now", "leave it attached")
     path = f"{ground.workspace.path}/computes/{compute}"
-    return await ground.remove(path, f"detach {compute}", {"underlyingResourceAction": "Detach"})
+    return await ground.calls.remove(path, f"detach {compute}", {"underlyingResourceAction": "Detach"})
 
 
 async def _archive(ground: Ground, path: str, *, archived: bool) -> str:
     """Read, changed in this one field, and written: a version has no call of its own for it."""
     document = applied(await ground.place.arm.get(path, API), ())
+    if (document["properties"].get("isArchived") is True) == archived:
+        return "it is so already"
     document["properties"]["isArchived"] = archived
     await ground.place.arm.change("PUT", path, API, document, deadline_s=CALL_S)
     return "archived" if archived else "restored"

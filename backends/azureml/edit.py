@@ -68,17 +68,23 @@ class Edit:
     def az(self) -> str:
         """What `az ml online-deployment update` takes after --set, or after --remove, as a shell does."""
         if self.value is None:
-            return f"environment_variables.{self.field}"
+            return self._az_name
         if self.part == "environmentVariables":
             return shlex.quote(f"environment_variables.{self.shown.removeprefix('env.')}")
-        part, field = self.key.split(".")
-        if self.key == "requests.timeout":
-            return f"request_settings.request_timeout_ms={round((seconds_of(self.value) or 0) * 1000)}"
-        if self.key == "requests.concurrent":
-            return f"request_settings.max_concurrent_requests_per_instance={self.value}"
-        words = f"{field}_threshold" if field in ("success", "failure") else field
         seconds = seconds_of(self.value)
-        return f"{part}_probe.{words}={self.value if seconds is None else f'{seconds:g}'}"
+        if seconds is not None and self.key == "requests.timeout":
+            return f"{self._az_name}={round(seconds * 1000)}"
+        return f"{self._az_name}={self.value if seconds is None else f'{seconds:g}'}"
+
+    @property
+    def _az_name(self) -> str:
+        part, _, field = self.key.partition(".")
+        if part == "env":
+            return f"environment_variables.{self.field}"
+        if part == "requests":
+            words = "request_timeout_ms" if field == "timeout" else "max_concurrent_requests_per_instance"
+            return f"request_settings.{words}"
+        return f"{part}_probe.{field}{'_threshold' if field in ('success', 'failure') else ''}"
 
 
 def parse(words: Sequence[str], compute_type: str) -> list[Edit]:
@@ -168,7 +174,8 @@ def undo_words(service: str, back: Sequence[Edit]) -> str:
 
 
 def backwards(document: Mapping[str, Any], edits: Sequence[Edit]) -> list[Edit]:
-    """What takes the edits back; a setting that was not there before can only be set to what it is by default."""
+    """What takes the edits back. Of a setting that was not there before nothing does: Azure's default is in force when
+    it is not there, and `set` takes none away."""
     found = []
     for edit in edits:
         before = mapping(mapping(document, "properties"), edit.part).get(edit.field)

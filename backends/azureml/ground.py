@@ -23,6 +23,49 @@ CALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """Changes of an endpoint and its deployments, each waited for until its operation has ended."""
+
+    place: Place
+    workspace: Workspace
+    endpoint: str
+    watch: Watch | None
+
+    @property
+    def path(self) -> str:
+        return endpoint_path(self.workspace, self.endpoint)
+
+    def path_of(self, deployment: str) -> str:
+        return deployment_path(self.workspace, self.endpoint, deployment)
+
+    async def put(self, path: str, document: Mapping[str, Any], tried: str) -> str:
+        return await self.ended(await self.place.arm.change("PUT", path, API, document, deadline_s=CALL_S), tried)
+
+    async def patch(self, path: str, document: Mapping[str, Any], tried: str) -> str:
+        return await self.ended(await self.place.arm.change("PATCH", path, API, document, deadline_s=CALL_S), tried)
+
+    async def remove(self, path: str, tried: str, query: Mapping[str, str] | None = None) -> str:
+        arm = self.place.arm
+        return await self.ended(await arm.change("DELETE", path, API, query=query, deadline_s=CALL_S), tried)
+
+    async def ended(self, changed: Changed, tried: str) -> str:
+        """Wait until the operation has ended. Who stops waiting leaves it going on: its URI is on the resource, and the
+        watch takes it up again. Raises ArmFailed with the operation's error in full."""
+        self._hurry()
+        try:
+            if changed.operation is None:
+                return "done"
+            await self.place.arm.finish(changed.operation, tried)
+            return "succeeded"
+        finally:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        if self.watch is not None:
+            self.watch.hurry(self.workspace, self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
 class Ground(PlanGround):
     """`deployment` is None for an endpoint without one."""
 
@@ -53,11 +96,19 @@ class Ground(PlanGround):
         return self.service_id.rpartition("/")[0]
 
     @property
-    def endpoint_path(self) -> str:
-        return endpoint_path(self.workspace, self.endpoint.name)
+    def calls(self) -> Calls:
+        return Calls(self.place, self.workspace, self.endpoint.name, self.watch)
 
-    def sibling_path(self, deployment: str) -> str:
-        return deployment_path(self.workspace, self.endpoint.name, deployment)
+    @property
+    def operation_s(self) -> float:
+        """How long a step that Azure takes long for may take."""
+        return OPERATION_S if self.intent.ready_s is None else self.intent.ready_s
+
+    @property
+    def typed(self) -> str:
+        """What must be typed to take from the deployment, or to replace it: its name while requests go to it."""
+        deployment = self.deployment.name if self.deployment is not None else ""
+        return self.intent.service.name if self.endpoint.traffic.get(deployment) else ""
 
     def need_deployment(self) -> Deployment:
         if self.deployment is None:
@@ -68,38 +119,16 @@ class Ground(PlanGround):
             )
         return self.deployment
 
-    def need_quiet(self) -> None:
-        """Azure refuses a change while another is under way; that is told before anything is asked."""
-        for what, each in (("deployment", self.deployment), ("endpoint", self.endpoint)):
-            if each is not None and each.under_way:
+    def need_quiet(self, *others: Deployment) -> None:
+        """Azure refuses a change while another is under way; that is told before anything is asked. `others` are those
+        that are changed with it."""
+        mine = [self.deployment] if self.deployment is not None else []
+        concerned: list[tuple[str, Deployment | Endpoint]] = [("deployment", each) for each in (*mine, *others)]
+        concerned.append(("endpoint", self.endpoint))
+        for what, each in concerned:
+            if each.under_way:
                 raise OperationFailed(
                     f"{self.intent.action} of {self.service_id}",
                     f"the {what} {each.name} is {each.state} already: Azure takes one change at a time",
                     f"wait until it is done: tritonctl wait {self.service_id} --for settled",
                 )
-
-    async def put(self, path: str, document: Mapping[str, Any], tried: str) -> str:
-        return await self.ended(await self.place.arm.change("PUT", path, API, document, deadline_s=CALL_S), tried)
-
-    async def patch(self, path: str, document: Mapping[str, Any], tried: str) -> str:
-        return await self.ended(await self.place.arm.change("PATCH", path, API, document, deadline_s=CALL_S), tried)
-
-    async def remove(self, path: str, tried: str, query: Mapping[str, str] | None = None) -> str:
-        arm = self.place.arm
-        return await self.ended(await arm.change("DELETE", path, API, query=query, deadline_s=CALL_S), tried)
-
-    async def ended(self, changed: Changed, tried: str) -> str:
-        """Wait until the operation has ended. Who stops waiting leaves it going on: its URI is on the resource, and the
-        watch takes it up again. Raises ArmFailed with the operation's error in full."""
-        self._hurry()
-        try:
-            if changed.operation is None:
-                return "done"
-            await self.place.arm.finish(changed.operation, tried)
-            return "succeeded"
-        finally:
-            self._hurry()
-
-    def _hurry(self) -> None:
-        if self.watch is not None:
-            self.watch.hurry(self.workspace, self.endpoint.name)

@@ -12,14 +12,13 @@ from backends.azureml import upload
 from backends.azureml.documents import TRITON
 from backends.azureml.ground import CALL_S
 from backends.azureml.place import Place, version_path
-from backends.azureml.upload import Files
+from backends.azureml.upload import MIB, Files, Sending
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.backend import Registration
 from tritonctl.errors import NotFound, OperationFailed, UsageError
 from tritonctl.plan import Plan, Step
 
 _UPLOAD_S = 4 * 3600.0
-_MIB = 2**20
 
 
 async def plan(place: Place, workspace: Workspace, wanted: Registration, service: str, *, read_only: bool) -> Plan:
@@ -39,19 +38,19 @@ async def plan(place: Place, workspace: Workspace, wanted: Registration, service
             f"{wanted.folder} holds the repository in its folder triton, as the v1 client wanted it: that goes up"
         )
     models = sorted(each.name for each in repository.iterdir() if each.is_dir())
-    size = f"{len(files.paths)} files, {files.size / _MIB:,.1f} MiB"
     work = _Work(place, workspace, files, name, version)
     return Plan(
         action="register",
         service=service,
         title=f"Register {name}:{version} in {workspace.name}",
-        now=f"{', '.join(models)}; {size}",
+        now=f"{', '.join(models)}; {files.told}",
         steps=(
             Step(
-                call=f"upload {repository} ({size}) to the workspace's blob store",
+                call=f"upload {repository} ({files.told}) to the workspace's blob store",
                 run=work.upload,
-                deadline_s=_UPLOAD_S,
+                deadline_s=_UPLOAD_S if wanted.deadline_s is None else wanted.deadline_s,
                 ours=True,
+                so_far=work.so_far,
             ),
             Step(
                 call=f"az ml model create -n {name} -v {version} --type {TRITON} -p {repository} {workspace.az}",
@@ -112,14 +111,16 @@ class _Work:
         self._place = place
         self._workspace = workspace
         self._files = files
+        self._sending = Sending(place.arm, workspace, files)
+        self.so_far = self._sending.so_far
         self._name = name
         self._version = version
         self._uri = ""
 
     async def upload(self) -> str:
-        store, folder = await send(self._place, self._workspace, self._files)
-        self._uri = datastore_uri(self._workspace, store, folder)
-        return f"{self._files.size / _MIB:,.1f} MiB are there"
+        store, folder = await self._sending.run()
+        self._uri = datastore_uri(self._workspace, store.name, folder)
+        return f"{self._files.size / MIB:,.1f} MiB are there"
 
     async def register(self) -> str:
         body: Mapping[str, Any] = {
@@ -143,11 +144,3 @@ def datastore_uri(workspace: Workspace, store: str, folder: str) -> str:
     """Azure ML's long form (its documentation, "access data from Azure cloud storage")."""
     names = f"subscriptions/{workspace.subscription}/resourcegroups/{workspace.resource_group}"
     return f"azureml://{names}/workspaces/{workspace.name}/datastores/{store}/paths/{folder}"
-
-
-async def send(place: Place, workspace: Workspace, files: Files) -> tuple[str, str]:
-    """Upload; returns the data store's name and the folder in it, as Azure's own clients lay it out."""
-    store = await upload.default_store(place.arm, workspace)
-    folder = f"LocalUpload/{await upload.digest(files)}/{files.root.resolve().name}"
-    await upload.put(place.arm, store, files, folder)
-    return store.name, folder

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.azureml import edit
 from backends.azureml.documents import Deployment, Endpoint
-from backends.azureml.ground import OPERATION_S, Ground
+from backends.azureml.ground import Ground
 from tritonctl.backend import MIRROR
-from tritonctl.errors import AlreadySo, OperationFailed, UsageError
-from tritonctl.plan import Plan, Step
+from tritonctl.errors import AlreadySo, NotFound, OperationFailed, UsageError
+from tritonctl.plan import NotAsBefore, Plan, Step
 
 _MOST_MIRRORED = 50  # "need to sum to utmost 50" (azure-rest-api-specs, OnlineEndpoint.mirrorTraffic)
 
@@ -81,7 +81,7 @@ def traffic_step(ground: Ground, after: Shares, before: Shares) -> Step:
         replica=ground.endpoint.name,
         undo_call=_az(ground, before, after),
         undo=shift.take_back,
-        deadline_s=OPERATION_S,
+        deadline_s=ground.operation_s,
     )
 
 
@@ -102,13 +102,27 @@ class _Shift:
         return await self._put(fresh, self._after)
 
     async def take_back(self) -> str:
+        """Azure takes no share of a deployment that a later step has deleted: who is left gets it."""
         if not self._sent:
             return "nothing was written"
-        fresh = await self._fresh()
+        try:
+            fresh = await self._fresh()
+        except NotFound:
+            raise NotAsBefore(f"{self._ground.endpoint.name} is gone") from None
         if _counted(all_of(fresh)) == _counted(all_of(self._ground.endpoint)):
             return "it is as it was"
         self._need(fresh, self._after)
-        return await self._put(fresh, self._before)
+        siblings = await self._ground.place.deployments(self._ground.workspace, fresh.name)
+        here = {each.name for each in siblings if each.state.lower() != "deleting"}
+        gone = [name for name, share in self._before.live.items() if share and name not in here]
+        if not gone:
+            return await self._put(fresh, _among(self._before, here))
+        words = f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+        left = _among(self._before, here)
+        if not any(left.live.values()):
+            raise NotAsBefore(f"{words}: nobody is left to get the traffic")
+        await self._put(fresh, left)
+        raise NotAsBefore(f"{words}: {left}")
 
     async def _fresh(self) -> Endpoint:
         return await self._ground.place.endpoint(self._ground.workspace, self._ground.endpoint.name)
@@ -118,7 +132,27 @@ class _Shift:
 
     async def _put(self, fresh: Endpoint, shares: Shares) -> str:
         document = edit.with_traffic(fresh.document, shares.live, shares.mirror)
-        return await self._ground.put(self._ground.endpoint_path, document, f"traffic of {self._ground.endpoint_id}")
+        return await self._ground.calls.put(self._ground.calls.path, document, f"traffic of {self._ground.endpoint_id}")
+
+
+def _among(shares: Shares, here: Collection[str]) -> Shares:
+    """The shares of those that are here, in their proportion."""
+    live = {name: share for name, share in shares.live.items() if name in here}
+    mirror = {name: share for name, share in shares.mirror.items() if name in here}
+    return Shares(live | spread(live), mirror)
+
+
+def spread(shares: Mapping[str, int]) -> dict[str, int]:
+    """The shares made 100 together, each in its proportion; what rounding leaves goes to the largest remainders."""
+    whole = sum(shares.values())
+    if whole == 0:
+        return {}
+    exact = {name: 100 * share / whole for name, share in shares.items()}
+    rounded = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: rounded[name] - exact[name])
+    for name in by_rest[: 100 - sum(rounded.values())]:
+        rounded[name] += 1
+    return rounded
 
 
 def all_of(endpoint: Endpoint | None) -> Shares:

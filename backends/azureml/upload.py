@@ -25,19 +25,33 @@ _IGNORED = frozenset((".git", "__pycache__", ".ipynb_checkpoints", ".DS_Store"))
 _MOST_FILES = 20_000
 _TOGETHER = 4  # connections for one large file
 _PIECE_BYTES = 4 << 20
+MIB = 2**20
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
+class One:
+    """A file by its path in the folder; `changed_ns` is its time of change, as the file system counts it."""
+
+    name: str
+    size: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
-    """What would go up: paths under `root` with their sizes."""
+    """What would go up, as it was when it was looked at."""
 
     root: Path
-    paths: tuple[tuple[str, int], ...]
+    each: tuple[One, ...]
 
     @property
     def size(self) -> int:
-        return sum(size for _, size in self.paths)
+        return sum(one.size for one in self.each)
+
+    @property
+    def told(self) -> str:
+        return f"{len(self.each)} files, {self.size / MIB:,.1f} MiB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,7 @@ class Store:
 
 def files_of(root: Path) -> Files:
     """Raises UsageError for a folder that is empty, cannot be read, or holds links that lead out of it."""
-    found: list[tuple[str, int]] = []
+    found: list[One] = []
     try:
         for path in sorted(root.rglob("*")):
             inside = path.relative_to(root)
@@ -60,7 +74,8 @@ def files_of(root: Path) -> Files:
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
                 raise UsageError(str(path), "a link that leads out of the folder", "copy the file in its place")
-            found.append((inside.as_posix(), path.stat().st_size))
+            stat = path.stat()
+            found.append(One(inside.as_posix(), stat.st_size, stat.st_mtime_ns))
             if len(found) > _MOST_FILES:
                 raise UsageError(str(root), f"more than {_MOST_FILES} files", "is this the right folder?")
     except OSError as error:
@@ -70,16 +85,51 @@ def files_of(root: Path) -> Files:
     return Files(root, tuple(found))
 
 
-async def digest(files: Files) -> str:
-    """Of names and contents: the same files are put in the same place, and a second time not sent again."""
-    return await _in_thread(partial(_digest, files))
+class Sending:
+    """An upload, and how far it is."""
+
+    def __init__(self, arm: Arm, workspace: Workspace, files: Files) -> None:
+        self._arm = arm
+        self._workspace = workspace
+        self._files = files
+        self._sent = 0
+
+    def so_far(self) -> str:
+        return f"{self._sent / MIB:,.1f} of {self._files.size / MIB:,.1f} MiB are there" if self._sent else ""
+
+    async def run(self) -> tuple[Store, str]:
+        """The store, and the folder in it, named as Azure's own clients do: after the contents, so that the same files
+        are put in the same place, and a second time not sent again. Raises OperationFailed where the folder is another
+        one than when the plan was made, or becomes another one meanwhile."""
+        self._sent = 0
+        await asyncio.to_thread(_need_unchanged, self._files)
+        store = await default_store(self._arm, self._workspace)
+        digest = await _in_thread(partial(_digest, self._files))
+        folder = f"LocalUpload/{digest}/{self._files.root.resolve().name}"
+        await _put(self._arm, store, self._files, folder, self._tell)
+        await asyncio.to_thread(_need_unchanged, self._files)
+        return store, folder
+
+    def _tell(self, more: int) -> None:
+        self._sent += more
+
+
+def _need_unchanged(files: Files) -> None:
+    """A size is told before its file is sent: of one that has grown, no more than that would arrive."""
+    try:
+        same = files_of(files.root) == files
+    except UsageError:
+        same = False
+    if not same:
+        words = "the folder changed since the plan was made"
+        raise OperationFailed(f"upload {files.root}", words, "make the plan again once nobody writes there any more")
 
 
 def _digest(files: Files, left: threading.Event) -> str:
     whole = hashlib.sha256()
-    for name, size in files.paths:
-        whole.update(f"{name}\0{size}\0".encode())
-        with (files.root / name).open("rb") as file:
+    for each in files.each:
+        whole.update(f"{each.name}\0{each.size}\0".encode())
+        with (files.root / each.name).open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 if left.is_set():
                     raise _Left
@@ -107,14 +157,22 @@ async def _in_thread(work: Callable[[threading.Event], Result]) -> Result:
 class _Read:
     """A file for azure-storage-blob to read from, in pieces, until who waits for it leaves."""
 
-    def __init__(self, file: BinaryIO, left: threading.Event) -> None:
+    def __init__(self, file: BinaryIO, left: threading.Event, told: Callable[[int], None]) -> None:
         self._file = file
         self._left = left
+        self._told = told
+        self._before = 0
 
     def read(self, size: int = -1) -> bytes:
         if self._left.is_set():
             raise _Left
-        return self._file.read(size)
+        self._told(self._before)  # who asks for the next piece has sent the one before
+        piece = self._file.read(size)
+        self._before = len(piece)
+        return piece
+
+    def ended(self) -> None:
+        self._told(self._before)
 
 
 async def default_store(arm: Arm, workspace: Workspace) -> Store:
@@ -151,20 +209,18 @@ async def _credential(arm: Arm, workspace: Workspace, name: str, account: str, p
     return {"account_name": account, "account_key": key} if key else None
 
 
-async def put(
-    arm: Arm, store: Store, files: Files, folder: str, told: Callable[[int], None] = lambda _bytes: None
-) -> int:
-    """Every file under `folder` of the store's container; returns how many bytes were sent. Files that are there with
-    the same size are left. `told` gets the bytes so far, in another thread.
+async def _put(arm: Arm, store: Store, files: Files, folder: str, told: Callable[[int], None]) -> None:
+    """Every file under `folder` of the store's container. Files that are there with the same size are left. `told` gets
+    the bytes as they arrive there, in another thread.
 
     Raises Unreachable, Forbidden or OperationFailed in words.
     """
     credential = store.credential if store.credential is not None else arm.login.credential
     ca = str(arm.cloud.ca) if arm.cloud.ca is not None else None
-    return await _in_thread(partial(_put, store, credential, ca, files, folder, told))
+    await _in_thread(partial(_put_all, store, credential, ca, files, folder, told))
 
 
-def _put(
+def _put_all(
     store: Store,
     credential: Any,
     ca: str | None,
@@ -172,7 +228,7 @@ def _put(
     folder: str,
     told: Callable[[int], None],
     left: threading.Event,
-) -> int:
+) -> None:
     try:
         from azure.storage.blob import ContainerClient
     except ImportError:
@@ -185,23 +241,22 @@ def _put(
     if ca is not None:
         network["connection_verify"] = ca
     tried = f"upload to {store.url}/{store.container}"
-    sent = 0
     try:
         with ContainerClient(store.url, store.container, credential=credential, **network) as container:
             there = {blob.name: blob.size for blob in container.list_blobs(name_starts_with=f"{folder}/")}
-            for name, size in files.paths:
-                blob = f"{folder}/{name}"
-                if there.get(blob) != size:
-                    with (files.root / name).open("rb") as file:
-                        source = _Read(file, left)
-                        container.upload_blob(blob, source, length=size, overwrite=True, max_concurrency=_TOGETHER)
-                sent += size
-                told(sent)
+            for each in files.each:
+                blob = f"{folder}/{each.name}"
+                if there.get(blob) == each.size:
+                    told(each.size)
+                    continue
+                with (files.root / each.name).open("rb") as file:
+                    source = _Read(file, left, told)
+                    container.upload_blob(blob, source, length=each.size, overwrite=True, max_concurrency=_TOGETHER)
+                    source.ended()
     except AzureError as error:
         raise _in_words(tried, error) from None
     except OSError as error:
         raise OperationFailed(tried, f"{error.filename}: {error.strerror}") from None
-    return sent
 
 
 def _in_words(tried: str, error: Any) -> TritonctlError:

@@ -141,8 +141,8 @@ def _of_az(settings: AzureMlSettings, environ: Mapping[str, str], home: Path) ->
         defaults = dict(parser["defaults"]) if parser.has_section("defaults") else {}
     except (configparser.Error, OSError, UnicodeDecodeError):
         pass  # a file of `az` that cannot be read only means that nothing is known from it
-    group = settings.resource_group or environ.get("AZURE_DEFAULTS_GROUP") or defaults.get("group")
-    workspace = settings.workspace or environ.get("AZURE_DEFAULTS_WORKSPACE") or defaults.get("workspace")
+    group = environ.get("AZURE_DEFAULTS_GROUP") or defaults.get("group")
+    workspace = environ.get("AZURE_DEFAULTS_WORKSPACE") or defaults.get("workspace")
     subscription, tenant = environ.get("AZURE_SUBSCRIPTION_ID"), None
     if not subscription:
         subscription, tenant = _default_subscription(folder / "azureProfile.json")

@@ -50,11 +50,15 @@ class Sample:
         self._state.put(shapes.container(container, latest=str(version)))
         return str(self._state.put(shapes.model_version(f"{container}/versions/{version}", kind=kind))["id"])
 
-    def environment(self, name: str, version: int = 1, image: str = IMAGE) -> str:
+    def environment(self, name: str, version: int = 1, image: str = IMAGE, *, routes: bool = True) -> str:
+        """With `routes` it is a container of its own with Triton's; without, what a scoring script runs in."""
         container = f"{self.path}/environments/{name}"
         self._state.put(shapes.container(container, latest=str(version)))
         path = f"{container}/versions/{version}"
-        return str(self._state.put(shapes.environment_version(path, image=image))["id"])
+        document = shapes.environment_version(path, image=image)
+        if not routes:
+            document["properties"]["inferenceConfig"] = None
+        return str(self._state.put(document)["id"])
 
     def compute(
         self, name: str, kind: str = "AmlCompute", state: str = "Succeeded", resource: str | None = None

@@ -75,9 +75,16 @@ class Place:
 @asynccontextmanager
 async def watched(azure: Emulator, *, probing: bool = False, **more: Any) -> AsyncIterator[Place]:
     """Once it has listed. Without `probing` no server is looked at."""
+    async with listing(azure, probing=probing, **more) as place:
+        await until(lambda: place.fleet.snapshot.backends[0].state is not BackendState.CONNECTING, 60.0)
+        yield place
+
+
+@asynccontextmanager
+async def listing(azure: Emulator, *, probing: bool = False, **more: Any) -> AsyncIterator[Place]:
+    """While it still lists."""
     place = backend(azure, **more)
     async with Fleet([place], probing=probing, interval_s=0.3) as fleet:
-        await until(lambda: fleet.snapshot.backends[0].state is not BackendState.CONNECTING, 60.0)
         yield Place(fleet, place)
 
 

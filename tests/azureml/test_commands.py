@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
 from tests.azure.state import Fault, Script, refuse
-from tests.commands.process import Tritonctl
+from tests.commands.process import DEADLINE_S, Tritonctl
 from tests.servers import Factory, Running, write_model
 
 KEY = "TheKeyThatNobodyMaySee0123456789"
@@ -278,6 +279,39 @@ def test_a_command_tells_the_code_that_it_waits_for(azure: Emulator, sample: Sam
     waited = tritonctl("models", "triton-ep/blue", "--timeout", "6", code=5)
     assert waited.err.count("open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR") >= 1
     assert "sign in" in waited.err
+
+
+def test_a_change_of_the_place_itself_waits_for_the_code_too(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, tmp_path: Path
+) -> None:
+    """No fleet watches there, and nobody else tells the code."""
+    tritonctl.settings(azure.config({"ws": "ws1"}, {}, "device_code"))
+    write_model(tmp_path / "models", "echo")
+    process = tritonctl.start("register", str(tmp_path / "models"), "--name", "new", "--dry-run")
+    try:
+        end = time.monotonic() + DEADLINE_S
+        while not azure.entra.codes:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        azure.entra.approved = True
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert b"enter the code EZ4UTEXGR" in err
+    assert b"Register new:1 in ws1" in out
+
+
+@pytest.mark.parametrize("line", ["deploy text:1 triton-ep/blue", "scale triton-ep/blue 2", "delete triton-ep/green"])
+def test_a_change_takes_no_longer_than_is_asked_for(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl, line: str
+) -> None:
+    """Azure goes on, and nothing is sent after it."""
+    azure.state.scripts += [(method, "deployments/", Script(seconds=None)) for method in ("PUT", "PATCH", "DELETE")]
+    late = tritonctl(*line.split(), "--timeout", "8", "--yes", code=5)
+    assert "not done after 8 s" in late.err
 
 
 def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:

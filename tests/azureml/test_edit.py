@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.azureml.delete import spread
 from backends.azureml.edit import applied, az_words, backwards, differs, parse, undo_words
+from backends.azureml.traffic import spread
 from tests.azure import shapes
 from tritonctl.errors import UsageError
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.azure.emulator import Emulator
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
-from tests.azure.state import Script, refuse
-from tests.azureml.place import Place, done, watched
+from tests.azure.state import Fault, Script, refuse
+from tests.azureml.place import Place, done, listing, watched
 from tritonctl.backend import Capability
 from tritonctl.errors import AlreadySo, OperationFailed, Refused, UsageError
 from tritonctl.inventory import Level
@@ -96,22 +96,23 @@ async def test_only_traffic_of_our_own_is_taken_back(azure: Emulator, sample: Sa
 
 
 @pytest.mark.parametrize(
-    ("shares", "says"),
+    ("shares", "error", "says"),
     [
-        (("green=20",), "add up to 110 %"),
-        (("red=10", "blue=90"), "no such deployment"),
-        (("blue=101",), "0 to 100"),
-        (("blue=5.5",), "whole number"),
-        (("blue=50", "blue=50"), "twice"),
-        ((), "no share"),
-        (("blue=90", "green=10"), "so already"),
+        (("green=20",), UsageError, "add up to 110 %"),
+        (("red=10", "blue=90"), UsageError, "no such deployment"),
+        (("blue=101",), UsageError, "0 to 100"),
+        (("blue=5.5",), UsageError, "whole number"),
+        (("blue=50", "blue=50"), UsageError, "twice"),
+        ((), UsageError, "no share"),
+        (("blue=90", "green=10"), AlreadySo, "so already"),
     ],
 )
-async def test_shares_that_cannot_be(azure: Emulator, sample: Sample, shares: tuple[str, ...], says: str) -> None:
+async def test_shares_that_cannot_be(
+    azure: Emulator, sample: Sample, shares: tuple[str, ...], error: type[Exception], says: str
+) -> None:
     async with watched(azure) as place:
-        with pytest.raises((UsageError, OperationFailed, AlreadySo)) as caught:
+        with pytest.raises(error, match=says):
             await place.plan(Capability.TRAFFIC, "tri/blue", *shares)
-        assert says in str(caught.value)
 
 
 async def test_requests_are_mirrored_to_a_deployment_without_any(
@@ -275,6 +276,61 @@ def _key(place: Place, name: str) -> str:
     return address.headers["Authorization"].reveal() if address is not None else ""
 
 
+async def test_another_key_is_looked_for_also_where_its_making_failed(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    azure.state.scripts.append(("POST", "regenerateKeys", Script(0.1, "Failed", OUT_OF_QUOTA)))
+    async with watched(azure) as place:
+        await place.until(lambda: place.service("tri/blue").replicas[0].address is not None)
+        old = _key(place, "tri/blue")
+        outcome = await done(await place.plan(Capability.KEYS, "tri/blue", value="primary"), audit)
+        assert outcome.error is not None
+        await place.until(lambda: _key(place, "tri/blue") not in ("", old))
+
+
+async def test_keys_that_azure_leaves_empty_are_none(azure: Emulator, sample: Sample) -> None:
+    async with watched(azure) as place:
+        azure.state.keys[f"{sample.path}/onlineEndpoints/tri".lower()] = ("", "")
+        with pytest.raises(OperationFailed, match="Azure gave none"):
+            await place.backend.keys(place.service("tri/blue"))
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "value", "typed"),
+    [
+        (Capability.SCALE, (), "1", "tri/blue"),
+        (Capability.SCALE, (), "3", ""),
+        (Capability.RESTART, (), "", "tri/blue"),
+        (Capability.SETTINGS, ("env.A=1",), "", "tri/blue"),
+    ],
+)
+async def test_what_serves_requests_is_lessened_or_replaced_only_when_its_name_is_typed(
+    azure: Emulator, sample: Sample, action: Capability, words: tuple[str, ...], value: str, typed: str
+) -> None:
+    for name in ("blue", "green"):
+        document(azure, sample, f"onlineEndpoints/tri/deployments/{name}")["sku"]["capacity"] = 2
+    document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] = {"blue": 100, "green": 0}
+    async with watched(azure) as place:
+        assert (await place.plan(action, "tri/blue", *words, value=value)).typed == typed
+        assert (await place.plan(action, "tri/green", *words, value=value)).typed == ""
+
+
+async def test_a_setting_that_was_not_there_goes_back_by_az_alone(azure: Emulator, sample: Sample) -> None:
+    properties = document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]
+    del properties["requestSettings"]["requestTimeout"]
+    properties["livenessProbe"] = None
+    words = ("requests.timeout=90", "liveness.failure=5", "requests.concurrent=4")
+    async with watched(azure) as place:
+        alone = await place.plan(Capability.SETTINGS, "tri/blue", *words[:2])
+        beside = await place.plan(Capability.SETTINGS, "tri/blue", *words)
+    default = (
+        "requests.timeout, liveness.failure back to Azure's default only by az ml online-deployment update -n blue "
+        "-e tri --remove request_settings.request_timeout_ms liveness_probe.failure_threshold -w ws1 "
+    )
+    assert alone.undo.startswith(default)
+    assert beside.undo.startswith(f"tritonctl set ws/tri/blue requests.concurrent=10   ({default}")
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
     [
@@ -310,8 +366,6 @@ async def test_a_change_while_another_is_under_way_is_not_sent(azure: Emulator, 
 async def test_a_conflict_that_comes_in_between_is_told(azure: Emulator, sample: Sample, audit: AuditLog) -> None:
     async with watched(azure) as place:
         plan = await place.plan(Capability.SCALE, "tri/blue", value="2")
-        from tests.azure.state import Fault
-
         azure.state.faults.append(Fault("PATCH", ".*", 1, refuse(409, "Conflict", "Another operation is in progress")))
         outcome = await done(plan, audit)
         assert outcome.error is not None
@@ -385,6 +439,79 @@ async def test_a_deletion_that_stops_gives_the_traffic_back(azure: Emulator, sam
     assert document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] == {"blue": 90, "green": 10}
 
 
+async def test_a_deletion_that_stops_halfway_gives_the_traffic_to_who_is_left(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    azure.state.faults.append(Fault("DELETE", "deployments/blue", 1, refuse(409, "Conflict", "Another operation")))
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "tri/green", "endpoint")
+        outcome = await done(plan, audit)
+    states = (StepState.UNDONE, StepState.DONE, StepState.FAILED, StepState.SKIPPED)
+    assert tuple(each.state for each in outcome.results) == states
+    assert document(azure, sample, "onlineEndpoints/tri")["properties"]["traffic"] == {"blue": 100}
+    assert outcome.error is not None
+    assert outcome.error.answer.endswith("; green is gone: blue 100 %")
+
+
+async def test_copies_of_the_requests_are_given_back_among_who_is_left(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    sample.deployment("tri", "red")
+    properties = document(azure, sample, "onlineEndpoints/tri")["properties"]
+    properties |= {"traffic": {"blue": 60, "green": 40, "red": 0}, "mirrorTraffic": {"red": 10}}
+    azure.state.faults.append(Fault("DELETE", "deployments/(blue|red)", 1, refuse(409, "Conflict", "Another")))
+    async with watched(azure) as place:
+        outcome = await done(await place.plan(Capability.DELETE, "tri/green", "endpoint"), audit)
+    assert outcome.error is not None
+    properties = document(azure, sample, "onlineEndpoints/tri")["properties"]
+    assert (properties["traffic"], properties["mirrorTraffic"]) == ({"blue": 100, "red": 0}, {"red": 10})
+
+
+async def test_where_nobody_is_left_to_get_the_traffic_that_is_said(
+    azure: Emulator, sample: Sample, audit: AuditLog
+) -> None:
+    azure.state.faults.append(Fault("DELETE", "onlineEndpoints/tri$", 1, refuse(409, "Conflict", "Another operation")))
+    async with watched(azure) as place:
+        outcome = await done(await place.plan(Capability.DELETE, "tri/green", "endpoint"), audit)
+    assert [each.state for each in outcome.results] == [
+        *(StepState.UNDONE, StepState.DONE, StepState.DONE, StepState.FAILED)
+    ]
+    assert outcome.error is not None
+    assert outcome.error.answer.endswith("; blue, green are gone: nobody is left to get the traffic")
+
+
+@pytest.mark.parametrize("options", [("model",), ("endpoint", "model")])
+async def test_what_is_deleted_is_not_given_traffic_for_a_failure_after_it(
+    azure: Emulator, sample: Sample, audit: AuditLog, options: tuple[str, ...]
+) -> None:
+    azure.state.faults.append(Fault("PUT", "models/text", None, refuse(409, "Conflict", "it is locked")))
+    async with watched(azure) as place:
+        outcome = await done(await place.plan(Capability.DELETE, "tri/green", *options), audit)
+    *before, archive = (each.state for each in outcome.results)
+    assert set(before) == {StepState.DONE}
+    assert archive is StepState.UNDONE  # there was nothing to take back: it is not archived
+    assert outcome.error is not None
+    assert "undoing" not in outcome.error.answer
+    assert len(azure.state.requests("PUT", "onlineEndpoints/tri$")) == 1
+
+
+async def test_one_that_goes_along_while_it_is_being_changed_is_not_deleted(azure: Emulator, sample: Sample) -> None:
+    document(azure, sample, "onlineEndpoints/tri/deployments/blue")["properties"]["provisioningState"] = "Updating"
+    async with watched(azure) as place:
+        await place.plan(Capability.DELETE, "tri/green")
+        with pytest.raises(OperationFailed, match="the deployment blue is Updating already"):
+            await place.plan(Capability.DELETE, "tri/green", "endpoint")
+
+
+async def test_copies_that_end_with_the_last_requests_are_warned_of(azure: Emulator, sample: Sample) -> None:
+    properties = document(azure, sample, "onlineEndpoints/tri")["properties"]
+    properties |= {"traffic": {"blue": 100, "green": 0}, "mirrorTraffic": {"green": 10}}
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "tri/blue")
+    assert '--mirror-traffic "green=0"' in plan.steps[0].call
+    assert "green gets no copies of the requests any more" in plan.warnings
+
+
 async def test_a_compute_that_somebody_else_uses_stays(azure: Emulator) -> None:
     sample = Sample(azure)
     compute = sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
@@ -395,6 +522,49 @@ async def test_a_compute_that_somebody_else_uses_stays(azure: Emulator) -> None:
         plan = await place.plan(Capability.DELETE, "one/blue", "endpoint", "compute")
         assert not any("detach" in step.call for step in plan.steps)
         assert any("two runs there" in each for each in plan.warnings)
+
+
+async def test_what_is_not_listed_yet_may_use_what_would_go(azure: Emulator) -> None:
+    """The other endpoint is known to Azure's list alone: its deployments are still on their way."""
+    sample = Sample(azure)
+    model, compute = sample.model("text"), sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
+    for name in ("one", "two"):
+        sample.endpoint(name, compute=compute)
+        sample.deployment(name, "blue", model=model, compute_type="Kubernetes")
+    azure.state.faults.append(Fault("GET", "two/deployments", None, delay_s=20.0))
+    async with listing(azure) as place:
+        await place.until(lambda: "one/blue" in place.names)
+        plan = await place.plan(Capability.DELETE, "one/blue", "endpoint", "model", "compute")
+    why = {each.id: each.why for each in plan.choices}
+    assert why["compute"] == "also used by two"
+    assert "nothing else uses it" not in why["model"]
+    assert not any("detach" in step.call for step in plan.steps)
+    assert any("not every endpoint could be read" in each for each in plan.warnings)
+
+
+async def test_a_compute_stays_where_its_users_cannot_be_listed(azure: Emulator) -> None:
+    sample = Sample(azure)
+    sample.endpoint("one", compute=sample.compute("k8s", "Kubernetes", resource=sample.cluster("c")))
+    sample.deployment("one", "blue", compute_type="Kubernetes")
+    async with watched(azure) as place:
+        azure.state.faults.append(Fault("GET", "/onlineEndpoints$", None, refuse(403, "Forbidden", "no")))
+        plan = await place.plan(Capability.DELETE, "one/blue", "endpoint", "compute")
+    assert not any("detach" in step.call for step in plan.steps)
+    assert any("the compute k8s stays: what else runs there could not be read" in each for each in plan.warnings)
+
+
+async def test_a_compute_that_somebody_took_meanwhile_is_not_detached(azure: Emulator, audit: AuditLog) -> None:
+    sample = Sample(azure)
+    compute = sample.compute("k8s", "Kubernetes", resource=sample.cluster("c"))
+    sample.endpoint("one", compute=compute)
+    sample.deployment("one", "blue", compute_type="Kubernetes")
+    async with watched(azure) as place:
+        plan = await place.plan(Capability.DELETE, "one/blue", "endpoint", "compute")
+        sample.endpoint("two", compute=compute)
+        outcome = await done(plan, audit)
+    assert outcome.error is not None
+    assert "two runs there" in outcome.error.answer
+    assert azure.state.get(f"{sample.path}/computes/k8s") is not None
 
 
 async def test_what_is_gone_by_then_is_no_failure(azure: Emulator, sample: Sample, audit: AuditLog) -> None:

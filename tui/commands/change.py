@@ -23,6 +23,7 @@ from tui.commands.streams import answered, say, say_left, tell
 
 _SETTLES = ("deploy", Capability.SCALE, Capability.SETTINGS, Capability.TRAFFIC, Capability.RESTART)
 _MAX_FILE_BYTES = 512 * 1024 * 1024
+_SO_FAR_S = 10.0  # between two lines about what takes long
 
 
 async def load(session: Session) -> int:
@@ -148,7 +149,11 @@ async def register(session: Session) -> int:
     """A model repository of this machine becomes a model of a place that has a registry."""
     arguments = session.arguments
     wanted = Registration(
-        arguments.folder, arguments.name or "", arguments.model_version or "", arguments.workspace or ""
+        arguments.folder,
+        arguments.name or "",
+        arguments.model_version or "",
+        arguments.workspace or "",
+        session.settings.timeout_s,
     )
     return await _of_a_place(session, f"register {arguments.folder}", lambda place: place.plan_register(wanted))
 
@@ -156,7 +161,7 @@ async def register(session: Session) -> int:
 async def deploy(session: Session) -> int:
     arguments = session.arguments
     place, name = split_place(arguments.service, [each.name for each in session.settings.backends])
-    wanted = serving(arguments, name)
+    wanted = serving(arguments, name, session.settings.timeout_s)
     return await _of_a_place(session, f"deploy {arguments.model}", lambda it: it.plan_deploy(wanted), place)
 
 
@@ -171,6 +176,8 @@ async def _of_a_place(
         read_only = session.settings.read_only or place.read_only
         if read_only and not session.arguments.dry_run:
             raise Refused(what, "read-only mode", f"set read_only = false for the backend {place.name}")
+        async for told in place.sign_in():
+            say(f"backend {place.name}: {told.advice or told.text}")
         return await _execute(session, await make(place), read_only=read_only)
     finally:
         await asyncio.gather(*(each.aclose() for each in backends), return_exceptions=True)
@@ -237,25 +244,39 @@ async def _execute(session: Session, plan: Plan, *, read_only: bool) -> int:
     told: dict[int, StepState] = {}
     newest: tuple[StepResult, ...] = ()
 
+    def where(place: int) -> str:
+        step = plan.steps[place]
+        if not plan.parallel and len(plan.steps) > 1:
+            return f"{place + 1} {text.shortened(step.call)}: "
+        return f"{step.replica}: " if step.replica and plan.parallel else ""
+
     def progress(results: tuple[StepResult, ...]) -> None:
         nonlocal newest
         newest = results
         for place, result in enumerate(results):
             if told.get(place) is not result.state and result.state is not StepState.WAITING:
                 told[place] = result.state
-                where = f"{result.step.replica}: " if result.step.replica and plan.parallel else ""
-                if not plan.parallel and len(results) > 1:
-                    where = f"{place + 1} {text.shortened(result.step.call)}: "
                 seconds = f" {result.seconds:.1f} s" if result.state is not StepState.RUNNING else ""
                 answer = f": {result.answer}" if result.state is StepState.UNDONE and result.answer else ""
-                say(f"{where}{result.state}{seconds}{answer}")
+                say(f"{where(place)}{result.state}{seconds}{answer}")
 
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(_SO_FAR_S)
+            for place, result in enumerate(newest):
+                if result.state is StepState.RUNNING and (words := result.step.so_far()):
+                    say(f"{where(place)}{words}")
+
+    ticking = asyncio.create_task(tick(), name="tell how far it is")
     try:
         outcome = await carry_out(plan, AuditLog(audit_path()), read_only=read_only, progress=progress)
     except asyncio.CancelledError:
         whole = ("interrupted: what was asked of a server goes on there, and nobody waits for it any more",)
         say_left((*(left_halfway(plan, newest) or whole), *_taken_up_by(plan)))
         raise
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
     if session.json:
         tell(documents.dump(_outcome(outcome)))
     errors = [(each.step.replica, each.error) for each in outcome.results if each.error is not None]

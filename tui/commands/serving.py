@@ -15,8 +15,8 @@ def split_place(named: str, places: Sequence[str]) -> tuple[str | None, str]:
     return (first, rest) if first in places and "/" in rest else (None, named)
 
 
-def serving(arguments: Namespace, name: str) -> Serving:
-    """`name` is in the place's own terms."""
+def serving(arguments: Namespace, name: str, ready_s: float | None = None) -> Serving:
+    """`name` is in the place's own terms, `ready_s` what was asked for by --timeout."""
     return Serving(
         model=arguments.model,
         name=name,
@@ -29,6 +29,7 @@ def serving(arguments: Namespace, name: str) -> Serving:
         script=arguments.script,
         environment=arguments.environment,
         traffic=arguments.all_traffic,
+        ready_s=ready_s,
     )
 
 
@@ -36,7 +37,10 @@ def place_for(what: str, backends: Sequence[Backend], named: str | None) -> Back
     """The one with a model registry that is meant. Raises UsageError where that is not clear."""
     able = [each for each in backends if Capability.DEPLOY in each.capabilities]
     fit = [each for each in able if named in (None, each.name)]
-    if len(fit) != 1:
-        names = ", ".join(each.name for each in able) or "none: set up a backend of kind azureml"
-        raise UsageError(what, "which backend?" if fit else "no backend has a model registry", f"there is {names}")
-    return fit[0]
+    if len(fit) == 1:
+        return fit[0]
+    why = "which backend?" if fit else "no backend has a model registry"
+    if able and not fit:
+        why = f"{named} has no model registry"
+    names = ", ".join(each.name for each in able) or "none: set up a backend of kind azureml"
+    raise UsageError(what, why, f"there is {names}")
