@@ -260,3 +260,15 @@ async def test_a_snapshot_is_the_same_until_something_changes() -> None:
         assert not waiting.done()
         place.news.put_nowait(Changed(service("t")))
         assert "here/t" in (await asyncio.wait_for(waiting, 20)).by_id
+
+
+async def test_what_a_whole_list_tells_again_is_not_thought_through_again() -> None:
+    """After a list that came in parts: with hundreds of services it would hold up a key."""
+    place = Place()
+    known, new = service("a"), service("b")
+    place.news.put_nowait(Listed((known,), whole=False))
+    async with Fleet([place], probing=False) as fleet:
+        before = (await reaches(fleet, lambda each: "here/a" in each.by_id)).by_id["here/a"]
+        place.news.put_nowait(Listed((known, new)))
+        after = await reaches(fleet, lambda each: "here/b" in each.by_id)
+        assert after.by_id["here/a"] is before

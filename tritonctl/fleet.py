@@ -315,7 +315,11 @@ class Fleet:
         self._publish()
 
     def _keep(self, service: Service) -> None:
-        tracked = self._tracked.setdefault(service.id, Tracked(service, phase(len(self._tracked))))
+        known = self._tracked.get(service.id)
+        if known is not None and known.service is service:
+            return  # the whole of a list that came in parts: what was told already is not thought through again
+        tracked = known or Tracked(service, phase(len(self._tracked)))
+        self._tracked[service.id] = tracked
         before, now = tracked.service.platform, service.platform
         if before != now and (self._lookout.shows(service.id) or now.level < before.level):
             self._struck.set()  # what got worse comes to the top of the table, where it was out of view too

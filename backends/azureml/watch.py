@@ -197,9 +197,11 @@ class Watch:
     def _every(self, entry: Entry) -> float:
         if entry.under_way:
             return self._pace.fast_s
-        if entry.failures:
+        if self._view.shows(entry):
+            return self._pace.seen_s
+        if entry.failures:  # soon, yet a right that lacks, and for hundreds, is no reason to ask so often for ever
             return min(self._pace.seen_s * 2.0 ** (entry.failures - 1), self._pace.slow_s)
-        return self._pace.seen_s if self._view.shows(entry) else self._pace.slow_s
+        return self._pace.slow_s
 
     async def _first(self) -> None:
         """Everything, the deployments of the first page of endpoints while the next page is on its way.
