@@ -48,7 +48,7 @@ def in_words(tried: str, where: str, error: Exception, advice: Advice) -> Triton
     if isinstance(error, socket.gaierror):
         return Unreachable(tried, f"the name of {where} cannot be resolved", advice.name, kind="name")
     if isinstance(error, NotConnected):
-        reason = f"nothing listens on {where} ({said})" if error.refused else f"no way leads to {where} ({said})"
+        reason = f"nothing listens on {where}" if error.refused else f"no way leads to {where} ({said})"
         return Unreachable(tried, reason, advice.refused, kind="refused")
     if isinstance(error, NotHttp):
         return Unreachable(tried, f"{where} answers, but not in HTTP ({said})", advice.garbage, kind="garbage")
