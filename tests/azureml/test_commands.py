@@ -207,6 +207,13 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
 ) -> None:
     shown = tritonctl("keys", "triton-ep", "--show")
     assert KEY in shown.out
+    # The server's own log has it: under no name that tells, cut, and in a URL.
+    blue = f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()
+    azure.state.logs[blue, "InferenceServer"] = [
+        f"A key: {KEY} Authorization: Bearer eyJabc.def.ghi",
+        f"E1128 21:00:00.000000 1 x.cc:1] no, said it, {KEY[:20]}",
+        f"GET /next/{KEY}/x?a={KEY}&b=1",
+    ]
     everything = [
         tritonctl(*words, code=None)
         for words in (
@@ -235,6 +242,8 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
             import gzip
 
             content = gzip.decompress(content)
+            assert b"no, said it, ***" in content
+            assert KEY[:16].encode() not in content, path
         assert KEY.encode() not in content, path
         assert secondary.encode() not in content, path
 
