@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.azure.emulator import Emulator
-from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
+from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample, full
 from tests.azure.state import Fault, Script, refuse
 from tests.commands.process import Tritonctl
 from tests.servers import Factory, Running, write_model
@@ -131,6 +131,20 @@ def test_a_model_is_loaded_and_unloaded_through_the_front(
     tritonctl("unload", "triton-ep/blue", "digits", "--yes")
     models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
     assert models["digits"] != "READY"
+
+
+def test_a_deployment_whose_container_never_came_is_unreachable_and_why(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    full(azure)
+    for words in (("models", "broken-ep/blue"), ("infer", "broken-ep", "add_sub"), ("infer", "broken-ep/blue", "x")):
+        said = tritonctl(*words, code=5).err
+        assert "reaches no server in the container" in said
+        assert "ImageBuildFailure" in said
+        assert "→ tritonctl triage ws/broken-ep/blue" in said
+    empty = tritonctl("models", "k8s-ep/blue", code=5).err
+    assert "reaches no server in the container" in empty
+    assert "→ nothing listens in its container" in empty
 
 
 def test_traffic_by_the_endpoints_name(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:

@@ -42,3 +42,20 @@ async def test_an_update_that_failed_and_one_that_mended_it(azure: Emulator) -> 
         document["properties"]["provisioningState"] = "Succeeded"  # and the operation that it names is the old one
         await place.shows("ep/blue", "Succeeded")
         assert "azure-quota" not in [each.id for each in (await diagnose(place)).findings]
+
+
+async def test_nothing_listens_behind_azures_front(azure: Emulator) -> None:
+    """The address is Azure's, and nobody's to correct."""
+    sample = Sample(azure)
+    sample.endpoint("ep")
+    sample.deployment("ep", "blue", model=sample.model("text"))
+    async with watched(azure, probing=True) as place:
+        await place.until(lambda: bool(place.status("ep/blue").replicas[0].looked))
+        diagnosis = await diagnose(place)
+    headline = diagnosis.headline
+    assert headline is not None
+    assert headline.id == "nothing-listens-behind-front"
+    assert "container does not listen" in headline.title
+    assert "connect_failed" in headline.evidence[0].text
+    assert headline.next_steps[0] == "tritonctl logs ws/ep/blue"
+    assert not any("correct the address" in step for each in diagnosis.findings for step in each.next_steps)

@@ -155,6 +155,8 @@ def refused(tried: str, answer: Answer) -> TritonctlError:
     error = failure(tried, answer)
     if isinstance(error, Forbidden):
         return Forbidden(tried, error.answer, "give its key or token with token_env in the settings")
+    if isinstance(error, Unreachable):
+        return error
     reason = answer.headers.get(_REASON, "")
     words = f"{answer.status}: {error.answer.removeprefix(f'HTTP {answer.status}: ')}"
     if reason:

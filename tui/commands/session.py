@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tritonctl.backend import Backend
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import BackendState, BackendStatus, HostGpu, ModelState, ReplicaStatus, ServiceStatus, Snapshot
+from tritonctl.inventory import BackendState, BackendStatus, HostGpu, Level, ModelState, ReplicaStatus, ServiceStatus, Snapshot
 from tritonctl.settings import Settings
 from tui.commands.streams import say
 from tui.commands.text import Style
@@ -249,6 +250,10 @@ def service_error(status: ServiceStatus) -> TritonctlError:
                 kind = Forbidden
             elif each.error_kind == "failed":
                 kind = OperationFailed
+            platform = status.service.platform
+            if platform.level is Level.FAILED and platform.reason:  # why it does not answer
+                words = f"{each.error}; {platform.state}: {platform.reason}"
+                return kind(status.id, words, f"tritonctl triage {shlex.quote(status.id)}")
             return kind(status.id, each.error, each.advice or "")
     reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
     if reason is None and any(each.replica.address is not None for each in status.replicas):
