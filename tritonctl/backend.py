@@ -261,6 +261,10 @@ class Backend(ABC):
         """How commands for this service begin beside what a catalogue says, by program: kubectl with its context."""
         return {}
 
+    def names(self, service: Service) -> Mapping[str, str]:
+        """What its commands call where this service is (workspace, group, region …), for the steps of a catalogue."""
+        return {}
+
     def log_file(self, service: Service, replica: str) -> Path | None:
         """The log as a file on this machine, where it is one: it can then be searched from its end."""
         return None

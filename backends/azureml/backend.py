@@ -11,6 +11,7 @@ from backends.azure.clouds import bundle, cloud_of
 from backends.azure.credentials import Logins
 from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
+from backends.azureml.fields import asset_in, text
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
 from backends.azureml.services import Known
@@ -144,6 +145,23 @@ class AzureMlBackend(Backend):
 
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         return await describe.evidence(self._opened(), self._known(service))
+
+    def names(self, service: Service) -> Mapping[str, str]:
+        known = self._watch.known.get(service.id) if self._watch is not None else None
+        if known is None:
+            return {}
+        workspace, deployment = known.workspace, known.deployment
+        name, version = asset_in(deployment.model, "models") or ("", "") if deployment is not None else ("", "")
+        return {
+            "workspace": workspace.name,
+            "group": workspace.resource_group,
+            "subscription": workspace.subscription,
+            "region": workspace.location or text(known.endpoint.document, "location"),
+            "endpoint": known.endpoint.name,
+            "deployment": deployment.name if deployment is not None else "",
+            "asset": name,
+            "asset_version": version,
+        }
 
     async def plan(self, intent: Intent) -> Plan:
         known = self._known(intent.service)

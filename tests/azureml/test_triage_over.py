@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.azure.emulator import Emulator
-from tests.azure.sample import Sample
+from tests.azure.sample import BUILD_FAILED, Sample
+from tests.azure.shapes import GROUP, SUBSCRIPTION
 from tests.azure.state import Script
 from tests.azureml.place import Place, watched
 from tests.azureml.test_watch import under_way
@@ -59,3 +60,23 @@ async def test_nothing_listens_behind_azures_front(azure: Emulator) -> None:
     assert "connect_failed" in headline.evidence[0].text
     assert headline.next_steps[0] == "tritonctl logs ws/ep/blue"
     assert not any("correct the address" in step for each in diagnosis.findings for step in each.next_steps)
+
+
+async def test_the_steps_name_the_workspace(azure: Emulator) -> None:
+    """A line that is copied can be run as it is."""
+    sample = Sample(azure)
+    sample.endpoint("ep")
+    for name, error in (("blue", BUILD_FAILED), ("red", QUOTA)):
+        under_way(azure, sample.deployment("ep", name, state="Failed"), Script(seconds=0.0, outcome="Failed", error=error))
+    at = f"--resource-group {GROUP} --subscription {SUBSCRIPTION}"
+    async with watched(azure) as place:
+        steps = []
+        for name in ("ep/blue", "ep/red"):
+            await place.until(lambda name=name: bool(place.service(name).platform.reason))
+            diagnosis = await triage(place.status(name), place.backend, signatures.load(None, "azureml"))
+            assert diagnosis.headline is not None
+            steps.append(diagnosis.headline.next_steps[0])
+    assert steps == [
+        f"az ml workspace sync-keys --name ws1 {at}",
+        f"az ml compute list-usage --location eastus2 --workspace-name ws1 {at}",
+    ]
