@@ -66,8 +66,8 @@ class Forbidden(TritonctlError):
 
 
 class Unreachable(TritonctlError):
-    """`kind` is one of refused, timeout, tls, name, garbage, redirect, too large, lost, container: what stands before its
-    container answered that nothing listens in it."""
+    """`kind` is one of refused, timeout, tls, name, garbage, redirect, too large, lost, container: what stands before
+    its container answered that nothing listens in it."""
 
     exit_code = 5
 

@@ -125,6 +125,12 @@ def test_a_model_is_loaded_and_unloaded_through_the_front(
 ) -> None:
     running = own_triton()
     azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = running.http
+    shown = tritonctl("load", "triton-ep/blue", "digits", "--dry-run", "-o", "json").document["steps"][0]
+    for call in (shown["call"], shown["undo"]):  # by hand it must reach the same deployment
+        assert "-H 'azureml-model-deployment: blue'" in call
+        assert '-H "Authorization: Bearer $TOKEN"' in call
+        assert f"--cacert {azure.ca}" in call
+        assert KEY not in call
     tritonctl("load", "triton-ep/blue", "digits", "--yes")
     models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
     assert models["digits"] == "READY"

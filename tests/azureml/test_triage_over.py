@@ -67,7 +67,9 @@ async def test_the_steps_name_the_workspace(azure: Emulator) -> None:
     sample = Sample(azure)
     sample.endpoint("ep")
     for name, error in (("blue", BUILD_FAILED), ("red", QUOTA)):
-        under_way(azure, sample.deployment("ep", name, state="Failed"), Script(seconds=0.0, outcome="Failed", error=error))
+        under_way(
+            azure, sample.deployment("ep", name, state="Failed"), Script(seconds=0.0, outcome="Failed", error=error)
+        )
     at = f"--resource-group {GROUP} --subscription {SUBSCRIPTION}"
     async with watched(azure) as place:
         steps = []

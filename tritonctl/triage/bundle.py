@@ -128,8 +128,8 @@ def _parts(diagnosis: Diagnosis) -> dict[str, str]:
     summary += ["", *(f"not known: {each.what}: {each.why}" for each in evidence.missing)]
     parts = {
         "README.txt": "What triage found: summary.txt first, findings.json for programs, then the evidence itself.\n"
-        "Everything that is named or looks like a secret was replaced by ***, and so were the keys and tokens with which "
-        "tritonctl asks this service.\n",
+        "Everything that is named or looks like a secret was replaced by ***, and so were the keys and tokens with "
+        "which tritonctl asks this service.\n",
         "summary.txt": "\n".join(summary),
         "findings.json": _json([asdict(finding) for finding in diagnosis.findings]),
         "pieces.txt": "\n".join(f"{piece.source} {piece.replica} {piece.text}" for piece in evidence.pieces),

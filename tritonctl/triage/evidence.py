@@ -103,8 +103,8 @@ class ReplicaEvidence:
 class Evidence:
     """All of it. `pieces` are the place's own words: events, states, conditions, operation texts.
 
-    `place` is the kind of the backend: what stages there are depends on it. `programs` is how commands begin there, `names`
-    what they call the parts of its place.
+    `place` is the kind of the backend: what stages there are depends on it. `programs` is how commands begin there,
+    `names` what they call the parts of its place.
     """
 
     status: ServiceStatus

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from tritonctl.backend import Backend
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import BackendState, BackendStatus, HostGpu, Level, ModelState, ReplicaStatus, ServiceStatus, Snapshot
+from tritonctl.inventory import (
+    BackendState,
+    BackendStatus,
+    HostGpu,
+    Level,
+    ModelState,
+    ReplicaStatus,
+    ServiceStatus,
+    Snapshot,
+)
 from tritonctl.settings import Settings
 from tui.commands.streams import say
 from tui.commands.text import Style
