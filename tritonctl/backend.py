@@ -201,6 +201,10 @@ class Backend(ABC):
     def watch(self) -> AsyncIterator[Update]:
         """First what exists, as one Listed, then what changes, for as long as somebody listens."""
 
+    def waits_for(self) -> Told | None:
+        """What keeps it from telling what is there, while it has not yet; None: nothing that is known."""
+        return None
+
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         """What is on screen now, None being everything: only that needs to be measured."""
         return None

@@ -75,7 +75,8 @@ class Member:
         await self.kubernetes.aclose()
 
     def own(self, service: Service) -> Service:
-        """The service as its Kubernetes backend knows it. Its id is the same: that backend is named after the cluster."""
+        """The service as its Kubernetes backend knows it. Its id is the same: that backend is named after the
+        cluster."""
         return replace(service, backend=self.kubernetes.name, name=service.name.removeprefix(self._prefix))
 
     def _shown(self, service: Service) -> Service:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+from backends.azure import header
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import bundle, cloud_of
 from backends.azure.credentials import Logins
@@ -92,6 +93,9 @@ class AzureMlBackend(Backend):
         watch.look_at(self._in_view)
         async for update in watch.updates():
             yield update
+
+    def waits_for(self) -> Told | None:
+        return header.of_waiting(self._place.arm) if self._place is not None else None
 
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         self._in_view = service_ids

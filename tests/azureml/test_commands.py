@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.azure.emulator import Emulator
+from tests.azure.http import Response
 from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample, full
 from tests.azure.state import Fault, Script, refuse
 from tests.commands.process import Tritonctl
@@ -307,6 +309,40 @@ def test_a_command_tells_the_code_that_it_waits_for(azure: Emulator, sample: Sam
     waited = tritonctl("models", "triton-ep/blue", "--timeout", "6", code=5)
     assert waited.err.count("open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR") >= 1
     assert "sign in" in waited.err
+    assert "--timeout" in waited.err, "a person is slower than ten seconds"
+
+
+def test_a_command_that_azure_throttles_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    wait = Response(429, None, {"Retry-After": "25"})
+    azure.state.faults.append(Fault("GET", "onlineEndpoints", None, wait))
+    for words in (("services",), ("keys", "triton-ep", "--show"), ("scale", "triton-ep/blue", "2", "--yes")):
+        said = tritonctl(*words, "--timeout", "4", code=5).err
+        assert re.search(r"backend ws: Azure throttles: it asks for 2\d s more of quiet", said), said
+        assert "→ give it longer with --timeout" in said
+        assert "tritonctl demo" not in said
+        assert "did not answer in time" not in said
+
+
+def test_a_command_for_which_az_hangs_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    azure.az.set("hanging")
+    said = tritonctl("services", "--timeout", "6", code=5).err
+    assert "no token within" in said
+    assert "az account get-access-token" in said
+    assert "tritonctl demo" not in said
+
+
+def test_a_login_that_is_lost_is_all_that_is_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    azure.az.set("logged out")
+    said = tritonctl("services", code=4).err
+    assert "&& az login\n" in said
+    assert "no service found" not in said
+
+
+def test_an_empty_workspace_says_how_something_comes_into_it(azure: Emulator, tritonctl: Tritonctl) -> None:
+    Sample(azure)
+    said = tritonctl("services", code=0).err
+    assert "no service found in: ws" in said
+    assert "tritonctl deploy MODEL:VERSION ws/ENDPOINT/NAME" in said
 
 
 def test_what_is_on_stdout_is_one_document(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
