@@ -298,5 +298,10 @@ class Backend(ABC):
         """Why this place cannot do it, and what would."""
         return f"a backend of kind {self.kind} has no {capability}"
 
+    def instead_of(self, capability: Capability, service: Service) -> str:
+        """What to type in its place; "" where nothing does."""
+        return ""
+
     def _cannot(self, capability: Capability, service: Service) -> OperationFailed:
-        return OperationFailed(f"{capability} of {service.id}", self.reason_against(capability))
+        advice = self.instead_of(capability, service)
+        return OperationFailed(f"{capability} of {service.id}", self.reason_against(capability), advice)

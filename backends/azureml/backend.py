@@ -188,10 +188,14 @@ class AzureMlBackend(Backend):
     async def keys(self, service: Service) -> Mapping[str, Secret]:
         known = self._known(service)
         if known.endpoint.auth.lower() != "key":
+            tokens = known.endpoint.auth.lower() in ("amltoken", "aadtoken")
+            at = f"--name {known.endpoint.name} {known.workspace.az}"
             raise OperationFailed(
                 f"keys of {service.id}",
                 f"its endpoint has no keys: it authenticates by {known.endpoint.auth or 'other means'}",
-                "a token is made for each login; tritonctl uses its own",
+                "a token is made for each login; tritonctl uses its own"
+                if tokens
+                else f"this version knows Key, AMLToken and AADToken; az ml online-endpoint show {at} tells more",
             )
         found = await keys_of(self._opened().arm, known.workspace, known.endpoint.name)
         return {"primary": found.primary, "secondary": found.secondary}
@@ -235,6 +239,14 @@ class AzureMlBackend(Backend):
             case Capability.STOP | Capability.START:
                 return "a deployment cannot be stopped, only deleted: it is billed while it exists"
         return super().reason_against(capability)
+
+    def instead_of(self, capability: Capability, service: Service) -> str:
+        match capability:
+            case Capability.MODE:
+                return f"tritonctl deploy MODEL:VERSION {service.id} --environment NAME:VERSION, whose image starts so"
+            case Capability.STOP:
+                return f"tritonctl delete {service.id}; tritonctl deploy brings it back from its registered model"
+        return super().instead_of(capability, service)
 
     def _opened(self) -> Place:
         if self._place is None:

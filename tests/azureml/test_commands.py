@@ -338,6 +338,28 @@ def test_a_login_that_is_lost_is_all_that_is_said(azure: Emulator, sample: Sampl
     assert "no service found" not in said
 
 
+def test_what_azure_cannot_do_names_what_can_be_done(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    stopped = tritonctl("stop", "triton-ep/blue", "--yes", code=1).err
+    assert "→ tritonctl delete ws/triton-ep/blue" in stopped
+    switched = tritonctl("mode", "triton-ep/blue", "explicit", "--yes", code=1).err
+    assert "→ tritonctl deploy MODEL:VERSION ws/triton-ep/blue --environment" in switched
+
+
+def test_an_auth_mode_that_nobody_knows_is_told_as_such(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    endpoint(azure, sample)["properties"]["authMode"] = "Quantum"
+    said = tritonctl("keys", "triton-ep", "--show", code=1).err
+    assert "authenticates by Quantum" in said
+    assert "az ml online-endpoint show --name triton-ep -w ws1" in said
+    assert "tritonctl uses its own" not in said
+
+
+def test_a_ca_file_that_is_not_there_is_named(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl.settings(azure.config({"ws": "ws1"}, {}).replace(str(azure.ca), "/nope.pem"))
+    said = tritonctl("services", code=5).err
+    assert "the CA file /nope.pem: No such file or directory" in said
+    assert "Errno" not in said
+
+
 def test_an_empty_workspace_says_how_something_comes_into_it(azure: Emulator, tritonctl: Tritonctl) -> None:
     Sample(azure)
     said = tritonctl("services", code=0).err

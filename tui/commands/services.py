@@ -54,7 +54,7 @@ def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
                 " ".join(filter(None, (platform_word(each.service.platform), each.service.share))),
                 server_word(each),
                 f"{each.counts.ready}/{each.counts.total}" if any(r.models_known for r in each.replicas) else "–",
-                f"{each.replicas_ready}/{len(each.replicas)}",
+                f"{each.replicas_ready}/{each.replicas_total}",
                 each.mode_words or "?",
                 each.version or "–",
                 each.note,
