@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from tritonctl.tokenshapes import TOKEN
+from tritonctl.tokenshapes import token
 
 MASK = "***"
 _NAME = re.compile(
@@ -44,7 +44,7 @@ def mask_text(value: str) -> str:
     known by their shape."""
     if _WHOLE.match(value):
         return MASK
-    value = TOKEN.sub(MASK, _BEARER.sub(rf"\1{MASK}", value))
+    value = token().sub(MASK, _BEARER.sub(rf"\1{MASK}", value))
     return _IN_TEXT.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}@", value))
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from tritonctl import __version__
 from tritonctl.backend import Backend, Capability
 from tritonctl.errors import TritonctlError
-from tritonctl.tokenshapes import TOKEN
+from tritonctl.tokenshapes import token
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.logreading import LogReading, cleaned
 from tritonctl.triage.timeline import timeline
@@ -59,7 +59,7 @@ def without_secrets(text: str, held: re.Pattern[str] | None = None) -> str:
         text = held.sub(REMOVED, text)
     for pattern in _LOOKS:
         text = pattern.sub(rf"\1\2{REMOVED}", text)
-    text = TOKEN.sub(REMOVED, text)
+    text = token().sub(REMOVED, text)
     return _NAMED.sub(rf"\1{REMOVED}", text)
 
 
