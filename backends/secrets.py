@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from tritonctl.tokenshapes import token
+
 MASK = "***"
 _NAME = re.compile(
     r"key|token|secret|passw|pwd|passphrase|credential|connection|auth|private|signature|\bsas\b|_sas|cookie|dsn",
@@ -16,7 +18,7 @@ _IN_TEXT = re.compile(
     r"((?:accountkey|sharedaccesskey|password|pwd|sig|token|secret|api_?key)=)[^;&\s'\"]+", re.IGNORECASE
 )
 _BEARER = re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
-_SHAPES = re.compile(r"^(eyJ[\w-]{10,}\.|AKIA[A-Z0-9]{12,}|sk-\w{12,}|hf_\w{12,}|gh[pousr]_\w{12,}|-----BEGIN)")
+_WHOLE = re.compile(r"^(eyJ[\w-]{10,}\.|sk-\w{12,}|hf_\w{12,}|gh[pousr]_\w{12,}|-----BEGIN)")
 _RESTRICTED = re.compile(r"^(--(?:http-restricted-api|grpc-restricted-protocol)(?:=|\s).*=).+$")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _SHELL_WORD = re.compile(
@@ -40,9 +42,9 @@ def mask(name: str, value: str) -> str:
 def mask_text(value: str) -> str:
     """Without a name to go by: passwords in URLs, keys of connection strings, what an Authorization header has, tokens
     known by their shape."""
-    if _SHAPES.match(value):
+    if _WHOLE.match(value):
         return MASK
-    value = _BEARER.sub(rf"\1{MASK}", value)
+    value = token().sub(MASK, _BEARER.sub(rf"\1{MASK}", value))
     return _IN_TEXT.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}@", value))
 
 

@@ -169,7 +169,7 @@ async def test_a_server_killed_in_the_middle_of_a_load(server: Running, audit: A
         error = outcome.error
         assert isinstance(error, Unreachable)
         assert (error.kind, error.exit_code) == ("lost", 5)
-        assert "broke" in error.answer
+        assert "was lost" in error.answer
 
 
 async def test_an_unload_whose_end_cannot_be_seen(own_triton: Factory, tmp_path: Path, audit: AuditLog) -> None:

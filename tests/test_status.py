@@ -281,3 +281,15 @@ def test_all_that_come_are_starting_and_all_that_end_are_not_asked() -> None:
     for one in (no_run(ENDS), at(ENDS, lost(seen(model("a"))))):
         status = derived(one, platform=ENDS)
         assert (status.level, server_word(status), status.note) == (Level.CHANGING, "–", "")
+
+
+def test_a_replica_that_stands_for_several_counts_as_so_many() -> None:
+    two = seen(model("a"))
+    two = replace(two, replica=replace(two.replica, instances=2))
+    assert (derived(two).replicas_ready, derived(two).replicas_total) == (2, 2)
+    assert (derived(lost(two)).replicas_ready, derived(lost(two)).replicas_total) == (0, 2)
+
+
+def test_one_that_answers_is_ready_where_its_protocol_has_no_word_for_it() -> None:
+    scoring = replace(seen(), ready=None, version=None)
+    assert (derived(scoring).level, derived(scoring).replicas_ready) == (Level.OK, 1)

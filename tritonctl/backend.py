@@ -211,6 +211,10 @@ class Backend(ABC):
         for told in nothing:
             yield told
 
+    def waits_for(self) -> Told | None:
+        """What keeps it from telling what is there, while it has not yet; None: nothing that is known."""
+        return None
+
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         """What is on screen now, None being everything: only that needs to be measured."""
         return None
@@ -271,6 +275,10 @@ class Backend(ABC):
         """How commands for this service begin beside what a catalogue says, by program: kubectl with its context."""
         return {}
 
+    def names(self, service: Service) -> Mapping[str, str]:
+        """What its commands call where this service is (workspace, group, region …), for the steps of a catalogue."""
+        return {}
+
     def log_file(self, service: Service, replica: str) -> Path | None:
         """The log as a file on this machine, where it is one: it can then be searched from its end."""
         return None
@@ -300,5 +308,10 @@ class Backend(ABC):
         """Why this place cannot do it, and what would."""
         return f"a backend of kind {self.kind} has no {capability}"
 
+    def instead_of(self, capability: Capability, service: Service) -> str:
+        """What to type in its place; "" where nothing does."""
+        return ""
+
     def _cannot(self, capability: Capability, service: Service) -> OperationFailed:
-        return OperationFailed(f"{capability} of {service.id}", self.reason_against(capability))
+        advice = self.instead_of(capability, service)
+        return OperationFailed(f"{capability} of {service.id}", self.reason_against(capability), advice)

@@ -66,7 +66,8 @@ class Forbidden(TritonctlError):
 
 
 class Unreachable(TritonctlError):
-    """`kind` is one of refused, timeout, tls, name, garbage, redirect, too large, lost."""
+    """`kind` is one of refused, timeout, tls, name, garbage, redirect, too large, lost, container: what stands before
+    its container answered that nothing listens in it."""
 
     exit_code = 5
 

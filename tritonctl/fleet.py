@@ -31,6 +31,7 @@ from tritonctl.tracked import Tracked
 
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _CLOSE_S = 1.0
+_WAITS_S = 0.5
 _HOST_DEADLINE_S = 5.0
 
 
@@ -79,6 +80,7 @@ class Fleet:
     async def __aenter__(self) -> Fleet:
         for backend in self.backends.values():
             self._start(self._watch(backend), f"watch {backend.name}")
+            self._start(self._tell_waiting(backend), f"what {backend.name} waits for")
         if self._read_host_gpus is not None:
             self._start(self._watch_host(self._read_host_gpus), "watch this host's GPUs")
         return self
@@ -242,6 +244,19 @@ class Fleet:
             self._listed.add(backend.name)
             self._publish()
             await asyncio.sleep(retries.pause_s())
+
+    async def _tell_waiting(self, backend: Backend) -> None:
+        """Until it has told what is there, why it has not: a person or a command that waits is to know."""
+        before: Told | None = None
+        while backend.name not in self._listed:
+            told = backend.waits_for()
+            mine = before is not None and self._backend_status[backend.name].detail == before.text
+            if told is not None and told != before:
+                self._say_of(backend, told)
+            elif told is None and mine:  # what else was told meanwhile stays
+                self._say_of(backend, Told(""))
+            before = told
+            await asyncio.sleep(_WAITS_S)
 
     async def _watch_host(self, read: Callable[[], tuple[HostGpu, ...]]) -> None:
         """NVML blocks, and hangs with a driver that does; a host without GPUs is asked once, a driver that went away

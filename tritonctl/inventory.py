@@ -287,7 +287,7 @@ class ServiceStatus:
     ready: bool | None
     version: str | None
     control_modes: tuple[ControlMode, ...]  # of its servers; several where they differ
-    replicas_ready: int
+    replicas_ready: int  # with every instance behind an address that answers: which one did is not told
     level: Level
     disagree: bool
     note: str
@@ -299,6 +299,11 @@ class ServiceStatus:
     @property
     def id(self) -> str:
         return self.service.id
+
+    @property
+    def replicas_total(self) -> int:
+        """With every instance of those that stand for several."""
+        return sum(each.replica.instances for each in self.replicas)
 
     @property
     def control_mode(self) -> ControlMode | None:

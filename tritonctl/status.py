@@ -51,7 +51,7 @@ def derive(service: Service, replicas: Sequence[ReplicaStatus]) -> ServiceStatus
         ready=_all([each.ready for each in asked]),
         version=next((each.version for each in answered if each.version), None),
         control_modes=tuple(dict.fromkeys(each.control_mode for each in asked if each.control_mode)),
-        replicas_ready=sum(each.ready is True for each in replicas),
+        replicas_ready=sum(each.replica.instances for each in replicas if _is_ready(each)),
         level=min(known) if known and server is not Level.UNKNOWN else min([*known, Level.UNKNOWN]),
         disagree=_disagree(service, answered, models),
         note=_note(service, serving, joined, _passing(replicas) if len(serving) < len(replicas) else ""),
@@ -84,12 +84,17 @@ def _server_level(status: ReplicaStatus) -> Level:
         if status.error_kind == "forbidden":
             return Level.UNKNOWN
         return Level.CHANGING if _is_starting(status) else Level.FAILED
-    if status.ready or (status.live and status.ready is None):  # some protocols have no word for ready
+    if _is_ready(status):
         return Level.OK
     if any(model.level is Level.CHANGING for model in status.models):
         return Level.CHANGING
     serving = any(model.state is ModelState.READY for model in status.models)
     return Level.DEGRADED if serving else Level.FAILED
+
+
+def _is_ready(status: ReplicaStatus) -> bool:
+    """Some protocols have no word for ready: there who answers is."""
+    return status.ready is True or (status.live is True and status.ready is None)
 
 
 def _is_starting(status: ReplicaStatus) -> bool:

@@ -76,7 +76,7 @@ class CommandedApp(CompletingApp):
         except TritonctlError as error:
             self.say(error.headline, "warn")
             return
-        value = str(len(status.replicas)) if action is Capability.SCALE else ""
+        value = str(status.replicas_total) if action is Capability.SCALE else ""
         if isinstance(self.screen, LiveScreen):
             self.screen.ask(":", f"{action} {value}", complete=self._complete)
 
@@ -85,7 +85,7 @@ class CommandedApp(CompletingApp):
         status = self.fleet.resolve(service)
         backend = self.fleet.backend_of(status.service)
         if (why := backend.why_not(action, status.service)) is not None:
-            raise OperationFailed(f"{action} of {status.id}", why)
+            raise OperationFailed(f"{action} of {status.id}", why, backend.instead_of(action, status.service))
         return status, backend
 
     def run_command(self, line: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.kubernetes.backend import KubernetesBackend
-from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, LogSource, Section, Update
+from tritonctl.backend import Backend, Capability, Event, Intent, LogLine, LogSource, Section, Told, Update
 from tritonctl.errors import NotFound
 from tritonctl.inventory import Service
 from tritonctl.plan import Plan
@@ -36,6 +36,13 @@ class AksBackend(Backend):
     async def watch(self) -> AsyncIterator[Update]:
         async for update in self._opened().updates():
             yield update
+
+    def waits_for(self) -> Told | None:
+        if self._arm is None:
+            return None
+        from backends.azure import header
+
+        return header.of_waiting(self._arm)
 
     def logs(
         self,

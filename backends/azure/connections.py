@@ -102,5 +102,6 @@ class Connections:
                 context.load_verify_locations(**{"capath" if os.path.isdir(given) else "cafile": given})
             except (OSError, ssl.SSLError) as error:
                 advice = "set ca, or REQUESTS_CA_BUNDLE, to a readable PEM file"
-                raise Unreachable(f"read the CA file {given}", str(error), advice, kind="tls") from None
+                words = f"the CA file {given}: {error.strerror or error}"  # of what was tried a header has no room
+                raise Unreachable("trust what Azure is asked through", words, advice, kind="tls") from None
         return context

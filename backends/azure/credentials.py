@@ -30,6 +30,7 @@ RENEW_S = 300.0
 _RENEW_AGAIN_S = 30.0
 _BACKOFF_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 _ABANDON_S = 90.0  # an attempt that has not ended by then never will; its thread dies with the process
+_LONG_S = 4.0  # `az` takes one second, or two
 _MAX_WORDS = 4000
 _ATTEMPT = re.compile(r"^\t(\w+?)Credential: ([^\n]*?)(?:\. See the troubleshooting guide[^\n]*)?$", re.MULTILINE)
 _BY_HAND = "try `az account get-access-token` by hand: does it ask for something?"
@@ -160,6 +161,12 @@ class Login:
         failed = self._failed.get((scope, tenant))
         return failed[0] if failed is not None else None
 
+    def hanging(self, scope: str, tenant: str | None = None) -> TritonctlError | None:
+        """An asking that is under way for longer than it mostly takes, where it is no person who is waited for."""
+        attempt = self._attempts.get((scope, tenant))
+        waited = time.monotonic() - attempt.began if attempt is not None else 0.0
+        return None if attempt is None or attempt.prompt.done() or waited < _LONG_S else self._hangs(waited)
+
     def line(self, tenant: str | None = None) -> str:
         """What to type to sign in again."""
         if self.kind not in ("cli", "default"):
@@ -268,7 +275,7 @@ class Login:
             advice = _BY_HAND
         return Unreachable(
             f'sign in to Azure with credential = "{self.kind}"',
-            f"no token within {deadline_s:g} s; it is still waited for",
+            f"no token within {deadline_s:.3g} s; it is still waited for",
             advice,
             kind="timeout",
         )

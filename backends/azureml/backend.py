@@ -6,11 +6,13 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+from backends.azure import header
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import bundle, cloud_of
 from backends.azure.credentials import Logins
 from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
+from backends.azureml.fields import asset_in, text
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
 from backends.azureml.services import Known
@@ -96,6 +98,9 @@ class AzureMlBackend(Backend):
         async for prompt in arm.login.sign_in(arm.cloud.arm_scope, arm.tenant):
             yield Told(f"sign in with {prompt.code} at {prompt.place}", str(prompt), warning=True)
 
+    def waits_for(self) -> Told | None:
+        return header.of_waiting(self._place.arm) if self._place is not None else None
+
     def look_at(self, service_ids: frozenset[str] | None) -> None:
         self._in_view = service_ids
         if self._watch is not None:
@@ -149,6 +154,23 @@ class AzureMlBackend(Backend):
     async def evidence(self, service: Service) -> tuple[Section, ...]:
         return await describe.evidence(self._opened(), self._known(service))
 
+    def names(self, service: Service) -> Mapping[str, str]:
+        known = self._watch.known.get(service.id) if self._watch is not None else None
+        if known is None:
+            return {}
+        workspace, deployment = known.workspace, known.deployment
+        name, version = asset_in(deployment.model, "models") or ("", "") if deployment is not None else ("", "")
+        return {
+            "workspace": workspace.name,
+            "group": workspace.resource_group,
+            "subscription": workspace.subscription,
+            "region": workspace.location or text(known.endpoint.document, "location"),
+            "endpoint": known.endpoint.name,
+            "deployment": deployment.name if deployment is not None else "",
+            "asset": name,
+            "asset_version": version,
+        }
+
     async def plan(self, intent: Intent) -> Plan:
         known = self._known(intent.service)
         ground = await Ground.of(self._opened(), intent, known, self.read_only, self._watch)
@@ -170,10 +192,14 @@ class AzureMlBackend(Backend):
     async def keys(self, service: Service) -> Mapping[str, Secret]:
         known = self._known(service)
         if known.endpoint.auth.lower() != "key":
+            tokens = known.endpoint.auth.lower() in ("amltoken", "aadtoken")
+            at = f"--name {known.endpoint.name} {known.workspace.az}"
             raise OperationFailed(
                 f"keys of {service.id}",
                 f"its endpoint has no keys: it authenticates by {known.endpoint.auth or 'other means'}",
-                "a token is made for each login; tritonctl uses its own",
+                "a token is made for each login; tritonctl uses its own"
+                if tokens
+                else f"this version knows Key, AMLToken and AADToken; az ml online-endpoint show {at} tells more",
             )
         found = await keys_of(self._opened().arm, known.workspace, known.endpoint.name)
         return {"primary": found.primary, "secondary": found.secondary}
@@ -217,6 +243,14 @@ class AzureMlBackend(Backend):
             case Capability.STOP | Capability.START:
                 return "a deployment cannot be stopped, only deleted: it is billed while it exists"
         return super().reason_against(capability)
+
+    def instead_of(self, capability: Capability, service: Service) -> str:
+        match capability:
+            case Capability.MODE:
+                return f"tritonctl deploy MODEL:VERSION {service.id} --environment NAME:VERSION, whose image starts so"
+            case Capability.STOP:
+                return f"tritonctl delete {service.id}; tritonctl deploy brings it back from its registered model"
+        return super().instead_of(capability, service)
 
     def _opened(self) -> Place:
         if self._place is None:

@@ -93,6 +93,7 @@ async def plan(ground: Ground) -> Plan:
         warnings.append("its address and its keys are gone for good; the name may be taken by somebody else")
     if around.partial:
         warnings.append("not every endpoint could be read: something else may use what is archived or detached")
+    name = ground.intent.service.name
     what = f"{ground.endpoint_id} with all its deployments" if deployment is not None and whole else ground.service_id
     return ground.plan(
         f"Delete {what}",
@@ -100,7 +101,7 @@ async def plan(ground: Ground) -> Plan:
         now=", ".join(f"{each.name} {each.state}, {each.instances or '?'} × {each.instance_type}" for each in doomed),
         warnings=warnings,
         undo="deploy it anew; what is archived is restored with az ml model restore, az ml environment restore",
-        typed=ground.intent.service.name,
+        typed=name.rpartition("/")[0] if deployment is not None and whole else name,
         choices=choices,
     )
 
@@ -168,7 +169,10 @@ def _stop_traffic(
         warnings.append(f"its {100 - sum(left.values())} % of the traffic goes to the others first: {told}")
         warnings += unfit_warnings(siblings, before.live, after)
     else:
-        warnings.append(f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404")
+        warning = f"it takes requests now: from the first step on, {ground.endpoint.name} answers 404"
+        if idle := next((name for name in names if name not in gone), None):
+            warning += f"; tritonctl traffic {ground.endpoint_id} {idle}=100 before gives them to {idle}"
+        warnings.append(warning)
     return traffic_step(
         ground, Shares(after, mirror), Shares(dict.fromkeys(names, 0) | dict(before.live), before.mirror)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -235,7 +236,7 @@ def _put_all(
         raise UsageError("upload", "azure-storage-blob is not installed", "pip install 'tritonctl[azure]'") from None
     from azure.core.exceptions import AzureError
 
-    network: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 120, "retry_total": 5}
+    network: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 120, "retry_total": 3}
     # It sends what is smaller than 64 MiB at once: too long for who wants to leave.
     network |= {"max_single_put_size": _PIECE_BYTES, "max_block_size": _PIECE_BYTES}
     if ca is not None:
@@ -270,7 +271,18 @@ def _in_words(tried: str, error: Any) -> TritonctlError:
         return Forbidden(tried, code or f"HTTP {status}", advice)
     if status is not None:
         return OperationFailed(tried, code or f"HTTP {status}", status=int(status))
-    return Unreachable(tried, type(error).__name__, "is the account reachable from here, or in a private network?")
+    inner: BaseException | None = error
+    while inner is not None:
+        text = f"{type(inner).__name__} {inner}"
+        if "NameResolution" in text or isinstance(inner, socket.gaierror):
+            words = "the name of the storage account cannot be resolved"
+            return Unreachable(tried, words, "in a private network its name is known inside only", kind="name")
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            words = "the certificate of the storage account does not verify"
+            return Unreachable(tried, words, 'give its CA with ca = "….pem" in the settings', kind="tls")
+        inner = getattr(inner, "inner_exception", None) or inner.__cause__
+    words = f"the storage account was not reached ({type(error).__name__})"
+    return Unreachable(tried, words, "is the account reachable from here, or in a private network?")
 
 
 def blob_url(store: Store, folder: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import tempfile
 import threading
 from pathlib import Path
 
 from tests.azure.emulator import running
 from tests.azure.sample import full
+from tests.azure.storage import ACCOUNT
 
 
 def main() -> None:
@@ -35,11 +37,23 @@ def main() -> None:
         print(f"az                           {emulator.az.folder}/az")
         print(f"settings                     {config}\n")
         print(config.read_text(encoding="utf-8"))
+        if words := unresolved(f"{ACCOUNT}.blob.localhost"):
+            print(f"register                     {words}\n")
         print(f"try it:  PATH={emulator.az.folder}:$PATH tritonctl --config {config}\n", flush=True)
         stop = threading.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: stop.set())
         stop.wait()
+
+
+def unresolved(host: str) -> str:
+    """Uploads go to ACCOUNT.blob.localhost, as Azure's go to ACCOUNT.blob.core.windows.net; not every resolver sends it
+    to loopback, as RFC 6761 wants it."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return f"needs its blob store, and {host} does not resolve here: echo 127.0.0.1 {host} >> /etc/hosts"
+    return ""
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.__main__ import unresolved
+from tests.azure.storage import ACCOUNT
 from tests.components import ROOT, need
 
 
@@ -40,6 +42,20 @@ def printed() -> Iterator[dict[str, str]]:
         process.stdout.close()
     assert process.returncode == 0
     assert not Path(found["settings"]).parent.exists()
+
+
+def test_it_says_where_uploads_cannot_work(monkeypatch: pytest.MonkeyPatch, printed: dict[str, str]) -> None:
+    host = f"{ACCOUNT}.blob.localhost"
+    if words := unresolved(host):
+        assert printed["register"] == words
+    else:
+        assert "register" not in printed
+    monkeypatch.setattr("socket.getaddrinfo", _no_such_name)
+    assert f"127.0.0.1 {host} >> /etc/hosts" in unresolved(host)
+
+
+def _no_such_name(*_: object) -> None:
+    raise OSError("Name or service not known")
 
 
 def test_the_commands_find_what_it_emulates(printed: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.azure.emulator import Emulator
-from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample
+from tests.azure.http import Response
+from tests.azure.sample import BUILD_FAILED, OUT_OF_QUOTA, Sample, full
 from tests.azure.state import Fault, Script, refuse
 from tests.commands.process import DEADLINE_S, Tritonctl
 from tests.servers import Factory, Running, write_model
@@ -126,12 +128,32 @@ def test_a_model_is_loaded_and_unloaded_through_the_front(
 ) -> None:
     running = own_triton()
     azure.state.servers[f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()] = running.http
+    shown = tritonctl("load", "triton-ep/blue", "digits", "--dry-run", "-o", "json").document["steps"][0]
+    for call in (shown["call"], shown["undo"]):  # by hand it must reach the same deployment
+        assert "-H 'azureml-model-deployment: blue'" in call
+        assert '-H "Authorization: Bearer $TOKEN"' in call
+        assert f"--cacert {azure.ca}" in call
+        assert KEY not in call
     tritonctl("load", "triton-ep/blue", "digits", "--yes")
     models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
     assert models["digits"] == "READY"
     tritonctl("unload", "triton-ep/blue", "digits", "--yes")
     models = {row["name"]: row["state"] for row in tritonctl("models", "triton-ep/blue", "-o", "json").document}
     assert models["digits"] != "READY"
+
+
+def test_a_deployment_whose_container_never_came_is_unreachable_and_why(
+    azure: Emulator, sample: Sample, tritonctl: Tritonctl
+) -> None:
+    full(azure)
+    for words in (("models", "broken-ep/blue"), ("infer", "broken-ep", "add_sub"), ("infer", "broken-ep/blue", "x")):
+        said = tritonctl(*words, code=5).err
+        assert "reaches no server in the container" in said
+        assert "ImageBuildFailure" in said
+        assert "→ tritonctl triage ws/broken-ep/blue" in said
+    empty = tritonctl("models", "k8s-ep/blue", code=5).err
+    assert "reaches no server in the container" in empty
+    assert "→ nothing listens in its container" in empty
 
 
 def test_traffic_by_the_endpoints_name(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
@@ -208,6 +230,13 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
 ) -> None:
     shown = tritonctl("keys", "triton-ep", "--show")
     assert KEY in shown.out
+    # The server's own log has it: under no name that tells, cut, and in a URL.
+    blue = f"{sample.path}/onlineEndpoints/triton-ep/deployments/blue".lower()
+    azure.state.logs[blue, "InferenceServer"] = [
+        f"A key: {KEY} Authorization: Bearer eyJabc.def.ghi",
+        f"E1128 21:00:00.000000 1 x.cc:1] no, said it, {KEY[:20]}",
+        f"GET /next/{KEY}/x?a={KEY}&b=1",
+    ]
     everything = [
         tritonctl(*words, code=None)
         for words in (
@@ -236,6 +265,8 @@ def test_the_key_is_shown_on_demand_and_nowhere_else(
             import gzip
 
             content = gzip.decompress(content)
+            assert b"no, said it, ***" in content
+            assert KEY[:16].encode() not in content, path
         assert KEY.encode() not in content, path
         assert secondary.encode() not in content, path
 
@@ -279,6 +310,62 @@ def test_a_command_tells_the_code_that_it_waits_for(azure: Emulator, sample: Sam
     waited = tritonctl("models", "triton-ep/blue", "--timeout", "6", code=5)
     assert waited.err.count("open https://microsoft.com/devicelogin and enter the code EZ4UTEXGR") >= 1
     assert "sign in" in waited.err
+    assert "--timeout" in waited.err, "a person is slower than ten seconds"
+
+
+def test_a_command_that_azure_throttles_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    wait = Response(429, None, {"Retry-After": "25"})
+    azure.state.faults.append(Fault("GET", "onlineEndpoints", None, wait))
+    for words in (("services",), ("keys", "triton-ep", "--show"), ("scale", "triton-ep/blue", "2", "--yes")):
+        said = tritonctl(*words, "--timeout", "4", code=5).err
+        assert re.search(r"backend ws: Azure throttles: it asks for 2\d s more of quiet", said), said
+        assert "→ give it longer with --timeout" in said
+        assert "tritonctl demo" not in said
+        assert "did not answer in time" not in said
+
+
+def test_a_command_for_which_az_hangs_says_so(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    azure.az.set("hanging")
+    said = tritonctl("services", "--timeout", "6", code=5).err
+    assert "no token within" in said
+    assert "az account get-access-token" in said
+    assert "tritonctl demo" not in said
+
+
+def test_a_login_that_is_lost_is_all_that_is_said(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    azure.az.set("logged out")
+    said = tritonctl("services", code=4).err
+    assert "&& az login\n" in said
+    assert "no service found" not in said
+
+
+def test_what_azure_cannot_do_names_what_can_be_done(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    stopped = tritonctl("stop", "triton-ep/blue", "--yes", code=1).err
+    assert "→ tritonctl delete ws/triton-ep/blue" in stopped
+    switched = tritonctl("mode", "triton-ep/blue", "explicit", "--yes", code=1).err
+    assert "→ tritonctl deploy MODEL:VERSION ws/triton-ep/blue --environment" in switched
+
+
+def test_an_auth_mode_that_nobody_knows_is_told_as_such(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    endpoint(azure, sample)["properties"]["authMode"] = "Quantum"
+    said = tritonctl("keys", "triton-ep", "--show", code=1).err
+    assert "authenticates by Quantum" in said
+    assert "az ml online-endpoint show --name triton-ep -w ws1" in said
+    assert "tritonctl uses its own" not in said
+
+
+def test_a_ca_file_that_is_not_there_is_named(azure: Emulator, sample: Sample, tritonctl: Tritonctl) -> None:
+    tritonctl.settings(azure.config({"ws": "ws1"}, {}).replace(str(azure.ca), "/nope.pem"))
+    said = tritonctl("services", code=5).err
+    assert "the CA file /nope.pem: No such file or directory" in said
+    assert "Errno" not in said
+
+
+def test_an_empty_workspace_says_how_something_comes_into_it(azure: Emulator, tritonctl: Tritonctl) -> None:
+    Sample(azure)
+    said = tritonctl("services", code=0).err
+    assert "no service found in: ws" in said
+    assert "tritonctl deploy MODEL:VERSION ws/ENDPOINT/NAME" in said
 
 
 def test_a_change_of_the_place_itself_waits_for_the_code_too(

@@ -391,6 +391,26 @@ async def test_what_is_no_deployment_is_refused_in_words(azure: Emulator, sample
 LINE = f"az login --tenant {TENANT} --scope https://management.core.windows.net//.default"  # az's own words
 
 
+async def test_a_wide_header_has_the_line_to_sign_in_itself(azure: Emulator, sample: Sample, tmp_path: Path) -> None:
+    azure.az.set("expired")
+    async with dashboard(backend(azure), work=tmp_path, size=(200, 40)) as shown:
+        await shown.until(lambda: f"ws: refused  → {LINE}" in shown.lines[0])
+
+
+async def test_a_places_page_has_the_line_before_the_place_has_answered(
+    azure: Emulator, sample: Sample, tmp_path: Path
+) -> None:
+    azure.az.set("expired")
+    async with dashboard(backend(azure), work=tmp_path, size=(140, 40)) as shown:
+        await shown.until(lambda: ":ws tells what to do" in shown.lines[0])
+        azure.az.set("hanging")
+        await shown.command("ws")
+        end = time.monotonic() + 1.0
+        while f"→ {LINE}" not in unwrapped(shown):
+            assert time.monotonic() < end, shown.text
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
 async def test_the_line_to_sign_in_again_is_shown_whole(
     azure: Emulator, sample: Sample, tmp_path: Path, size: tuple[int, int]

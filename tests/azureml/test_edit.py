@@ -76,6 +76,16 @@ def test_a_duration_is_compared_as_such() -> None:
     assert not differs(before, parse(["env.NONE-"], "Managed")[0])
 
 
+def test_a_token_under_a_harmless_name_is_not_shown() -> None:
+    token = "sk-proj-abcdefghijklmnopqrstuvwx1234"
+    before = document(environmentVariables={"OPENAI": token})
+    edits = parse(["env.OPENAI-"], "Managed")
+    (back,) = backwards(before, edits)
+    assert back.hidden
+    for words in (back.shown, parse([f"env.OPENAI={token}"], "Managed")[0].shown, back.az):
+        assert token not in words
+
+
 def test_a_secret_is_not_shown() -> None:
     edit = parse(["env.STORAGE_KEY=s3cr3t"], "Managed")[0]
     assert "s3cr3t" not in edit.shown + edit.az

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from backends.secrets import mask, mask_argument, mask_arguments
 from tests.docker.place import Place, until
 
@@ -57,6 +59,34 @@ def test_secrets_are_known_by_name_and_by_shape() -> None:
     )
     assert mask_argument("--http-restricted-api=health:key=abc") == "--http-restricted-api=health:key=***"
     assert mask_argument("--model-repository=s3://key:word@host/x") == "--model-repository=s3://***@host/x"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "sk-proj-abcdefghijklmnopqrstuvwx1234",
+        "sk-ant-api03-abcdefghijklmnopqrstuvwx",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "github_pat_11ABCDEFG0abcdefghijkl_mnopqrstuvwxyz",
+        "hf_abcdefghijklmnopqrstuvwxyz01",
+        "AKIAIOSFODNN7EXAMPLE",
+        "eyJhdXRocyI6eyJyLmlvIjp7ImF1dGgiOiJkWE5sY2pwd2R3PT0ifX19",
+        "xoxb-123456789012-abcdefghijkl",
+        "glpat-abcdefghij0123456789",
+        "AIzaSyA0123456789abcdefghijklmnopqrstuv",
+        "nvapi-abcdefghijklmnopqrstuvwxyz",
+    ],
+)
+def test_a_token_is_known_by_its_prefix_under_a_harmless_name(token: str) -> None:
+    """Alone, and among other words."""
+    assert mask("OPENAI", token) == "***"
+    assert mask("ARGS", f"--first {token} --last") == "--first *** --last"
+    assert token not in mask_argument(f"--with={token}")
+
+
+def test_what_only_begins_alike_stays() -> None:
+    for value in ("task-queue-of-all-the-workers", "sk-learn", "xgboost-model", "eyJ", "AKIA", "hf_cache", "glpath/x"):
+        assert mask("NAME", value) == value
 
 
 def test_secrets_within_a_shell_string_are_found_word_by_word() -> None:

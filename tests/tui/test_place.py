@@ -21,7 +21,7 @@ class Cluster(FakeBackend):
 
 
 async def test_a_place_is_opened_by_its_key_and_by_its_name(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("tui.screens.place._AGAIN_S", 0.2)
+    monkeypatch.setattr("tritonctl.backend.Backend.place_every_s", 0.2)
     async with FakeTriton() as server:
         place = Cluster(service("web", server), name="k8s")
         place.services = {"k8s/web": service("web", server, backend="k8s")}

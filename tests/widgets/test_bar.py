@@ -68,3 +68,18 @@ async def test_a_code_to_sign_in_with_goes_before_counts() -> None:
             [code, Part("14:23:07", keep=1)],
         )
         assert code.text in text(app.header, 80)
+
+
+async def test_a_line_to_type_stands_there_whole_or_not_at_all() -> None:
+    app = Bench()
+    async with app.run_test(size=(80, 5)):
+        left = [Part("tritonctl", keep=9), Part("7 services", keep=5)]
+        refused = Part("ws: refused, :ws tells what to do", "warn", 6, "ws: refused  → az login --tenant T --scope S")
+        app.header.show(left, [refused, Part("14:23:07", keep=1)])
+        for width in range(60, 110):
+            shown = text(app.header, width)
+            assert len(shown) == width
+            assert ("az login --tenant T" in shown) != (":ws tells" in shown)
+        assert "az login --tenant T --scope S" in text(app.header, 99)
+        assert ":ws tells" in text(app.header, 76), "the clock is not driven out for it"
+        assert "14:23:07" in text(app.header, 76)

@@ -1,5 +1,7 @@
 """The panel asks: cancel first, no letter confirms, a name must be typed where one is expected."""
 
+import re
+
 from textual.app import App, ComposeResult
 
 from tui.widgets.panel import Panel, PanelLine
@@ -161,3 +163,53 @@ async def test_warnings_are_seen_before_what_is_long() -> None:
         assert "1 warning below, in 5 more lines" in shown(panel)[-1]
         await pilot.press("down")
         assert "4 more lines below" in shown(panel)[-1]
+
+
+async def test_down_goes_from_the_buttons_to_the_choices() -> None:
+    """As the hint beside them says; behind the last one it scrolls to the end, and comes back to Cancel."""
+    app = Bench()
+    async with app.run_test(size=(120, 34)) as pilot:
+        app.panel.open("Delete t1", choices())
+        await pilot.press("down")
+        assert shown(app.panel)[2].startswith("▌[ ]  volume data")
+        await pilot.press("space")
+        assert app.told == ["data"]
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.panel.open("Delete t1", [*choices(), *STEPS])
+        await pilot.press("down", "down", "down")
+        assert any(line.startswith("▌[ ]  volume image") for line in shown(app.panel))
+        while not any("step 29" in line for line in shown(app.panel)):
+            assert "▌[ Cancel ]" not in shown(app.panel)[-1], "before the end was seen"
+            await pilot.press("down")
+        await pilot.press("down")
+        assert "▌[ Cancel ]" in shown(app.panel)[-1]
+
+
+async def test_another_name_to_type_takes_away_what_was_typed() -> None:
+    """The plan that was made anew deletes something else: what was typed for the first one must not confirm it."""
+    app = Bench()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.panel.open("Delete ep/blue", choices(), expected="ep/blue")
+        await pilot.press(*"ep", "slash", *"blue")
+        assert app.panel.typed == "ep/blue"
+        app.panel.show("Delete ep with all its deployments", choices("data"), expected="ep")
+        assert app.panel.typed == ""
+        await pilot.press("tab", "enter")
+        assert app.told == []
+        assert any("type ep to confirm" in line for line in shown(app.panel))
+
+
+async def test_the_count_of_what_is_hidden_is_never_lost() -> None:
+    """At 40 columns too, where how to choose has no room beside it."""
+    lines = [*choices(), *STEPS, PanelLine("it is billed until it is gone " * 4, state="warn", label="!")]
+    for width in (36, 40, 50, 60, 80, 100, 130):
+        app = Bench()
+        async with app.run_test(size=(width, 12)) as pilot:
+            app.panel.open("Delete t1", lines)
+            await pilot.pause()
+            text = shown(app.panel)[-1]
+            assert "[ Do it ]" in text
+            assert re.search(r"\d+ (?:more lines )?below|\+\d+$|in \d+ more lines$", text), (width, text)
+            if width >= 90:
+                assert "space choose" in text

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.widgets.plaintext import clip, fit, plain, width_of, wrap
+from tui.widgets.plaintext import at_words, clip, fit, plain, width_of, wrap
 
 HOSTILE = st.text(
     st.one_of(
@@ -68,3 +68,18 @@ def test_escape_sequences_vanish_whole_and_a_long_name_is_cut() -> None:
     assert fit("n" * 300, 10) == "n" * 9 + "…"
     assert fit("漢字漢字", 5) == "漢字…"
     assert fit("\x1b[0m" * 100_000 + "x", 4) == "   …"
+
+
+@given(HOSTILE, st.integers(0, 70))
+def test_a_cut_after_a_word_is_never_too_wide(text: str, width: int) -> None:
+    assert cell_len(at_words(text, width)) <= width
+    assert len(plain(at_words(text, width))) == len(at_words(text, width))
+
+
+def test_a_text_is_cut_after_a_word() -> None:
+    text = "ws1: Azure throttles, wait 25 s"
+    assert at_words(text, 40) == text
+    assert at_words(text, 24) == "ws1: Azure throttles…"
+    assert at_words(text, 21) == "ws1: Azure throttles…"
+    assert at_words("a" * 30, 10) == "a" * 9 + "…"
+    assert at_words("a " + "b" * 30, 10) == "a " + "b" * 7 + "…", "little would be left"

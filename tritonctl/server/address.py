@@ -14,6 +14,9 @@ from tritonctl.errors import TritonctlError, UsageError
 if TYPE_CHECKING:
     from tritonctl.http1 import Reply
 
+DEPLOYMENT = "azureml-model-deployment"
+"""Azure ML's header: in a request it chooses a deployment past the traffic's shares, in an answer it says which one."""
+
 
 class Secret:
     """A value that shows itself only to the one who asks for it by name."""

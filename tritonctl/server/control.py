@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 from collections.abc import Coroutine, Mapping, Sequence
 
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.inventory import ControlMode, JoinedModel, ModelState, ReplicaStatus, ServiceStatus
 from tritonctl.plan import Plan, Step
-from tritonctl.server.address import Speaks
+from tritonctl.server.address import DEPLOYMENT, Secret, Speaks
 from tritonctl.server.client import ServerClient
 from tritonctl.server.modelconfig import ensemble_members
 from tritonctl.server.options import EVERY_MODEL
@@ -294,7 +295,7 @@ async def _members(targets: Sequence[ReplicaStatus], model: str) -> tuple[str, .
 
 
 def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str, object]) -> str:
-    """The call as a person could type it; headers, which may hold a token, are left out."""
+    """The call as a person could type it, to the same server: a variable stands for what may be a key or a token."""
     address = target.replica.address
     path = f"{address.http if address else 'http://…'}/v2/repository/models/{model}/{what}"
     document = json.dumps({"parameters": dict(parameters)}, ensure_ascii=False) if parameters else ""
@@ -303,7 +304,24 @@ def _call(target: ReplicaStatus, model: str, what: str, parameters: Mapping[str,
     url = shlex.quote(path)
     body = f" -d {shlex.quote(document)}" if document else ""
     globs = " -g" if any(mark in url for mark in "[]{}") else ""
-    return f"curl{globs} -X POST {url}{body}"
+    trusted = f" --cacert {shlex.quote(address.ca)}" if address is not None and address.ca else ""
+    headers = "".join(map(_header, address.headers.items())) if address is not None else ""
+    return f"curl{globs}{trusted} -X POST{headers} {url}{body}"
+
+
+def _header(header: tuple[str, Secret]) -> str:
+    """Of the values only that is shown which chooses a deployment; the others may be secrets. In quotes in which a
+    shell fills in the variable."""
+    name, value = header
+    if name.lower() == DEPLOYMENT:
+        return f" -H {shlex.quote(f'{name}: {value.reveal()}')}"
+    if not re.fullmatch(r"[\w-]+", name):
+        return f" -H {shlex.quote(f'{name}: …')}"
+    scheme = value.reveal().partition(" ")[0]
+    if name.lower() == "authorization":
+        return f' -H "{name}: {scheme} $TOKEN"' if scheme in ("Bearer", "Basic") else f' -H "{name}: $TOKEN"'
+    variable = re.sub(r"\W", "_", name).upper()
+    return f' -H "{name}: ${variable}"'
 
 
 async def _ensembles_using(status: ServiceStatus, targets: Sequence[ReplicaStatus], model: str) -> list[str]:

@@ -86,7 +86,10 @@ class Direct:
             return _trusting(ca, os.stat(ca).st_mtime_ns if ca is not None else 0)
         except (OSError, ssl.SSLError) as error:
             raise Unreachable(
-                f"read the CA file {self._address.ca}", str(error), "set ca to a readable PEM file", kind="tls"
+                f"trust what answers at {self._address.http}",
+                f"the CA file {self._address.ca}: {error.strerror or error}",
+                "set ca to a readable PEM file",
+                kind="tls",
             ) from None
 
 

@@ -203,7 +203,15 @@ def failure(tried: str, answer: Answer) -> TritonctlError:
         return Forbidden(
             tried, f"403 forbidden: {words}", "this API is restricted: set the header it expects under headers"
         )
+    if _nobody_behind(answer):
+        advice = "nothing listens in its container: tritonctl triage, and its log, tell why"
+        return Unreachable(tried, words, advice, kind="container")
     return OperationFailed(tried, words, status=answer.status)
+
+
+def _nobody_behind(answer: Answer) -> bool:
+    """Azure's front door is all that answered: it speaks for a container in which nothing takes its connections."""
+    return answer.status in (502, 503, 504) and not answer.body.strip() and _CONTAINER_REASON in answer.headers
 
 
 def server_words(answer: Answer) -> str:
@@ -215,7 +223,8 @@ def server_words(answer: Answer) -> str:
         document = json.loads(text)
     except (ValueError, RecursionError):
         text = " ".join(text.split())
-        if not text and (reason := answer.headers.get(_CONTAINER_REASON)):
+        if _nobody_behind(answer):
+            reason = answer.headers[_CONTAINER_REASON]
             return f"HTTP {answer.status}: Azure's front door reaches no server in the container ({reason[:100]})"
         return f"HTTP {answer.status}: {text[:300]}" if text else f"HTTP {answer.status} with an empty body"
     if isinstance(document, dict) and isinstance(document.get("error"), str):

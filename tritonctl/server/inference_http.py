@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from tritonctl.errors import OperationFailed, Unreachable
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import DEPLOYMENT, ServerAddress
 from tritonctl.server.client import ServerClient, model_path
 from tritonctl.server.http import MANY_CONNECTIONS, Answer, failure, server_words
-from tritonctl.server.request import DEPLOYMENT, TOO_LARGE_ADVICE, InferenceAnswer, InferenceRequest, Protocol, refusal
+from tritonctl.server.request import TOO_LARGE_ADVICE, InferenceAnswer, InferenceRequest, Protocol, refusal
 from tritonctl.server.tensors import Tensor, decode, encode_view, numpy_type
 
 _HEADER_LENGTH = "inference-header-content-length"

@@ -12,8 +12,6 @@ from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlErro
 from tritonctl.server.tensors import Tensor, TensorSpec
 
 Parameter = bool | int | float | str
-DEPLOYMENT = "azureml-model-deployment"
-"""Azure ML's header: in a request it chooses a deployment past the traffic's shares, in an answer it says which one."""
 
 
 class Protocol(StrEnum):

@@ -16,10 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable
-from tritonctl.server.address import ServerAddress
+from tritonctl.server.address import DEPLOYMENT, ServerAddress
 from tritonctl.server.http import MANY_CONNECTIONS, Answer, HttpConnection, failure
 from tritonctl.server.intime import in_time
-from tritonctl.server.request import DEPLOYMENT
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
@@ -155,6 +154,8 @@ def refused(tried: str, answer: Answer) -> TritonctlError:
     error = failure(tried, answer)
     if isinstance(error, Forbidden):
         return Forbidden(tried, error.answer, "give its key or token with token_env in the settings")
+    if isinstance(error, Unreachable):
+        return error
     reason = answer.headers.get(_REASON, "")
     words = f"{answer.status}: {error.answer.removeprefix(f'HTTP {answer.status}: ')}"
     if reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -13,10 +14,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import quote
 
 from tritonctl import __version__
 from tritonctl.backend import Backend, Capability
 from tritonctl.errors import TritonctlError
+from tritonctl.tokenshapes import token
 from tritonctl.triage.diagnose import Diagnosis
 from tritonctl.triage.logreading import LogReading, cleaned
 from tritonctl.triage.timeline import timeline
@@ -26,6 +29,8 @@ _WHOLE_BYTES = 24 * 1024 * 1024
 _LONGEST_LINE = 64 * 1024
 _LOG_LINES = 5000
 _DEADLINE_S = 10.0
+_SHORTEST = 4  # of what is held as a secret
+_LONG = 16
 REMOVED = "***"
 
 # What a secret is called, and what one looks like. Better one word too many is removed than one too few.
@@ -39,12 +44,6 @@ _NAMED = re.compile(
 _LOOKS = (
     re.compile(r"(?i)\b(authorization|proxy-authorization|x-api-key|ocp-apim-subscription-key)(\s*[:=]\s*)[^\r\n\"']+"),
     re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(r"()()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),  # a JSON web token
-    re.compile(r"()()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),  # AWS
-    re.compile(r"()()\bgh[pousr]_[A-Za-z0-9]{20,}\b"),  # GitHub
-    re.compile(r"()()\bhf_[A-Za-z0-9]{20,}\b"),  # Hugging Face
-    re.compile(r"()()\bnvapi-[A-Za-z0-9_-]{20,}"),  # NVIDIA
-    re.compile(r"()()\bsk-[A-Za-z0-9_-]{20,}"),
     re.compile(r"(://)()[^/\s:@]{0,200}:[^/\s@]{1,400}(?=@)"),  # user and password in a URL
     re.compile(
         r"(--(?:http-restricted-api|grpc-restricted-protocol)[=\s][^\s=]*=)()\S+"
@@ -54,19 +53,61 @@ _LOOKS = (
 )
 
 
-def without_secrets(text: str) -> str:
-    """The text with everything that is named or looks like a secret replaced by ***."""
+def without_secrets(text: str, held: re.Pattern[str] | None = None) -> str:
+    """The text with everything that is named or looks like a secret, and every one that is `held`, replaced by ***."""
+    if held is not None:
+        text = held.sub(REMOVED, text)
     for pattern in _LOOKS:
         text = pattern.sub(rf"\1\2{REMOVED}", text)
+    text = token().sub(REMOVED, text)
     return _NAMED.sub(rf"\1{REMOVED}", text)
 
 
 async def write(path: Path, diagnosis: Diagnosis, backend: Backend) -> int:
     """Write the bundle, readable by its owner alone, and return its bytes. Raises OSError."""
+    held = held_by(diagnosis)
     parts = _parts(diagnosis)
     for name, text in (await _more(diagnosis, backend)).items():
         parts[name] = text
-    return await asyncio.to_thread(_pack, path, parts)
+    return await asyncio.to_thread(_pack, path, parts, held)
+
+
+def held_by(diagnosis: Diagnosis) -> re.Pattern[str] | None:
+    """The keys and tokens that are sent to the service's servers, in whatever form a program may print them.
+
+    A log may have one under no name and in no known shape. Values that stand in the service's own name, such as a
+    deployment that a header chooses, are none.
+    """
+    service = diagnosis.evidence.status.service
+    replicas = [*service.replicas, *(each.replica for each in diagnosis.evidence.replicas)]
+    open_words = {*re.split(r"[/:.]", service.id), *(each.name for each in replicas)}
+    found: set[str] = set()
+    for address in {id(each.address): each.address for each in replicas}.values():
+        for secret in address.headers.values() if address is not None else ():
+            value = secret.reveal().strip()
+            scheme, _, bare = value.partition(" ")
+            known = {bare.strip() if bare and scheme.isalpha() else value}
+            if scheme.lower() == "basic":
+                known |= _of_basic(bare)
+            found |= {each for each in known if len(each) >= _SHORTEST and each not in open_words}
+    forms = {form for each in found for form in (each, quote(each, safe=""), json.dumps(each)[1:-1])}
+    return re.compile("|".join(map(_pattern, sorted(forms, key=len, reverse=True)))) if forms else None
+
+
+def _of_basic(bare: str) -> set[str]:
+    """NAME:PASSWORD as it was before it was encoded, and its password."""
+    try:
+        plain = base64.b64decode(bare, validate=True).decode()
+    except ValueError:
+        return set()
+    return {plain, plain.partition(":")[2]}
+
+
+def _pattern(secret: str) -> str:
+    """All of it, and its beginning where the rest of a word was cut; a short one only as a whole word."""
+    if len(secret) < _LONG:
+        return rf"(?<!\w){re.escape(secret)}(?!\w)"
+    return rf"{re.escape(secret)}|{re.escape(secret[:_LONG])}[^\s\"',;&]*"
 
 
 def _parts(diagnosis: Diagnosis) -> dict[str, str]:
@@ -87,7 +128,8 @@ def _parts(diagnosis: Diagnosis) -> dict[str, str]:
     summary += ["", *(f"not known: {each.what}: {each.why}" for each in evidence.missing)]
     parts = {
         "README.txt": "What triage found: summary.txt first, findings.json for programs, then the evidence itself.\n"
-        "Everything that is named or looks like a secret was replaced by ***.\n",
+        "Everything that is named or looks like a secret was replaced by ***, and so were the keys and tokens with "
+        "which tritonctl asks this service.\n",
         "summary.txt": "\n".join(summary),
         "findings.json": _json([asdict(finding) for finding in diagnosis.findings]),
         "pieces.txt": "\n".join(f"{piece.source} {piece.replica} {piece.text}" for piece in evidence.pieces),
@@ -143,22 +185,22 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-def _pack(path: Path, parts: Mapping[str, str]) -> int:
+def _pack(path: Path, parts: Mapping[str, str], held: re.Pattern[str] | None) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-            _write(archive, parts)
+            _write(archive, parts, held)
     except BaseException:  # half an archive cannot be read, and would stand in the way of the next one
         path.unlink(missing_ok=True)
         raise
     return path.stat().st_size
 
 
-def _write(archive: tarfile.TarFile, parts: Mapping[str, str]) -> None:
+def _write(archive: tarfile.TarFile, parts: Mapping[str, str], held: re.Pattern[str] | None) -> None:
     left, cut = _WHOLE_BYTES, []
     for name, text in parts.items():
         most = min(_PART_BYTES, left)
-        raw = ending(text, most)
+        raw = ending(text, most, held)
         if len(text) > most:
             cut.append(f"{name}: its last {len(raw)} of about {len(text)} bytes")
         left -= len(raw)
@@ -167,10 +209,10 @@ def _write(archive: tarfile.TarFile, parts: Mapping[str, str]) -> None:
         _add(archive, "cut.txt", "\n".join(["What was too large to be here whole:", *cut, ""]).encode())
 
 
-def ending(text: str, most: int) -> bytes:
+def ending(text: str, most: int, held: re.Pattern[str] | None = None) -> bytes:
     """The last lines, without their secrets, in so many bytes. The secrets are taken out first: a cut could part a
     secret from the name by which it is known."""
-    raw = without_secrets(text[-(most + _LONGEST_LINE) :]).encode("utf-8", "replace")
+    raw = without_secrets(text[-(most + _LONGEST_LINE) :], held).encode("utf-8", "replace")
     if len(raw) <= most and len(text) <= most:
         return raw
     return raw[max(0, len(raw) - most) :].partition(b"\n")[2]

@@ -103,7 +103,8 @@ class ReplicaEvidence:
 class Evidence:
     """All of it. `pieces` are the place's own words: events, states, conditions, operation texts.
 
-    `place` is the kind of the backend: what stages there are depends on it. `programs` is how commands begin there.
+    `place` is the kind of the backend: what stages there are depends on it. `programs` is how commands begin there,
+    `names` what they call the parts of its place.
     """
 
     status: ServiceStatus
@@ -115,6 +116,7 @@ class Evidence:
     complete: bool = False
     place: str = ""
     programs: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def service(self) -> str:
@@ -125,7 +127,7 @@ class Evidence:
         """What the steps of a finding may name beside what its text tells."""
         service = self.status.service
         namespace, _, workload = service.name.partition("/")
-        found = {"service": service.id}
+        found = {**self.names, "service": service.id}
         if self.place in CLUSTERS:
             found |= {"namespace": namespace, "workload": workload, "kind": service.kind}
         if self.place == "docker":

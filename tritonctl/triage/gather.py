@@ -64,7 +64,7 @@ class _Gathering:
         self._began = time.monotonic()
         self._deadline = self._began + deadline_s
         self._window_s = window_s
-        self._programs = backend.programs(status.service)
+        self._programs, self._names = backend.programs(status.service), backend.names(status.service)
         self._told = told
         # The worst are asked; a fleet of a hundred replicas is not searched through in three seconds.
         worst_first = sorted(_staying(status), key=lambda each: (each.ready is True, each.replica.platform.level))
@@ -107,6 +107,7 @@ class _Gathering:
             time.monotonic() - self._began,
             place=self._backend.kind,
             programs=self._programs,
+            names=self._names,
         )
 
     def _tell(self) -> None:

@@ -31,6 +31,8 @@ def unreachable(evidence: Evidence, catalogue: Catalogue) -> Iterator[Finding]:
             name = "server-lost"
         elif each.error_kind in NOT_LISTENING and (level is Level.OK or each.replica.started_at is not None):
             continue  # its process runs and never listened yet: it loads
+        if name == "unreachable-not-triton" and evidence.place == "azureml":
+            name = "front-answers"  # the address is Azure's own, and nobody mistyped it
         yield found(catalogue, name, quotes, values, (each.name,))
 
 
@@ -45,6 +47,7 @@ _UNREACHABLE: Mapping[str, str] = {
     "too large": "unreachable-not-triton",
     "failed": "unreachable-not-triton",
     "forbidden": "unreachable-forbidden",
+    "container": "nothing-listens-behind-front",
 }
 
 

@@ -57,7 +57,7 @@ def service(status: ServiceStatus) -> dict[str, Any]:
             "loading": status.counts.loading,
             "total": status.counts.total,
         },
-        "replicas": {"ready": status.replicas_ready, "total": len(status.replicas)},
+        "replicas": {"ready": status.replicas_ready, "total": status.replicas_total},
         "disagree": status.disagree,
         "age_s": round(time.time() - status.seen_at, 3) if status.seen_at is not None else None,
         "error": status.error,

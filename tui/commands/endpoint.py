@@ -8,7 +8,7 @@ from dataclasses import replace
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError
 from tritonctl.fleet import Fleet
 from tritonctl.inventory import ReplicaStatus, ServiceStatus
-from tritonctl.server.request import DEPLOYMENT
+from tritonctl.server.address import DEPLOYMENT
 from tui.commands.session import Session
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from tritonctl.backend import Backend, Capability
 from tritonctl.errors import Forbidden, Unreachable
 from tritonctl.inventory import Level, ServiceStatus
 from tritonctl.status import server_word
@@ -23,9 +24,9 @@ async def services(session: Session) -> int:
         tell(documents.dump([documents.service(each) for each in rows]))
     elif rows:
         tell(services_table(rows, session.style))
-    else:
+    elif not any(map(is_lost, snapshot.backends)):  # else what keeps them from being seen is all that is known
         say("no service found in: " + (", ".join(each.name for each in snapshot.backends) or "no backend"))
-        say("  → tritonctl --url http://HOST:8000, tritonctl demo, or a backend in the settings (tritonctl doctor)")
+        say(f"  → {_first_steps(fleet.backends.values())}")
     warn_lost(snapshot)
     asked = [each for each in rows if each.replicas and each.service.platform.level is not Level.OFF]
     if asked and all(each.live is None for each in asked):
@@ -34,6 +35,13 @@ async def services(session: Session) -> int:
     if rows or not lost:
         return 0
     return Forbidden.exit_code if lost[0].forbidden else Unreachable.exit_code
+
+
+def _first_steps(backends: Iterable[Backend]) -> str:
+    registry = next((each.name for each in backends if Capability.DEPLOY in each.capabilities), "")
+    if registry:
+        return f"tritonctl register FOLDER, and tritonctl deploy MODEL:VERSION {registry}/ENDPOINT/NAME"
+    return "tritonctl --url http://HOST:8000, tritonctl demo, or a backend in the settings (tritonctl doctor)"
 
 
 def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
@@ -46,7 +54,7 @@ def services_table(rows: Sequence[ServiceStatus], style: text.Style) -> str:
                 " ".join(filter(None, (platform_word(each.service.platform), each.service.share))),
                 server_word(each),
                 f"{each.counts.ready}/{each.counts.total}" if any(r.models_known for r in each.replicas) else "–",
-                f"{each.replicas_ready}/{len(each.replicas)}",
+                f"{each.replicas_ready}/{each.replicas_total}",
                 each.mode_words or "?",
                 each.version or "–",
                 each.note,

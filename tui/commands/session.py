@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from tritonctl.backend import Backend
 from tritonctl.errors import Forbidden, NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.fleet import Fleet
-from tritonctl.inventory import BackendState, BackendStatus, HostGpu, ModelState, ReplicaStatus, ServiceStatus, Snapshot
+from tritonctl.inventory import (
+    BackendState,
+    BackendStatus,
+    HostGpu,
+    Level,
+    ModelState,
+    ReplicaStatus,
+    ServiceStatus,
+    Snapshot,
+)
 from tritonctl.settings import Settings
 from tui.commands.streams import say
 from tui.commands.text import Style
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 10.0
 INFER_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 300.0
+LONGER = "give it longer with --timeout SECONDS"
 _GRACE_S = 0.5
 _OTHERS_S = 2.0
 
@@ -181,7 +192,8 @@ async def _tell_what_is_waited_for(fleet: Fleet) -> None:
         for each in snapshot.backends:
             if each.state is BackendState.CONNECTING and each.warning and each.advice not in told:
                 told.add(each.advice)
-                say(f"backend {each.name}: {each.advice or each.detail}")
+                say(f"backend {each.name}: {each.detail}")
+                say(f"  → {each.advice}")
         snapshot = await fleet.changed(snapshot)
 
 
@@ -195,19 +207,24 @@ def trouble(backend: BackendStatus) -> str:
     return "" if backend.state is BackendState.CONNECTED else backend.detail or "did not answer in time"
 
 
+def advice_of(backend: BackendStatus) -> str:
+    """What to do about it. What one that still waits for something wants was told when it began to."""
+    return LONGER if backend.state is BackendState.CONNECTING else backend.advice
+
+
 def raise_lost(snapshot: Snapshot) -> None:
     """Forbidden where the login is lost or lacks the rights, else Unreachable."""
     for backend in filter(is_lost, snapshot.backends):
         kind: type[TritonctlError] = Forbidden if backend.forbidden else Unreachable
-        raise kind(f"backend {backend.name}", trouble(backend), backend.advice)
+        raise kind(f"backend {backend.name}", trouble(backend), advice_of(backend))
 
 
 def warn_lost(snapshot: Snapshot) -> None:
     """To stderr: the backends whose services are missing from what is printed."""
     for backend in filter(is_lost, snapshot.backends):
         say(f"backend {backend.name}: {trouble(backend)}")
-        if backend.advice:
-            say(f"  → {backend.advice}")
+        if advice := advice_of(backend):
+            say(f"  → {advice}")
 
 
 def reachable_or_raise(status: ServiceStatus) -> None:
@@ -249,6 +266,10 @@ def service_error(status: ServiceStatus) -> TritonctlError:
                 kind = Forbidden
             elif each.error_kind == "failed":
                 kind = OperationFailed
+            platform = status.service.platform
+            if platform.level is Level.FAILED and platform.reason:  # why it does not answer
+                words = f"{each.error}; {platform.state}: {platform.reason}"
+                return kind(status.id, words, f"tritonctl triage {shlex.quote(status.id)}")
             return kind(status.id, each.error, each.advice or "")
     reason = next((each.replica.no_address for each in status.replicas if each.replica.no_address), None)
     if reason is None and any(each.replica.address is not None for each in status.replicas):

@@ -6,11 +6,11 @@ from argparse import Namespace
 from dataclasses import replace
 
 from tritonctl.inventory import ReplicaStatus
-from tritonctl.server.address import Secret, Speaks
+from tritonctl.server.address import DEPLOYMENT, Secret, Speaks
 from tritonctl.server.client import ServerClient
 from tritonctl.server.inference import MAX_ANSWER_BYTES, Inferencer
 from tritonctl.server.modelconfig import ModelSchema
-from tritonctl.server.request import DEPLOYMENT, InferenceRequest, Protocol
+from tritonctl.server.request import InferenceRequest, Protocol
 from tritonctl.server.typed import split_assignment
 from tritonctl.workbench.form import Form
 from tritonctl.workbench.others import requests_of_others

@@ -23,6 +23,7 @@ from tui.planlines import plan_lines, progress_lines
 from tui.widgets.bar import Header, KeyHints, Part
 from tui.widgets.lines import QuietScreen
 from tui.widgets.panel import Panel, PanelLine
+from tui.widgets.plaintext import at_words
 from tui.widgets.prompt import Prompt, no_candidates
 
 PLAN_S = 10.0  # at most, for making a plan
@@ -139,6 +140,7 @@ class LiveScreen(QuietScreen):
     def show_header(self, left: Sequence[Part]) -> None:
         """`left` is the screen's own; the right side is the same everywhere."""
         snapshot = self.triton.fleet.snapshot
+        header = self.query_one(Header)
         right: list[Part] = []
         if self.triton.running:
             right.append(Part(self.triton.running, "busy", 8))
@@ -146,17 +148,22 @@ class LiveScreen(QuietScreen):
             right.append(Part("read-only", "accent", 7))
         for backend in snapshot.backends:
             if backend.state is BackendState.LOST and not backend.optional:
-                words = backend.detail
-                if backend.forbidden and backend.advice:  # a line to type, which would be cut here
-                    words = f"refused, :{backend.name} tells what to do"
-                right.append(Part(f"{backend.name}: {words}"[:40], "warn", 6))
+                words, whole = backend.detail, backend.detail
+                if backend.advice:
+                    whole = f"{words}  → {backend.advice}"
+                if backend.forbidden and backend.advice:  # of a line to type a part is of no use
+                    words, whole = f"refused, :{backend.name} tells what to do", f"refused  → {backend.advice}"
+                text = at_words(f"{backend.name}: {words}", 40, header.symbols.ellipsis)
+                right.append(Part(text, "warn", 6, f"{backend.name}: {whole}"))
             elif backend.state is not BackendState.LOST and backend.detail:
                 style, keep = ("warn", 6) if backend.warning else ("muted", 2)
                 if backend.warning and backend.state is BackendState.CONNECTING:
                     keep = 10  # it waits for a person: a code to sign in with
-                right.append(Part(f"{backend.name}: {backend.detail}"[:110], style, keep))
+                text = at_words(f"{backend.name}: {backend.detail}", 110, header.symbols.ellipsis)
+                whole = f"{text}  → {backend.advice}" if backend.warning and backend.advice else ""
+                right.append(Part(text, style, keep, whole))
         right.append(Part(time.strftime("%H:%M:%S"), "muted", 1))
-        self.query_one(Header).show(left, right)
+        header.show(left, right)
         if 0.0 < self._said_until <= time.monotonic():
             self.say("")
 

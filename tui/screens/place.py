@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from tritonctl.errors import TritonctlError
-from tritonctl.inventory import BackendState, Snapshot
+from tritonctl.inventory import BackendState, BackendStatus, Snapshot
 from tui.keys import PLACE, Action
 from tui.screens.base import LiveScreen
 from tui.widgets.bar import Part
@@ -32,6 +32,8 @@ class PlaceScreen(LiveScreen):
         super().__init__()
         self._place_name = name
         self._told: list[Piece] = [Block("asking …", "muted")]
+        self._fault: list[Piece] = []
+        self._trouble: list[Piece] | None = None
         self._ask_after = 0.0
         self._search = ""
 
@@ -54,6 +56,8 @@ class PlaceScreen(LiveScreen):
         if self._search:
             parts.append(Part(f"/{self._search}", "accent", 9))
         self.show_header(parts)
+        if _trouble_of(backend) != self._trouble:  # it is known before the place itself has answered, or refused to
+            self._show()
         if time.monotonic() >= self._ask_after:
             self._ask_after = float("inf")
             self._ask()
@@ -94,13 +98,17 @@ class PlaceScreen(LiveScreen):
             fault = [Block(str(error), "failed")]
         finally:
             self._ask_after = time.monotonic() + backend.place_every_s
-        self._show([*fault, *self._told])
+        self._fault = fault
+        self._show()
 
-    def _show(self, told: Sequence[Piece]) -> None:
+    def _show(self) -> None:
         """Above all what keeps it from answering, or soon will: whole, since a line to type is of no use cut."""
-        found = [each for each in self.triton.fleet.snapshot.backends if each.name == self._place_name]
-        trouble: list[Piece] = []
-        for each in found:
-            if each.advice and (each.state is BackendState.LOST or each.warning):
-                trouble = [Block(each.detail, "warn"), Block(f"→ {each.advice}", "accent"), Block("")]
-        self.query_one(Sheet).show([*trouble, *told])
+        backends = self.triton.fleet.snapshot.backends
+        self._trouble = _trouble_of(next((each for each in backends if each.name == self._place_name), None))
+        self.query_one(Sheet).show([*self._trouble, *self._fault, *self._told])
+
+
+def _trouble_of(backend: BackendStatus | None) -> list[Piece]:
+    if backend is None or not backend.advice or not (backend.state is BackendState.LOST or backend.warning):
+        return []
+    return [Block(backend.detail, "warn"), Block(f"→ {backend.advice}", "accent"), Block("")]

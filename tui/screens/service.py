@@ -161,7 +161,7 @@ def header_parts(status: ServiceStatus, now: float) -> list[Part]:
     parts = [
         Part(status.id, "title", 9),
         Part(word, state, 8),
-        Part(f"{status.replicas_ready}/{len(status.replicas)} replicas", "", 4) if len(status.replicas) > 1 else None,
+        Part(f"{status.replicas_ready}/{status.replicas_total} replicas", "", 4) if status.replicas_total > 1 else None,
         Part(status.mode_words or "mode ?", "", 5) if speaks(status) is Speaks.TRITON else None,
         Part(f"Triton {status.version}", "muted", 3) if status.version else None,
     ]

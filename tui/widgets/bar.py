@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tui.widgets.lines import Line, Lines, Run, padded
-from tui.widgets.plaintext import fit, plain, width_of
+from tui.widgets.plaintext import at_words, plain, width_of
 from tui.widgets.symbols import Symbols
 
 _LEAST = 12  # cells of a part that is cut: of a clock or a count a half says something else
@@ -14,11 +14,15 @@ _LEAST = 12  # cells of a part that is cut: of a clock or a count a half says so
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the header; of too many the one with the least `keep` goes first, of equals the last one."""
+    """A piece of the header; of too many the one with the least `keep` goes first, of equals the last one.
+
+    `whole` stands in the place of `text` where there is room for all of it: a line to type is of no use cut.
+    """
 
     text: str
     style: str = ""
     keep: int = 0
+    whole: str = ""
 
 
 class Header(Lines):
@@ -49,9 +53,15 @@ class Header(Lines):
             if width_of(text) + 3 > left:
                 if left - 3 < max(_LEAST, width_of(text) / 2) and taken:
                     continue
-                text = fit(text, max(0, left - (3 if taken else 1)), ellipsis=self.symbols.ellipsis)
+                text = at_words(text, max(0, left - (3 if taken else 1)), self.symbols.ellipsis)
             taken[number] = (text, part, side)
             left -= width_of(text) + 3
+        for number in sorted(taken, key=lambda number: (-taken[number][1].keep, number)):
+            text, part, side = taken[number]
+            more = width_of(whole := plain(part.whole)) - width_of(text)
+            if 0 < more <= left:
+                taken[number] = (whole, part, side)
+                left -= more
         parts = [taken[number] for number in sorted(taken)]
         sides: tuple[list[Run], list[Run]] = ([], [])
         for text, part, side in parts:

@@ -138,6 +138,8 @@ class Panel(Scroller, can_focus=True):
         ids = [each.choice for each in self._choices]
         self._chosen = len(buttons) + ids.index(on) if on in ids else min(self._chosen, len(buttons) - 1)
         if expected is not None:
+            if plain(expected) != self._expected:  # it would confirm what it was not typed for
+                self.typed, self._complaint = "", ""
             self._expected = plain(expected)
         if confirm is None:
             self._expected = ""
@@ -239,13 +241,24 @@ class Panel(Scroller, can_focus=True):
         if self._expected:
             lines.append(self._input(width))
         more, warnings = len(text) - self.top - rows, self._warnings_below(width, self.top + rows)
-        notes = [f"{more} more lines below"] if more > 0 else []
-        if warnings:
-            notes = [f"{warnings} warning{'s' if warnings > 1 else ''} below, in {more} more lines"]
-        if self._choices and len(self._buttons) > 1:
-            notes.insert(0, f"{self.symbols.ascending}{self.symbols.descending} and space choose")
-        lines.append(self._button_line(width, ", ".join(notes), "warn" if warnings else "muted"))
+        lines.append(self._button_line(width, self._notes(more, warnings), "warn" if warnings else "muted"))
         return lines[-height:] if height < 1 + self._tail else lines
+
+    def _notes(self, more: int, warnings: int) -> tuple[str, ...]:
+        """What stands beside the buttons, from the longest to the shortest way to say it. Where little fits, what is
+        hidden goes before how to choose."""
+        keys = f"{self.symbols.ascending}{self.symbols.descending}"
+        hint = f"{keys} and space choose" if self._choices and len(self._buttons) > 1 else ""
+        if more <= 0:
+            return (hint, f"{keys} space") if hint else ("",)
+        below = f"{more} more line{'s' if more > 1 else ''} below"
+        short = f"{more} below"
+        if warnings:
+            below = (
+                f"{warnings} warning{'s' if warnings > 1 else ''} below, in {more} more line{'s' if more > 1 else ''}"
+            )
+            short = f"{self.symbols.state('warn')} {short}"
+        return (*((f"{hint}, {below}",) if hint else ()), below, short, f"+{more}")
 
     def _warnings_below(self, width: int, from_line: int) -> int:
         """Warnings of which not the whole text was in view: what cannot be undone is not to be confirmed unread."""
@@ -262,7 +275,7 @@ class Panel(Scroller, can_focus=True):
         style = "ok" if right else "failed" if self._complaint else "input"
         return padded([(asked, "key"), (self.typed, style), (" ", "caret"), (f" {self._complaint}", "failed")], width)
 
-    def _button_line(self, width: int, note: str, look: str) -> Line:
+    def _button_line(self, width: int, notes: Sequence[str], look: str) -> Line:
         runs: list[Run] = []
         for number, label in enumerate(self._buttons):
             runs.append(("   ", ""))
@@ -271,6 +284,8 @@ class Panel(Scroller, can_focus=True):
             # The chosen one is also told without colours.
             text = f"{self.symbols.cursor}{text}" if number == self._chosen else f" {text}"
             runs.append((text, "button-focus" if lit else "button"))
+        room = width - sum(width_of(text) for text, _ in runs) - 3
+        note = next((each for each in notes if width_of(each) <= room), notes[-1])
         return padded([*runs, ("   " + note, look)], width)
 
     # Keys
@@ -281,14 +296,20 @@ class Panel(Scroller, can_focus=True):
         self._bring_into_view()
 
     def action_move(self, lines: int) -> None:
-        """Up and down go over the choices, which stand above the buttons, and scroll where there is none."""
+        """Up and down go over the choices, which stand above the buttons, and scroll where there is none, or what is
+        behind the last one."""
         buttons, choices = len(self._buttons), len(self._choices)
+        last = buttons + choices - 1
         if lines < 0 and choices and self._chosen < buttons:
-            self._chosen = buttons + choices - 1
+            self._chosen = last
         elif lines < 0 and self._chosen > buttons:
             self._chosen -= 1
-        elif lines > 0 and self._chosen >= buttons:
-            self._chosen = self._chosen + 1 if self._chosen < buttons + choices - 1 else 0
+        elif lines > 0 and choices and self._chosen < buttons:
+            self._chosen = buttons
+        elif lines > 0 and buttons <= self._chosen < last:
+            self._chosen += 1
+        elif lines > 0 and self._chosen == last and choices and self.top + self.page >= self.count:
+            self._chosen = 0
         else:
             super().action_move(lines)
             return

@@ -75,6 +75,19 @@ def fit(text: str, width: int, align: str = "left", ellipsis: str = "…") -> st
     return text + " " * blank
 
 
+def at_words(text: str, width: int, ellipsis: str = "…") -> str:
+    """At most `width` cells of foreign text, cut after a word; one whose only word is longer is cut within it."""
+    text = plain(text[: 8 * max(0, width) + 256])
+    if width_of(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    whole = set_cell_size(text, width - 1).rstrip(" ")
+    cut = whole if text[len(whole)] in " ,;:." else whole[: max(0, whole.rfind(" "))]
+    cut = cut.rstrip(" ,;:→(")
+    return (cut if width_of(cut) >= width // 2 else whole) + ellipsis
+
+
 def clip(text: str, start: int, width: int) -> str:
     """The cells from `start` of a plain text, exactly `width` or fewer; half a wide character is a blank."""
     if text.isascii():

@@ -18,8 +18,7 @@ from textual.worker import Worker
 
 from tritonctl.errors import TritonctlError, UsageError, fault
 from tritonctl.inventory import ServiceStatus
-from tritonctl.server.address import Secret, ServerAddress
-from tritonctl.server.request import DEPLOYMENT
+from tritonctl.server.address import DEPLOYMENT, Secret, ServerAddress
 from tritonctl.workbench.beside import Watching
 from tritonctl.workbench.body import WHOLE
 from tritonctl.workbench.form import Form
