@@ -69,6 +69,11 @@ class Arm:
         self._slots = asyncio.Semaphore(at_once)
         self._quiet_until = 0.0  # monotonic; ARM asked all of us to wait
 
+    @property
+    def quiet_s(self) -> float:
+        """Seconds for which Azure wants to be left alone still."""
+        return max(0.0, self._quiet_until - time.monotonic())
+
     async def aclose(self) -> None:
         self._connections.close()
 
@@ -238,7 +243,7 @@ class Arm:
 
     async def _quiet(self, tried: str, limit: asyncio.Timeout) -> None:
         """Wait while ARM wants to be left alone. Raises where that is longer than there is time."""
-        while (wait := self._quiet_until - time.monotonic()) > 0:
+        while (wait := self.quiet_s) > 0:
             if wait > _left(limit):
                 advice = f"wait {wait:.0f} s; fewer dashboards on this subscription help"
                 raise OperationFailed(tried, f"Azure throttles: it asks for {wait:.0f} s of quiet", advice, status=429)

@@ -23,9 +23,8 @@ def of_login(arm: Arm) -> Told:
 
 def of_waiting(arm: Arm) -> Told | None:
     """What keeps everything that is asked of Azure: it wants to be left alone, or there is no token yet."""
-    quiet_s = arm._quiet_until - time.monotonic()
-    if quiet_s > 0:
-        told = f"Azure throttles: it asks for {math.ceil(quiet_s)} s more of quiet"
+    if arm.quiet_s > 0:
+        told = f"Azure throttles: it asks for {math.ceil(arm.quiet_s)} s more of quiet"
         return Told(told, "wait so long; fewer dashboards on this subscription help", warning=True)
     hanging = arm.login.hanging(arm.cloud.arm_scope, arm.tenant)
     return of_error("", hanging) if hanging is not None else None

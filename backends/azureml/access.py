@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from backends.azure.arm import Arm, path_of
+from backends.azure.fields import number, text
 from backends.azure.operations import seconds
 from backends.azureml.documents import Endpoint
-from backends.azureml.fields import number, text
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError
 from tritonctl.server.address import Secret

@@ -10,9 +10,10 @@ from backends.azure import header
 from backends.azure.arm import POLL_S, Arm
 from backends.azure.clouds import bundle, cloud_of
 from backends.azure.credentials import Logins
+from backends.azure.fields import text
 from backends.azureml import changes, delete, deploy, describe, logs, monitor, register, traffic
 from backends.azureml.access import keys_of
-from backends.azureml.fields import asset_in, text
+from backends.azureml.fields import asset_in
 from backends.azureml.ground import Ground
 from backends.azureml.place import Place
 from backends.azureml.services import Known

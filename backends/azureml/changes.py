@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from backends.azure.fields import mapping, number
 from backends.azureml import edit
 from backends.azureml.documents import Deployment
-from backends.azureml.fields import mapping, number
 from backends.azureml.ground import Ground
 from backends.azureml.workspaces import API
 from backends.secrets import MASK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from backends.azure.fields import text
 from backends.azureml import upload
 from backends.azureml.deploy_steps import CONCURRENT, INSTANCE, Now, Work
 from backends.azureml.documents import (
@@ -16,7 +17,7 @@ from backends.azureml.documents import (
     environment_of,
     model_of,
 )
-from backends.azureml.fields import asset_in, text
+from backends.azureml.fields import asset_in
 from backends.azureml.ground import CALL_S, OPERATION_S
 from backends.azureml.place import Place, version_path
 from backends.azureml.services import CHOOSE, Protocol

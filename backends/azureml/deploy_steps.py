@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from backends.azure.fields import text
 from backends.azureml import upload
 from backends.azureml.access import access_to
 from backends.azureml.documents import Deployment, Endpoint, ModelVersion
 from backends.azureml.edit import applied, with_traffic
-from backends.azureml.fields import text
 from backends.azureml.ground import CALL_S, Calls
 from backends.azureml.place import Place, version_path
 from backends.azureml.services import CHOOSE, Protocol

@@ -56,7 +56,7 @@ async def sections(place: Place, known: Known, service_id: str) -> tuple[Section
             (monitor.HEADING, measured),
         ]
     found += [
-        (f"endpoint {endpoint.name}", _endpoint(endpoint, service_id)),
+        (f"endpoint {endpoint.name}", _endpoint(endpoint, service_id, place.arm.cloud.portal)),
         ("operation of the endpoint", operation_rows(of_endpoint, endpoint.state, endpoint.operation)),
         ("workspace", _workspace(known.workspace)),
     ]
@@ -224,7 +224,7 @@ def _resources(deployment: Deployment) -> Rows:
     return rows
 
 
-def _endpoint(endpoint: Endpoint, service_id: str) -> Rows:
+def _endpoint(endpoint: Endpoint, service_id: str, portal: str) -> Rows:
     rows = [
         ("state", endpoint.state),
         ("traffic", _shares(endpoint.traffic) or "none: no deployment is reached but by its name"),
@@ -239,6 +239,7 @@ def _endpoint(endpoint: Endpoint, service_id: str) -> Rows:
         ("reached from outside", endpoint.public or "unknown"),
         ("created", _when(endpoint.created_at)),
         ("id", endpoint.id),
+        ("portal", f"{portal}/#resource{endpoint.id}"),
     ]
     if endpoint.auth.lower() == "key":
         rows.append(("keys", f"tritonctl keys {service_id} --show"))

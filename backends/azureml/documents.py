@@ -94,7 +94,7 @@ class Deployment:
     instances: int | None
     sku: str
     scale_type: str
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     request_timeout_s: float | None
     concurrent: int | None
     liveness: Probe | None

@@ -11,9 +11,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as kept_as
 from typing import Any
 
-from backends.azureml.fields import duration_of, mapping, seconds_of
+from backends.azure.fields import mapping
+from backends.azureml.fields import duration_of, seconds_of
 from backends.secrets import MASK, is_secret, mask
 from tritonctl.errors import UsageError
 
@@ -42,7 +44,7 @@ class Edit:
     key: str
     part: str
     field: str
-    value: str | int | None
+    value: str | int | None = kept_as(repr=False)
 
     @property
     def shown(self) -> str:

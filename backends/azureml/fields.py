@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from backends.azure.fields import mapping, number, text
-
-__all__ = ["asset_in", "duration_of", "mapping", "name_in", "number", "numbers", "seconds_of", "text", "texts"]
+from backends.azure.fields import mapping, number
 
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 

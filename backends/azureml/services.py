@@ -95,7 +95,8 @@ def _told(known: Known) -> Platform:
     if level is Level.CHANGING:
         return Platform(state, level, so_far(state, progress), since=_since(progress))
     if level in (Level.FAILED, Level.DEGRADED):
-        return Platform(state, level, failure(progress) or f"{state}, and Azure no longer knows why: see its log")
+        why = failure(progress) or f"{state}, and Azure no longer knows why: see its log"
+        return Platform(state, level, why, final=level is Level.FAILED)
     of_endpoint = _LEVELS.get(known.endpoint.state.lower(), Level.UNKNOWN)
     if of_endpoint in (Level.FAILED, Level.DEGRADED):
         why = failure(known.endpoint_progress) or "Azure no longer knows why"

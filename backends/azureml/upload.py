@@ -11,14 +11,14 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from backends.azure.arm import Arm, path_of
-from backends.azureml.fields import mapping, text
+from backends.azure.fields import mapping, text
 from backends.azureml.workspaces import API, Workspace
 from tritonctl.errors import Forbidden, OperationFailed, TritonctlError, Unreachable, UsageError
 
@@ -62,7 +62,7 @@ class Store:
     name: str
     url: str
     container: str
-    credential: Any
+    credential: Any = field(repr=False)
 
 
 def files_of(root: Path) -> Files:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.azureml.documents import deployment_of
 from backends.azureml.edit import applied, az_words, backwards, differs, parse, undo_words
 from backends.azureml.traffic import spread
+from backends.azureml.upload import Store
 from tests.azure import shapes
 from tritonctl.errors import UsageError
 
@@ -151,3 +153,13 @@ def test_the_share_of_one_that_goes_is_spread_to_all_of_100(shares: dict[str, in
     assert all(0 <= share <= 100 for share in after.values())
     whole = sum(shares.values())
     assert all(abs(after[name] - 100 * share / whole) < 1 for name, share in shares.items())
+
+
+def test_no_value_is_printed_with_what_holds_it() -> None:
+    """A crash shows what its variables hold, and a variable's value may be a secret."""
+    document = shapes.deployment(PATH, variables={"API_KEY": "TheSecret0123"})
+    read = deployment_of("ep", document)
+    store = Store("account", "https://account", "container", "TheSecret0123")
+    assert read is not None
+    assert read.variables == {"API_KEY": "TheSecret0123"}
+    assert "TheSecret" not in repr((read, parse(["env.API_KEY=TheSecret0123"], "Managed"), store))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -202,6 +203,19 @@ def test_waiting_for_what_went_wrong_ends_with_1(azure: Emulator, tritonctl: Tri
         document["properties"]["provisioningState"] = "Failed"
     ended = tritonctl("wait", "ep/blue", "--for", "settled", code=1)
     assert ("Canceled" if ails == "deployment" else "its endpoint is Failed") in ended.err
+
+
+def test_waiting_for_a_deployment_that_failed_ends_at_once(azure: Emulator, tritonctl: Tritonctl) -> None:
+    sample = Sample(azure)
+    sample.endpoint("ep", traffic={}, crowd=True)
+    sample.deployment("ep", "blue", state="Failed")
+    began = time.monotonic()
+    ended = tritonctl("wait", "ep/blue", "--for", "ready", "--timeout", "60", code=1)
+    assert time.monotonic() - began < 40
+    assert "nothing starts it again by itself" in ended.err
+    assert "tritonctl triage" in ended.err
+    assert "tritonctl start" not in ended.err, "Azure has no such thing"
+    assert f"{azure.base}/#resource/subscriptions/" in tritonctl("describe", "ep/blue").out
 
 
 def test_a_workspaces_name_means_none_of_its_endpoints(azure: Emulator, tritonctl: Tritonctl) -> None:

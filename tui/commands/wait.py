@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tritonctl.backend import Capability
 from tritonctl.errors import NotFound, OperationFailed, TritonctlError, Unreachable, UsageError
 from tritonctl.inventory import Level, ServiceStatus
 from tritonctl.server.control import need_triton
@@ -54,14 +55,15 @@ class _Condition:
     def needs_a_server(self) -> bool:
         return self.text != "settled"
 
-    def never(self, status: ServiceStatus) -> TritonctlError:
+    def never(self, status: ServiceStatus, *, startable: bool) -> TritonctlError:
         """Of one that has ended, and that its place does not start again by itself."""
+        advice = f"why it ended: tritonctl triage {status.id}"
         platform = status.service.platform
         words = f"{platform.state}: {platform.reason}" if platform.reason else platform.state
         return OperationFailed(
             f"wait for {status.id} to be {self.text}",
             f"{words}; nothing starts it again by itself",
-            f"tritonctl start {status.id}; why it ended: tritonctl triage {status.id}",
+            f"tritonctl start {status.id}; {advice}" if startable else advice,
         )
 
     def unmet(self, waited: str, status: ServiceStatus) -> TritonctlError:
@@ -97,10 +99,13 @@ async def wait(session: Session) -> int:
                         fleet.start_probing(status.id)
                     if status is not None and condition.holds(status):
                         break
-                    if status is not None and condition.needs_a_server and status.service.platform.final:
+                    # A deployment whose update failed may serve all the same.
+                    looked = status is not None and all(each.looked for each in status.replicas)
+                    if status is not None and looked and condition.needs_a_server and status.service.platform.final:
                         ended = ended or time.monotonic()
                         if time.monotonic() - ended > _STARTED_AGAIN_S:
-                            raise condition.never(status)
+                            startable = Capability.START in fleet.backend_of(status.service).capabilities
+                            raise condition.never(status, startable=startable)
                         with suppress(TimeoutError):
                             async with asyncio.timeout(_STARTED_AGAIN_S / 4):
                                 snapshot = await fleet.changed(snapshot)
