@@ -84,7 +84,7 @@ class Tracked:
         """Whoever waited for the first look waits no longer; whether there is a replica that was not looked at."""
         late = [name for name, seen in self.replicas.items() if not seen.looked]
         for name in late:
-            words = f"no answer within {deadline_s:g} s"
+            words = f"no answer within {round(deadline_s, 2):g} s"
             self.replicas[name] = replace(self.replicas[name], error=words, error_kind="timeout")
             self._derived = None
         return bool(late)

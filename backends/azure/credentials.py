@@ -275,7 +275,7 @@ class Login:
             advice = _BY_HAND
         return Unreachable(
             f'sign in to Azure with credential = "{self.kind}"',
-            f"no token within {deadline_s:.3g} s; it is still waited for",
+            f"no token within {round(deadline_s, 1):g} s; it is still waited for",
             advice,
             kind="timeout",
         )

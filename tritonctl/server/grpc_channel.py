@@ -99,7 +99,7 @@ def in_words(
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unreachable(
             tried,
-            f"no answer within {timeout_s:g} s",
+            f"no answer within {round(timeout_s, 2):g} s",
             "the port is open but nothing answers in time: look at the server's log, or give it longer with --timeout",
             kind="timeout",
         )

@@ -80,7 +80,7 @@ class HttpConnection:
         except TimeoutError:
             raise Unreachable(
                 f"{method} {url}",
-                f"no answer within {timeout_s:g} s",
+                f"no answer within {round(timeout_s, 2):g} s",
                 "the port is open but nothing answers: look at the server's log, or give it longer with --timeout",
                 kind="timeout",
             ) from None
