@@ -378,7 +378,7 @@ async def test_a_ca_file_that_cannot_be_read(tmp_path: Path, content: str | None
         with pytest.raises(Unreachable) as caught:
             await client.ready()
     assert caught.value.kind == "tls"
-    assert str(path) in caught.value.tried
+    assert str(path) in caught.value.answer
 
 
 async def test_cancelling_leaves_at_once() -> None:

@@ -90,6 +90,8 @@ def at_words(text: str, width: int, ellipsis: str = "…") -> str:
 
 def clip(text: str, start: int, width: int) -> str:
     """The cells from `start` of a plain text, exactly `width` or fewer; half a wide character is a blank."""
+    if width <= 0:
+        return ""
     if text.isascii():
         return text[start : start + width]
     taken: list[str] = []
